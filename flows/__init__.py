@@ -1,0 +1,1 @@
+"""Prefect flows over the engine in `volseg.jobs`: thin, no algorithms."""
