@@ -1,0 +1,90 @@
+"""The commands put together, and what becomes of errors."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from volseg import __version__
+from volseg.cli import demo, edits, models, runs, segmenting, volumes
+from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
+
+FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def make_app() -> typer.Typer:
+    """Return the `volseg` command with all its sub-commands."""
+    app = typer.Typer(
+        name="volseg",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options_of_all)
+    for room in (demo, volumes, segmenting, edits, models, runs):
+        room.add_to(app)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"volseg {__version__}")
+        raise typer.Exit
+
+
+def _options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+) -> None:
+    """Segment OME-Zarr volumes larger than one machine with Segment Anything."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status.
+
+    Parameters
+    ----------
+    arguments
+        Without the program's name; those of the process if not given.
+    """
+    sys.exit(_status_of(arguments))
+
+
+def _status_of(arguments: list[str] | None) -> int:
+    try:
+        make_app()(arguments, prog_name="volseg")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else WRONG_INPUT
+    except BlocksFailedError as error:
+        return _tell(error, FAILED_BLOCKS)
+    except (InterruptedRunError, KeyboardInterrupt) as error:
+        return _tell(error if str(error) else "interrupted", INTERRUPTED)
+    except VolsegError as error:
+        return _tell(error, WRONG_INPUT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            place = f": {error.filename}" if error.filename else ""
+            return _tell(f"{error.strerror}{place}; free space or choose another place", WRONG_INPUT)
+        raise
+    return 0
+
+
+def _tell(error: object, status: int) -> int:
+    typer.echo(f"volseg: {' '.join(str(error).split())}", err=True)
+    return status

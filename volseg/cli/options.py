@@ -1,0 +1,92 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from volseg.errors import InputError
+
+Url = Annotated[
+    str, typer.Argument(metavar="URL", help="OME-Zarr: a path, file://, s3:// or https://.")
+]
+LabelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the label image.")]
+LabelsAt = Annotated[
+    str | None,
+    typer.Option(help="Where labels, cache and runs lie, if the image itself is read-only."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def parse_range(text: str | None, option: str) -> tuple[int, int] | None:
+    """Read `A:B` (half-open) or a single number.
+
+    Raises
+    ------
+    InputError
+        If the text is neither, or the range is empty.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)(?::(\d+))?", text.strip())
+    if found is None:
+        raise InputError(f"{option} {text!r}: expected A:B, the last not included, such as 10:50")
+    start = int(found.group(1))
+    stop = start + 1 if found.group(2) is None else int(found.group(2))
+    if stop <= start:
+        raise InputError(f"{option} {text!r}: the range is empty")
+    return start, stop
+
+
+def parse_ids(text: str | None, option: str) -> list[int] | None:
+    """Read object ids separated by commas.
+
+    Raises
+    ------
+    InputError
+        If a part is not a whole number above 0.
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"{option} {text!r}: expected ids separated by commas, such as 3,7")
+    return [int(part) for part in parts]
+
+
+def parse_channels(text: str | None) -> int | list[int] | None:
+    """Read `--channel`: one index or up to three separated by commas.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) > 3 or not all(part.strip().isdigit() for part in parts):
+        raise InputError(f"--channel {text!r}: expected an index, or up to three such as 0,1")
+    channels = [int(part) for part in parts]
+    return channels[0] if len(channels) == 1 else channels
+
+
+def parse_zoom(text: str | None) -> float | str | None:
+    """Read `--zoom`: `auto` or a number above 0.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if text is None or text == "auto":
+        return text
+    try:
+        zoom = float(text)
+    except ValueError:
+        zoom = 0.0
+    if not 0 < zoom <= 64:
+        raise InputError(f"--zoom {text!r}: expected auto, or a number above 0 and up to 64")
+    return zoom

@@ -1,0 +1,122 @@
+"""`volseg import`, `volseg info`: volumes in, and what lies at a URL."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from volseg.cli.bars import Bars
+from volseg.cli.options import AsJson, LabelsAt, Url
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this room."""
+    app.command("import")(_import)
+    app.command("info")(_info)
+
+
+def _import(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="File, folder or URL to read.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="OME-Zarr to write.")],
+    axes: Annotated[
+        str | None, typer.Option(help="Axes of the source, such as zyx or tczyx.")
+    ] = None,
+    voxel_size: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(metavar="Z Y X", help="Voxel size in micrometres."),
+    ] = None,
+    ngff: Annotated[str, typer.Option(help="OME-Zarr version: 0.4 or 0.5.")] = "0.5",
+    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+) -> None:
+    """Write an OME-Zarr volume from TIFF, image stacks, DICOM, NIfTI, NRRD, NumPy or OME-Zarr."""
+    from volseg.importing import import_volume
+
+    with Bars() as bars:
+        volume = import_volume(
+            source,
+            url,
+            axes=axes,
+            voxel_size_um=voxel_size,
+            ngff=ngff,
+            progress=bars,
+            overwrite=overwrite,
+        )
+    typer.echo(f"{volume.location}: {_size(volume.shape)} voxels (z, y, x), {volume.dtype}")
+
+
+def _info(url: Url, labels_at: LabelsAt = None, as_json: AsJson = False) -> None:
+    """Show axes, levels, chunks, channels, labels, embeddings and runs."""
+    facts = _facts(url, labels_at)
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        _show(facts)
+
+
+def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
+    from volseg.jobs import list_runs
+    from volseg.volume.image import open_volume
+
+    volume = open_volume(url, labels_at)
+    return {
+        "url": str(volume.location),
+        "ngff": volume.ngff_version,
+        "axes": list(volume.axes),
+        "shape_zyx": list(volume.shape),
+        "times": volume.n_times,
+        "dtype": str(volume.dtype),
+        "voxel_size_um_zyx": list(volume.scale),
+        "rgb": volume.is_rgb,
+        "channels": [channel.name for channel in volume.channels],
+        "levels": [
+            {
+                "path": level.path,
+                "shape_zyx": list(level.shape),
+                "voxel_size_um_zyx": list(level.scale),
+                "chunks_zyx": list(level.chunks),
+            }
+            for level in volume.levels
+        ],
+        "labels": [
+            {
+                "name": name,
+                "dtype": str(labels.dtype),
+                "levels": [list(level.shape) for level in labels.levels],
+                "channel": labels.channel,
+            }
+            for name, labels in volume.labels.items()
+        ],
+        "embeddings": volume.output_store.list_names("volseg/embeddings"),
+        "runs": [
+            {"plan": run.plan_hash, "labels": run.labels, "status": run.status}
+            for run in list_runs(volume)
+        ],
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"[bold]{facts['url']}[/]  OME-Zarr {facts['ngff']}", highlight=False)
+    colour = "RGB" if facts["rgb"] else ", ".join(facts["channels"])
+    console.print(
+        f"axes {''.join(facts['axes'])} · {facts['dtype']} · {facts['times']} time(s) · {colour}"
+    )
+    table = Table("level", "shape z y x", "voxel µm z y x", "chunks z y x", box=None)
+    for level in facts["levels"]:
+        sizes = " ".join(f"{size:g}" for size in level["voxel_size_um_zyx"])
+        table.add_row(level["path"], _size(level["shape_zyx"]), sizes, _size(level["chunks_zyx"]))
+    console.print(table)
+    for labels in facts["labels"]:
+        console.print(f"labels {labels['name']}: {labels['dtype']}, {len(labels['levels'])} levels")
+    for key in facts["embeddings"]:
+        console.print(f"embeddings {key}")
+    for run in facts["runs"]:
+        console.print(f"run {run['plan'][:12]} → {run['labels']}: {run['status']}")
+
+
+def _size(shape: Any) -> str:
+    return " × ".join(str(n) for n in shape)
