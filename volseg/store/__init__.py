@@ -1,0 +1,9 @@
+"""Storage: URLs, objects with conditional writes, and Zarr access, on folders, S3 and (read only) web servers."""
+
+from __future__ import annotations
+
+from volseg.store.objects import Store, open_store
+from volseg.store.stat import Stat, digest
+from volseg.store.urls import Location, check_key, check_name, parse_url
+
+__all__ = ["Location", "Stat", "Store", "check_key", "check_name", "digest", "open_store", "parse_url"]

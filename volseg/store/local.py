@@ -1,0 +1,251 @@
+"""Objects as files: atomic and durable writes, conditional creates by hard link, conditional updates by lock file.
+
+The entity tag of a file is its inode, modification time (ns) and size. Times are set by the writer and grow strictly
+from one version of a file to the next, so that a reused inode never repeats a tag.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import randbits
+
+from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError
+from volseg.store.stat import Stat
+
+_TEMPORARY = re.compile(r".*#\d+")  # the form that obstore's LocalStore leaves out of listings too
+_LOCK_SUFFIX = "#0"
+
+
+class LocalObjects:
+    """Objects below one folder. Raises OSError and volseg's conditional errors; `Store` translates the former.
+
+    Parameters
+    ----------
+    root
+        Absolute path of the folder; it need not exist before the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
+        """Return the bytes and tag of one version of an object, None if it is not there."""
+        try:
+            with open(self._path(key), "rb") as file:
+                state = os.fstat(file.fileno())
+                return file.read(), _etag(state)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def head(self, key: str) -> Stat | None:
+        """Return size, tag and time of an object, None if it is not there."""
+        try:
+            state = os.stat(self._path(key))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return None if _is_folder(state) else _stat(key, state)
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object whole, replacing what was there."""
+        with self._staged(key, data) as temporary, _locked(self._path(key)):
+            return self._replace(temporary, self._path(key))
+
+    def put_new(self, key: str, data: bytes) -> str:
+        """Create an object; AlreadyWrittenError if it is there. A hard link makes the name appear with its content."""
+        path = self._path(key)
+        with self._staged(key, data) as temporary:
+            now = time.time_ns()
+            os.utime(temporary, ns=(now, now))
+            etag = _etag(os.stat(temporary))
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                raise AlreadyWrittenError(f"{path} exists already") from None
+            _sync_folder(path.parent)
+            return etag
+
+    def put_if(self, key: str, data: bytes, etag: str) -> str:
+        """Replace the version `etag` of an object; ChangedError if another one is there."""
+        path = self._path(key)
+        found = self.head(key)
+        if found is None or found.etag != etag:  # early, before anything is written
+            raise ChangedError(f"{path} was changed by someone else since it was read")
+        with self._staged(key, data) as temporary, _locked(path):
+            found = self.head(key)
+            if found is None or found.etag != etag:
+                raise ChangedError(f"{path} was changed by someone else since it was read")
+            return self._replace(temporary, path)
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there, and folders above it that this leaves empty."""
+        path = self._path(key)
+        if not path.parent.is_dir():
+            return
+        with _locked(path), suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(path)
+        self._prune(path.parent)
+
+    def delete_all(self, prefix: str) -> None:
+        """Delete every object below a prefix ("" for all), temporary files included; the root itself stays."""
+        top = self._path(prefix) if prefix else self.root
+        if top.is_symlink() or top.is_file():
+            with suppress(FileNotFoundError):
+                os.unlink(top)
+        for folder, folders, files in os.walk(top, topdown=False):
+            for name in files:
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
+            for name in folders:
+                inner = os.path.join(folder, name)
+                if os.path.islink(inner):
+                    os.unlink(inner)
+                else:
+                    _remove_if_empty(inner)
+        if prefix:
+            _remove_if_empty(top)
+            self._prune(top.parent)
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Yield every object below a prefix, sorted by key."""
+        top = self._path(prefix) if prefix else self.root
+        yield from self._walk(top, prefix + "/" if prefix else "")
+
+    def list_names(self, prefix: str) -> list[str]:
+        """Return the names one level below a prefix, sorted; folders and objects alike."""
+        top = self._path(prefix) if prefix else self.root
+        try:
+            return sorted(name for name in os.listdir(top) if not _TEMPORARY.fullmatch(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _walk(self, folder: Path | str, start: str) -> Iterator[Stat]:
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        # object stores sort keys as whole strings, in which "/" comes before letters, but after "-" and "."
+        for entry in sorted(entries, key=lambda e: e.name + "/" if e.is_dir() else e.name):
+            if _TEMPORARY.fullmatch(entry.name):
+                continue
+            if entry.is_dir():
+                yield from self._walk(entry.path, f"{start}{entry.name}/")
+            else:
+                with suppress(FileNotFoundError):
+                    yield _stat(start + entry.name, entry.stat())
+
+    def _path(self, key: str) -> Path:
+        return self.root / key
+
+    @contextmanager
+    def _staged(self, key: str, data: bytes) -> Iterator[Path]:
+        """Write data durably to a temporary file beside its target; the file is gone afterwards, whatever happens."""
+        path = self._path(key)
+        temporary = path.with_name(f"{path.name}#{randbits(63) + 1}")
+        handle = _open_new(temporary)
+        try:
+            with open(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    @staticmethod
+    def _replace(temporary: Path, path: Path) -> str:
+        """Rename under the lock; the new time is later than the old version's, so that tags never repeat."""
+        now = time.time_ns()
+        with suppress(FileNotFoundError):
+            now = max(now, os.stat(path).st_mtime_ns + 1)
+        os.utime(temporary, ns=(now, now))
+        etag = _etag(os.stat(temporary))
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+        return etag
+
+    def _prune(self, folder: Path) -> None:
+        while folder != self.root and self.root in folder.parents and _remove_if_empty(folder):
+            folder = folder.parent
+
+
+def _open_new(path: Path) -> int:
+    """Open a new file, making its folders; tried again if a concurrent delete removes a folder in between."""
+    for _ in range(20):
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    raise NotThereError(f"{path.parent} is deleted as fast as it is made")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file of an object; the kernel frees it when its holder dies, and no lock file is left behind."""
+    lock = path.with_name(path.name + _LOCK_SUFFIX)
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder went away: whatever was there is gone, make it again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _same_file(handle, lock):  # else the former holder unlinked it: this lock protects nothing
+                try:
+                    yield
+                finally:
+                    with suppress(FileNotFoundError):
+                        os.unlink(lock)
+                return
+        finally:
+            os.close(handle)
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    try:
+        named = os.stat(path)
+    except FileNotFoundError:
+        return False
+    held = os.fstat(handle)
+    return (held.st_ino, held.st_dev) == (named.st_ino, named.st_dev)
+
+
+def _remove_if_empty(folder: Path | str) -> bool:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems can't sync a folder; their rename is durable by itself
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _is_folder(state: os.stat_result) -> bool:
+    return (state.st_mode & 0o170000) == 0o040000
+
+
+def _etag(state: os.stat_result) -> str:
+    return f'"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_size:x}"'
+
+
+def _stat(key: str, state: os.stat_result) -> Stat:
+    modified = datetime.fromtimestamp(state.st_mtime_ns / 1e9, UTC)
+    return Stat(key, state.st_size, _etag(state), modified)

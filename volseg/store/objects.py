@@ -1,0 +1,238 @@
+"""`Store`: the objects below one location, on a folder, on S3 or (read only) on a web server, alike.
+
+This is the one door to storage. Everything that it raises is a class of `volseg.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from volseg.errors import InputError, NotThereError
+from volseg.store.failures import translated
+from volseg.store.local import LocalObjects
+from volseg.store.remote import RemoteObjects
+from volseg.store.stat import Stat
+from volseg.store.urls import Location, check_key, parse_url
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store as ZarrStore
+
+T = TypeVar("T")
+
+
+class Store:
+    """Objects below one location, by relative keys ("a/b/c").
+
+    A store pickles as its URL: credentials don't travel, each process takes its own from its environment. Writes
+    replace whole objects atomically and are durable when they return.
+
+    Parameters
+    ----------
+    location
+        Root of the store; nothing outside of it is ever touched.
+    read_only
+        Refuse every write with InputError. Web locations are always read only.
+    """
+
+    def __init__(self, location: Location | str | Path, *, read_only: bool = False) -> None:
+        self.location = parse_url(location)
+        web = self.location.scheme in ("http", "https")
+        self.read_only = read_only or web
+        path = self.location.local_path
+        with translated(self.location):
+            self._objects: LocalObjects | RemoteObjects = (
+                RemoteObjects(self.location) if path is None else LocalObjects(path)
+            )
+
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, bool]]:
+        return _reopen, (self.location.url, self.read_only)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Store):
+            return NotImplemented
+        return (self.location, self.read_only) == (other.location, other.read_only)
+
+    def __hash__(self) -> int:
+        return hash((self.location, self.read_only))
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.location)!r}{', read_only=True' if self.read_only else ''})"
+
+    def __str__(self) -> str:
+        return str(self.location)
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes of an object.
+
+        Raises
+        ------
+        NotThereError
+            If there is none of this key.
+        StorageError
+            If the store fails past its retries (AccessDeniedError for refused credentials).
+        """
+        data = self.get_or_none(key)
+        if data is None:
+            raise NotThereError(f"{self.location}/{key} does not exist")
+        return data
+
+    def get_or_none(self, key: str) -> bytes | None:
+        """Return the bytes of an object, None if there is none of this key."""
+        found = self.get_with_etag(key)
+        return None if found is None else found[0]
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
+        """Return the bytes of an object and the entity tag of exactly that version, None if there is none."""
+        check_key(key)
+        return self._call(key, lambda: self._objects.get_with_etag(key))
+
+    def head(self, key: str) -> Stat | None:
+        """Return size, entity tag and time of an object, None if there is none of this key."""
+        check_key(key)
+        return self._call(key, lambda: self._objects.head(key))
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object of exactly this key."""
+        return self.head(key) is not None
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object whole and return its entity tag.
+
+        Raises
+        ------
+        StorageFullError, AccessDeniedError, StorageError
+            What stands in the way; the former version is then still whole.
+        """
+        self._check_write(key)
+        return self._call(key, lambda: self._objects.put(key, data))
+
+    def put_new(self, key: str, data: bytes) -> str:
+        """Create an object and return its entity tag. Of concurrent callers exactly one succeeds.
+
+        After a lost answer the object there counts as one's own if its bytes are the same: a claim must therefore
+        contain something of its own, as a UUID.
+
+        Raises
+        ------
+        AlreadyWrittenError
+            If there is one of this key.
+        """
+        self._check_write(key)
+        return self._call(key, lambda: self._objects.put_new(key, data))
+
+    def put_if(self, key: str, data: bytes, etag: str) -> str:
+        """Replace exactly the version `etag` of an object and return the new entity tag.
+
+        Raises
+        ------
+        ChangedError
+            If another version is there, or none.
+        """
+        self._check_write(key)
+        return self._call(key, lambda: self._objects.put_if(key, data, etag))
+
+    def delete(self, key: str) -> None:
+        """Delete an object; none of this key is no error."""
+        self._check_write(key)
+        self._call(key, lambda: self._objects.delete(key))
+
+    def delete_all(self, prefix: str = "") -> None:
+        """Delete every object below a prefix ("" for the whole store)."""
+        if prefix:
+            check_key(prefix)
+        self._check_write(prefix or "all")
+        self._call(prefix, lambda: self._objects.delete_all(prefix))
+
+    def list(self, prefix: str = "") -> Iterator[Stat]:
+        """Yield the objects below a prefix (whole components: "a" is not the prefix of "ab/c"), sorted by key.
+
+        Raises
+        ------
+        InputError
+            On a web server, which can't list.
+        """
+        if prefix:
+            check_key(prefix)
+        with translated(self.location, prefix):
+            yield from self._objects.list(prefix)
+
+    def list_names(self, prefix: str = "") -> list[str]:
+        """Return the names one level below a prefix, sorted; groups and objects alike."""
+        if prefix:
+            check_key(prefix)
+        return self._call(prefix, lambda: self._objects.list_names(prefix))
+
+    def is_empty(self) -> bool:
+        """Tell whether there is no object at all below this location."""
+        return next(self.list(), None) is None
+
+    def sub(self, key: str) -> Store:
+        """Return the store of everything below a relative key ("labels/cells")."""
+        return Store(self.location.joined(key), read_only=self.read_only)
+
+    def zarr(self) -> ZarrStore:
+        """Return a picklable Zarr store rooted here, with the same credentials and retries."""
+        from volseg.store.zarr_view import ZarrView
+
+        return ZarrView(self.location.url, read_only=self.read_only)
+
+    def check(self) -> None:
+        """Raise NotThereError or AccessDeniedError if the bucket or folder can't be used."""
+        path = self.location.local_path
+        if path is None:
+            if isinstance(self._objects, RemoteObjects):
+                self._objects.check()
+            return
+        with translated(self.location):
+            if not path.exists():
+                raise NotThereError(f"{path} does not exist")
+            if not path.is_dir():
+                raise NotThereError(f"{path} is a file; expected a folder")
+            next(path.iterdir(), None)
+
+    def _check_write(self, key: str) -> None:
+        check_key(key)
+        if self.read_only:
+            raise InputError(f"{self.location}/{key}: opened read only, can't be written")
+
+    def _call(self, key: str, operation: Callable[[], T]) -> T:
+        with translated(self.location, key):
+            return operation()
+
+
+def _reopen(url: str, read_only: bool) -> Store:
+    return Store(url, read_only=read_only)
+
+
+def open_store(
+    location: Location | str | Path, *, create: bool = False, read_only: bool = False
+) -> Store:
+    """Open the store of a folder, ``s3://`` or ``https://`` location.
+
+    Parameters
+    ----------
+    location
+        Root of the store.
+    create
+        Make a missing folder. A missing bucket is never made.
+    read_only
+        Refuse writes.
+
+    Raises
+    ------
+    NotThereError
+        If the bucket, or without `create` the folder, does not exist.
+    AccessDeniedError
+        If the credentials are refused, or the folder can't be read.
+    StorageFullError
+        If `create` finds no space.
+    """
+    store = Store(location, read_only=read_only)
+    path = store.location.local_path
+    if create and path is not None:
+        with translated(store.location):
+            path.mkdir(parents=True, exist_ok=True)
+    store.check()
+    return store
