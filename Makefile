@@ -16,6 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/volseg demo $(DEMO)
 
 test: $(VENV)/.installed-dev
+	bash deploy/debian-packages.sh
 	$(BIN)/python -m pytest $(PYTEST)
 
 check: $(VENV)/.installed-dev

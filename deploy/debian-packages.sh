@@ -10,6 +10,11 @@ packages=(
   libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0   # Qt's xcb platform
 )
 
+if ! command -v dpkg-query >/dev/null; then
+  echo "not a Debian system: nothing installed; tests that open a window skip where Xvfb and Qt's libraries are missing"
+  exit 0
+fi
+
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
@@ -21,7 +26,10 @@ fi
 
 as_root=()
 if ((EUID != 0)); then
-  command -v sudo >/dev/null || { echo "these Debian packages are missing, and neither root nor sudo is at hand: ${missing[*]}" >&2; exit 1; }
+  if ! sudo -n true 2>/dev/null; then
+    echo "neither root nor sudo is at hand; tests that open a window will skip without: ${missing[*]}"
+    exit 0
+  fi
   as_root=(sudo -n)
 fi
 echo "Debian packages: installing ${missing[*]}"
