@@ -1,0 +1,127 @@
+"""How well a candidate mask continues an object: agreement with its predicted place, area, score.
+
+The rules of choice and acceptance live here, without any model or volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from volseg.propagation.geometry import cut_necks
+from volseg.propagation.settings import Settings
+from volseg.propagation.state import Pose
+from volseg.propagation.window import MaskWindow, aligned_iou, shared_area
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """Where an object should lie on a slice, from one of its former masks.
+
+    Parameters
+    ----------
+    pose : Pose
+        The former mask.
+    mask : MaskWindow
+        It moved to where it should be now.
+    steps : int
+        Slices between the two.
+    """
+
+    pose: Pose
+    mask: MaskWindow
+    steps: int
+
+    @staticmethod
+    def at(pose: Pose, z: int, shape_yx: tuple[int, int], settings: Settings) -> Expected:
+        """The mask of `pose` moved to slice `z`, and cut at the slice's border."""
+        steps = abs(z - pose.z)
+        moved = pose.mask
+        if settings.motion and pose.known:
+            moved = moved.moved((pose.velocity[0] * steps, pose.velocity[1] * steps))
+        return Expected(pose, moved.clipped(shape_yx), steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A candidate weighed against an expectation.
+
+    Parameters
+    ----------
+    mask : MaskWindow
+        The candidate, leaks cut.
+    agreement : float
+        IoU with the expected mask.
+    area_ratio : float
+        Smaller area by larger, former mask and candidate.
+    score : float
+        The model's own.
+    total : float
+        What candidates are ranked by, 0..1.
+    accepted : bool
+        Whether it can be the object at all.
+    jumped : bool
+        Accepted as a jump of unknown velocity only.
+    """
+
+    mask: MaskWindow
+    agreement: float
+    area_ratio: float
+    score: float
+    total: float
+    accepted: bool
+    jumped: bool
+
+
+def judge(
+    candidate: MaskWindow, score: float, expected: Expected, settings: Settings
+) -> Judgement | None:
+    """Weighs a candidate; None where it is empty.
+
+    Parameters
+    ----------
+    candidate : MaskWindow
+    score : float
+        The model's own estimate of its IoU.
+    expected : Expected
+        Not empty.
+    settings : Settings
+    """
+    if not candidate.area:
+        return None
+    before = expected.pose.mask.area
+    here = expected.mask
+    if settings.split and candidate.area > settings.leak_growth * before:
+        candidate = cut_necks(candidate, here)
+    shared = shared_area(here, candidate)
+    agreement = shared / max(1, here.area + candidate.area - shared)
+    area_ratio = min(before, candidate.area) / max(before, candidate.area, 1)
+    contained = shared / max(1, min(here.area, candidate.area))
+    if settings.choose:
+        weights = settings.weight_agreement, settings.weight_score, settings.weight_area
+        parts = weights[0] * agreement + weights[1] * score + weights[2] * area_ratio
+        total = parts / sum(weights)
+    else:
+        total = score
+    accepted, jumped = agreement >= settings.accept_agreement, False
+    if not accepted and settings.relaxed:
+        accepted = contained >= settings.accept_containment and area_ratio >= settings.accept_area
+        if not accepted:
+            accepted = jumped = _is_jump(candidate, expected, area_ratio, settings)
+    accepted = accepted and score >= settings.min_score
+    return Judgement(candidate, agreement, area_ratio, score, total, accepted, jumped)
+
+
+def _is_jump(
+    candidate: MaskWindow, expected: Expected, area_ratio: float, settings: Settings
+) -> bool:
+    """Whether an object of unknown velocity may have moved so far, keeping size and shape."""
+    if expected.pose.known or area_ratio < settings.jump_area:
+        return False
+    before = expected.pose.mask
+    away = float(np.hypot(*(candidate.centroid - before.centroid)))
+    diameter = 2 * float(np.sqrt(before.area / np.pi))
+    if away > settings.jump_distance * diameter * min(expected.steps, 2):
+        return False
+    return aligned_iou(before, candidate) >= settings.accept_agreement

@@ -1,0 +1,82 @@
+"""The seam between propagation and any 2D model: prompts of one slice in, candidate masks out.
+
+Only the three types of the seam live here; nothing in this room knows which model stands behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _no_points() -> NDArray[np.float64]:
+    return np.zeros((0, 2), dtype=np.float64)
+
+
+def _no_labels() -> NDArray[np.int64]:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePrompt:
+    """What a model is told about one object on one slice. Coordinates are voxels of the slice.
+
+    Parameters
+    ----------
+    points : (n, 2) float
+        Positions y, x; whole numbers are voxel centres.
+    point_labels : (n,) int
+        1 inside the object, 0 outside.
+    box : (y0, x0, y1, x1) or None
+        Half-open box around the object.
+    mask_logits : (h, w) float32 or None
+        A mask as logits at the resolution of the slice, positive inside the object; outside the
+        array is background. Models use it together with points only.
+    mask_origin : (y0, x0)
+        Where `mask_logits` lies in the slice; (0, 0) for a whole slice.
+    """
+
+    points: NDArray[Any] = field(default_factory=_no_points)
+    point_labels: NDArray[Any] = field(default_factory=_no_labels)
+    box: tuple[float, float, float, float] | None = None
+    mask_logits: NDArray[Any] | None = None
+    mask_origin: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The masks that a model offers for one prompt.
+
+    Parameters
+    ----------
+    masks : (k, h, w) bool
+        k may be 0. Masks in a window of the slice; outside it nothing is set.
+    scores : (k,) float
+        The model's own estimate of each mask's IoU with the object, 0..1.
+    origin : (y0, x0)
+        Where the window lies in the slice; (0, 0) for a whole slice.
+    """
+
+    masks: NDArray[np.bool_]
+    scores: NDArray[Any]
+    origin: tuple[int, int] = (0, 0)
+
+
+@runtime_checkable
+class SlicePredictor(Protocol):
+    """A 2D model over the slices of one volume."""
+
+    shape: tuple[int, int, int]
+    """The volume's z, y, x in voxels."""
+
+    def predict(self, z: int, prompts: Sequence[SlicePrompt]) -> list[Candidates]:
+        """Candidates of each prompt on slice `z`, in the order of `prompts`.
+
+        The answer to a prompt must not depend on the other prompts of the call: objects are
+        decoded together for speed only.
+        """
+        ...

@@ -1,0 +1,330 @@
+"""One slice for a group of objects: prompts in rounds, the choice among candidates, the next state.
+
+Objects of a group share each call of the model; none sees another's track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volseg.propagation.context import Context
+from volseg.propagation.geometry import components, interior_points
+from volseg.propagation.judge import Expected, Judgement, judge
+from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
+from volseg.propagation.settings import Settings
+from volseg.propagation.state import Pose, State, waiting
+from volseg.propagation.track import SliceKind, TrackSlice
+from volseg.propagation.window import Box, MaskWindow, grown, iou, shared_area, union
+
+Steps = dict[int, tuple[State, TrackSlice | None]]
+"""Per object: the state to go on with, and what was found on the slice."""
+
+
+def step(
+    predictor: SlicePredictor,
+    z: int,
+    states: Mapping[int, State],
+    context: Context,
+    settings: Settings,
+) -> Steps:
+    """Takes every object of the group over slice `z`.
+
+    Parameters
+    ----------
+    predictor : SlicePredictor
+    z : int
+        The `next_z` of every state.
+    states : {object id: State}
+    context : Context
+        That of the whole job.
+    settings : Settings
+
+    Returns
+    -------
+    {object id: (State, TrackSlice or None)}
+        Seeds are not repeated in the second part.
+    """
+    n_slices, shape_yx = predictor.shape[0], predictor.shape[1:]
+    done: Steps = {}
+    searches: dict[int, Search] = {}
+    for i in sorted(states):
+        state = states[i]
+        if z in state.pending:
+            done[i] = _take_seed(state, z, n_slices, settings), None
+        elif state.last is None or context.stops(i, z):
+            done[i] = waiting(_past(state), n_slices), None
+        else:
+            search = Search(i, z, state, context, shape_yx, settings)
+            if search.expectations:
+                searches[i] = search
+            else:
+                done[i] = _lost(state, n_slices, settings), None
+    _decode(predictor, z, searches)
+    for i, search in searches.items():
+        chosen = search.chosen()
+        if chosen is None:
+            done[i] = _lost(search.state, n_slices, settings), None
+        else:
+            done[i] = _found(search.state, z, *chosen, n_slices, settings)
+    return done
+
+
+def _decode(predictor: SlicePredictor, z: int, searches: Mapping[int, Search]) -> None:
+    """Rounds of prompts, all objects of a round in one call, until each search has enough."""
+    for number in range(Search.ROUNDS):
+        asked = {i: search.prompts(number) for i, search in searches.items()}
+        prompts = [prompt for own in asked.values() for prompt in own]
+        if not prompts:
+            continue
+        answers = predictor.predict(z, prompts)
+        at = 0
+        for i, own in asked.items():
+            searches[i].weigh(number, own, answers[at : at + len(own)])
+            at += len(own)
+
+
+class Search:
+    """The search for one object on one slice, round by round.
+
+    Parameters
+    ----------
+    object_id, z : int
+    state : State
+        With a last mask.
+    context : Context
+    shape_yx : (y, x)
+    settings : Settings
+    """
+
+    ROUNDS = 4
+
+    def __init__(
+        self,
+        object_id: int,
+        z: int,
+        state: State,
+        context: Context,
+        shape_yx: tuple[int, int],
+        settings: Settings,
+    ) -> None:
+        self.object_id, self.z, self.state = object_id, z, state
+        self.context, self.shape_yx, self.settings = context, shape_yx, settings
+        poses = [pose for pose in (state.last, state.anchor) if pose is not None]
+        expected = [Expected.at(pose, z, shape_yx, settings) for pose in poses]
+        self.expectations = [e for e in expected if e.mask.area]
+        if expected and not expected[0].mask.area:
+            self.expectations = []
+        self.best: list[Judgement | None] = [None for _ in self.expectations]
+        self._others = context.others_masks(object_id, z)
+        self._contained: list[tuple[MaskWindow, float]] = []
+
+    # --- asking --------------------------------------------------------------------------------
+
+    def prompts(self, number: int) -> list[SlicePrompt]:
+        """The prompts of round `number`; none where the search has enough already."""
+        if number == 0:
+            asked = [prompt for e in self.expectations for prompt in self._point_prompts(e)]
+            return asked[: 2 * self.settings.max_components]
+        if not self.settings.retry or self._sure():
+            return []
+        here = self.expectations[0].mask
+        if number == 1:
+            return [self._box_prompt(here, self.settings.box_margin)]
+        if number == 2:
+            return [self._box_prompt(here, self.settings.wide_box_margin)]
+        return self._ring_prompts() if self._may_look_around() else []
+
+    def _sure(self) -> bool:
+        found = [b for b in self.best if b is not None and b.accepted]
+        return any(b.agreement >= self.settings.confident for b in found)
+
+    def _may_look_around(self) -> bool:
+        if not self.settings.search or self.expectations[0].pose.known:
+            return False
+        return not any(b is not None and b.accepted for b in self.best)
+
+    def _point_prompts(self, expected: Expected) -> list[SlicePrompt]:
+        """All components at once, and, where there are several, each alone."""
+        s = self.settings
+        parts = components(expected.mask, 0.05)[: s.max_components]
+        groups = [interior_points(part, s.points_per_component, 1) for part in parts]
+        prompts = [self._prompt(np.concatenate(groups), expected.mask)]
+        if len(groups) > 1:
+            prompts.extend(self._prompt(group, expected.mask) for group in groups)
+        return prompts
+
+    def _box_prompt(self, mask: MaskWindow, margin: float) -> SlicePrompt:
+        y0, x0, y1, x1 = mask.box
+        dy, dx = margin * (y1 - y0), margin * (x1 - x0)
+        height, width = self.shape_yx
+        box = (max(0, y0 - dy), max(0, x0 - dx), min(height, y1 + dy), min(width, x1 + dx))
+        return SlicePrompt(box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])))
+
+    def _ring_prompts(self) -> list[SlicePrompt]:
+        """Single points around the last mask, where a fast object may have gone."""
+        mask = self.expectations[0].mask
+        cy, cx = mask.centroid
+        radius = float(np.sqrt(mask.area / np.pi))
+        prompts = []
+        for turn in range(8):
+            for share in (1.0, 1.8):
+                angle = turn * np.pi / 4
+                y, x = cy + share * radius * np.sin(angle), cx + share * radius * np.cos(angle)
+                if 0 <= y <= self.shape_yx[0] - 1 and 0 <= x <= self.shape_yx[1] - 1:
+                    prompts.append(SlicePrompt(np.array([[y, x]]), np.ones(1, dtype=np.int64)))
+        return prompts
+
+    def _prompt(self, positive: NDArray[np.float64], mask: MaskWindow) -> SlicePrompt:
+        """Positive points, the person's own marks on this slice, and the others' as negatives."""
+        negative = self._negatives(mask)
+        points, labels = [positive, negative], [np.ones(len(positive)), np.zeros(len(negative))]
+        own = self.context.own(self.object_id, self.z)
+        if own is not None and len(own.points):
+            points.append(np.asarray(own.points, dtype=np.float64))
+            labels.append(np.asarray(own.point_labels, dtype=np.float64))
+        return SlicePrompt(np.concatenate(points), np.concatenate(labels).astype(np.int64))
+
+    def _negatives(self, mask: MaskWindow) -> NDArray[np.float64]:
+        """The others' marks near the mask, but not in it."""
+        s = self.settings
+        size = max(mask.mask.shape)
+        near: Box = grown(mask.box, 0.75 * size, self.shape_yx)
+        found = self.context.others_points(self.object_id, self.z, near, s.negative_reach)
+        marks = [(y, x) for _, y, x in found if not mask.contains(y, x)]
+        return np.array(marks[: s.negative_points], dtype=np.float64).reshape(-1, 2)
+
+    # --- weighing ------------------------------------------------------------------------------
+
+    def weigh(self, number: int, asked: list[SlicePrompt], answers: list[Candidates]) -> None:
+        """Takes the answers to the prompts of a round in."""
+        offered: list[tuple[MaskWindow, float]] = []
+        for answer in answers:
+            for mask, score in zip(answer.masks, answer.scores, strict=True):
+                window = MaskWindow.crop(np.asarray(mask), answer.origin).clipped(self.shape_yx)
+                if window.area:
+                    offered.append((window, float(score)))
+        for window, score in offered:
+            self._consider(window, score)
+        self._consider_union(offered)
+
+    def _consider(self, window: MaskWindow, score: float) -> None:
+        for k, expected in enumerate(self.expectations):
+            judgement = judge(window, score, expected, self.settings)
+            if judgement is None or self._is_other(judgement, expected):
+                continue
+            best = self.best[k]
+            rank = (judgement.accepted, judgement.total)
+            if best is None or rank > (best.accepted, best.total):
+                self.best[k] = judgement
+
+    def _consider_union(self, offered: list[tuple[MaskWindow, float]]) -> None:
+        """Several parts that each lie inside the expected mask may together be the object."""
+        if not self.settings.choose or self._sure():
+            return
+        expected = self.expectations[0].mask
+        for window, score in offered:
+            if shared_area(window, expected) >= 0.75 * window.area:
+                self._contained.append((window, score))
+        if len(self._contained) < 2:
+            return
+        joined, scores = self._contained[0]
+        for window, score in self._contained[1:]:
+            if shared_area(window, joined) < 0.9 * window.area:
+                joined, scores = union(joined, window), min(scores, score)
+        self._consider(joined, scores)
+
+    def _is_other(self, judgement: Judgement, expected: Expected) -> bool:
+        """Whether the candidate is the seed of another object rather than this one."""
+        for other in self._others:
+            shared = shared_area(judgement.mask, other)
+            if shared > 0.5 * other.area and iou(judgement.mask, other) > judgement.agreement:
+                return True
+        return False
+
+    def chosen(self) -> tuple[Expected, Judgement] | None:
+        """The candidate that continues the object, and which former mask it continues."""
+        found = [
+            (expected, best)
+            for expected, best in zip(self.expectations, self.best, strict=True)
+            if best is not None and best.accepted
+        ]
+        if len(found) == 2:
+            (_, new), (_, old) = found
+            same_as_before = old.agreement >= 0.65 and old.total >= new.total - 0.1
+            return found[1] if same_as_before else found[0]
+        if found and found[0][0].pose is self.state.anchor:
+            return found[0] if found[0][1].agreement >= self.settings.accept_agreement else None
+        return found[0] if found else None
+
+
+def _past(state: State) -> State:
+    return replace(state, next_z=state.next_z + state.direction)
+
+
+def _take_seed(state: State, z: int, n_slices: int, settings: Settings) -> State:
+    """A prompted slice: the seed is the mask, and a motion from the last mask is kept."""
+    seed = state.pending[z]
+    pending = {at: mask for at, mask in state.pending.items() if at != z}
+    state = replace(state, pending=pending, anchor=None, area=float(seed.area))
+    if not seed.area:
+        return waiting(_past(state), n_slices)
+    pose = Pose(z, seed)
+    if state.last is not None:
+        moved = (seed.centroid - state.last.mask.centroid) / abs(z - state.last.z)
+        pose = Pose(z, seed, (float(moved[0]), float(moved[1])), True)
+    return _ended(replace(_past(state), last=pose), n_slices)
+
+
+def _ended(state: State, n_slices: int) -> State:
+    """The state, finished where it has left the volume."""
+    return state if 0 <= state.next_z < n_slices else waiting(state, n_slices)
+
+
+def _lost(state: State, n_slices: int, settings: Settings) -> State:
+    """Nothing on this slice: go on for a while, then wait for the next seed."""
+    state = _past(state)
+    if state.gap > settings.patience:
+        return waiting(state, n_slices)
+    return _ended(state, n_slices)
+
+
+def _found(
+    state: State,
+    z: int,
+    expected: Expected,
+    judgement: Judgement,
+    n_slices: int,
+    settings: Settings,
+) -> tuple[State, TrackSlice | None]:
+    """The next state after an accepted mask, and the record of the mask."""
+    before = expected.pose
+    abrupt = judgement.agreement < settings.abrupt
+    moved = (judgement.mask.centroid - before.mask.centroid) / expected.steps
+    share = settings.velocity_smoothing if before.known else 1.0
+    if abrupt and before.known and judgement.area_ratio < settings.jump_area:
+        share = 0.0  # the centroid of another extent says little about motion
+    vy, vx = (
+        (1 - share) * v + share * float(m) for v, m in zip(before.velocity, moved, strict=True)
+    )
+    pose = Pose(z, judgement.mask, (vy, vx), True)
+    anchor = None
+    if settings.glitches and abrupt:
+        anchor = state.anchor or state.last
+        if anchor is not None and (anchor is before and state.anchor is not None):
+            anchor = state.anchor
+        if anchor is not None and abs(z - anchor.z) > settings.patience:
+            anchor = None
+    score = judgement.score if state.score < 0 else 0.7 * state.score + 0.3 * judgement.score
+    following = replace(
+        _past(state),
+        last=pose,
+        anchor=anchor,
+        score=score,
+        area=0.7 * state.area + 0.3 * judgement.mask.area,
+    )
+    record = TrackSlice.of(judgement.mask, min(1.0, max(0.0, judgement.total)), SliceKind.DECODED)
+    return _ended(following, n_slices), record
