@@ -1,4 +1,5 @@
-"""Evaluation: labels against truth, annotators against each other, and the plain baseline beside them."""
+"""Evaluation: labels against truth, annotators against each other, and the plain baseline beside
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The plain baseline that a report prints beside volseg: Otsu's threshold and the connected component under a point.
+"""The plain baseline that a report prints beside volseg: Otsu's threshold and the connected
+component under a point.
 
 Works on arrays in memory; it exists to be compared with, not to segment large volumes.
 """
@@ -87,7 +88,8 @@ def otsu_component(
     Returns
     -------
     list of ndarray of bool, each of shape (z, y, x)
-        All False where the point lies in the background. Components may be shared by several points.
+        All False where the point lies in the background. Components may be shared by several
+        points.
     """
     components = otsu_components(volume)
     numbers = [int(components[_voxel(point, components.shape)]) for point in points]
@@ -109,7 +111,8 @@ def otsu_dice(
     Returns
     -------
     dict of int to float
-        One value per given point; 0.0 where the point lies in the background of the thresholded volume.
+        One value per given point; 0.0 where the point lies in the background of the thresholded
+        volume.
     """
     components = otsu_components(volume)
     counts = Contingency.of(truth, components)

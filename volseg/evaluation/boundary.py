@@ -1,6 +1,8 @@
-"""Distances between the surfaces of two objects: Hausdorff 95 and average symmetric surface distance, in micrometres.
+"""Distances between the surfaces of two objects: Hausdorff 95 and average symmetric surface
+distance, in micrometres.
 
-Reads only the objects' bounding box, block by block; memory grows with the surfaces, not with the volume.
+Reads only the objects' bounding box, block by block; memory grows with the surfaces, not with the
+volume.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class SurfaceDistance:
     Attributes
     ----------
     hausdorff95_um
-        The larger of the two directed 95th percentiles (as Metrics Reloaded, Maier-Hein et al. 2024, defines it).
+        The larger of the two directed 95th percentiles (as Metrics Reloaded, Maier-Hein et al.
+        2024, defines it).
     assd_um
         Mean over the surface voxels of both (Heimann et al. 2009).
     """
@@ -41,8 +44,8 @@ def surface_distance(
     Parameters
     ----------
     first, second : ndarray of bool, shape (z, y, x)
-        Both with at least one voxel set. A surface voxel has a face towards a voxel that is not set; outside the
-        array nothing is set.
+        Both with at least one voxel set. A surface voxel has a face towards a voxel that is not
+        set; outside the array nothing is set.
     spacing_um : (z, y, x)
 
     Raises

@@ -1,7 +1,7 @@
 """Contingency counts: how many voxels carry each (truth id, predicted id) pair.
 
-Every overlap metric follows from these counts, and counts of blocks add up to the counts of the whole, which is what
-lets volumes beyond memory be evaluated exactly.
+Every overlap metric follows from these counts, and counts of blocks add up to the counts of the
+whole, which is what lets volumes beyond memory be evaluated exactly.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Contingency:
         left, right = left.reshape(-1), right.reshape(-1)
         if left.size == 0:
             return cls.empty()
-        # Runs of one pair instead of voxels: labels are piecewise constant, so this is what makes it fast.
+        # Runs of one pair instead of voxels: labels are piecewise constant, so this is what makes
+        # it fast.
         change = left[1:] != left[:-1]
         change |= right[1:] != right[:-1]
         starts = np.concatenate(([0], np.flatnonzero(change) + 1))

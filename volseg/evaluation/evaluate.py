@@ -1,4 +1,5 @@
-"""Labels against truth, block by block: one pass that counts, then the metrics, then surfaces where asked for."""
+"""Labels against truth, block by block: one pass that counts, then the metrics, then surfaces where
+asked for."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ def evaluate(
     labels, truth : Labels, array (z, y, x) or (y, x), path or URL
         On one grid; ids from 1, 0 being background. See `volseg.evaluation.sources.open_source`.
     metrics : iterable of str, optional
-        Families to compute, out of "overlap" (always on), "detection" (precision, recall, F1, AP, PQ), "aji",
-        "arand", "vi", "boundary". Default: all; "boundary" where a voxel size is known.
+        Families to compute, out of "overlap" (always on), "detection" (precision, recall, F1, AP,
+        PQ), "aji", "arand", "vi", "boundary". Default: all; "boundary" where a voxel size is known.
     spacing_um : (z, y, x), optional
         Voxel size in micrometres; default: that of the labels, else of truth.
     match : {"overlap", "id"}
@@ -61,7 +62,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If shapes differ, a metric is unknown, or boundary distances were asked for without a voxel size.
+        If shapes differ, a metric is unknown, or boundary distances were asked for without a voxel
+        size.
     """
     ours, theirs = (
         open_source(labels, level=level, time=time),
@@ -234,7 +236,8 @@ def _overall(
 def _per_class(
     counts: Contingency, rows: list[ObjectScore]
 ) -> dict[str, dict[str, float | int | None]]:
-    """Scores of each class; predicted objects have no class of their own, so only truth's side is counted."""
+    """Scores of each class; predicted objects have no class of their own, so only truth's side is
+    counted."""
     result: dict[str, dict[str, float | int | None]] = {}
     for kind in sorted({row.class_ for row in rows if row.class_ is not None}):
         members = [row for row in rows if row.class_ == kind]

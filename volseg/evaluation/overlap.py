@@ -1,4 +1,5 @@
-"""Overlap metrics computed from contingency counts: Dice, IoU, AP, PQ, AJI, adapted Rand error, variation of information.
+"""Overlap metrics computed from contingency counts: Dice, IoU, AP, PQ, AJI, adapted Rand error,
+variation of information.
 
 Pure functions of `Contingency`; nothing here reads a volume.
 """
@@ -67,8 +68,8 @@ def match_objects(pairs: Overlaps, how: str = "overlap") -> dict[int, int]:
     ----------
     pairs : Overlaps
     how : {"overlap", "id"}
-        "overlap": the one-to-one assignment with the greatest sum of Dice (so the result does not depend on ids);
-        "id": objects of one id belong together (prompted segmentation keeps ids).
+        "overlap": the one-to-one assignment with the greatest sum of Dice (so the result does not
+        depend on ids); "id": objects of one id belong together (prompted segmentation keeps ids).
 
     Returns
     -------
@@ -86,7 +87,8 @@ def match_objects(pairs: Overlaps, how: str = "overlap") -> dict[int, int]:
 
     rows, row = np.unique(pairs.truth, return_inverse=True)
     columns, column = np.unique(pairs.predicted, return_inverse=True)
-    # One private stand-in per truth object makes a full matching exist; it costs 2, a real pair 2 - Dice.
+    # One private stand-in per truth object makes a full matching exist; it costs 2, a real pair 2 -
+    # Dice.
     alone = np.arange(rows.size)
     weights = np.concatenate([2.0 - pairs.dice, np.full(rows.size, 2.0)])
     graph = coo_array(
@@ -111,7 +113,8 @@ def dice_and_iou(counts: Contingency) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Detection:
-    """Objects found at one IoU threshold; a pair counts where its IoU is greater than the threshold."""
+    """Objects found at one IoU threshold; a pair counts where its IoU is greater than the
+    threshold."""
 
     threshold: float
     true_positives: int
@@ -121,14 +124,16 @@ class Detection:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted objects that are right (1.0 where nothing was predicted and nothing is there)."""
+        """Share of the predicted objects that are right (1.0 where nothing was predicted and
+        nothing is there)."""
         return _share(
             self.true_positives, self.true_positives + self.false_positives, self.false_negatives
         )
 
     @property
     def recall(self) -> float:
-        """Share of the truth objects that were found (1.0 where nothing is there and nothing was predicted)."""
+        """Share of the truth objects that were found (1.0 where nothing is there and nothing was
+        predicted)."""
         return _share(
             self.true_positives, self.true_positives + self.false_negatives, self.false_positives
         )
@@ -158,7 +163,8 @@ def detect(pairs: Overlaps, threshold: float = 0.5) -> Detection:
     Parameters
     ----------
     threshold : float
-        At least 0.5, so that at most one partner of each object passes and no assignment has to be chosen.
+        At least 0.5, so that at most one partner of each object passes and no assignment has to be
+        chosen.
     """
     if threshold < 0.5:
         raise InputError(
@@ -184,8 +190,9 @@ def mean_average_precision(pairs: Overlaps, thresholds: Sequence[float] = AP_THR
 def aggregated_jaccard(pairs: Overlaps) -> float:
     """Aggregated Jaccard index (Kumar et al. 2017): 1.0 where both are empty.
 
-    Each truth object takes the predicted object of greatest IoU; unions add up; predicted objects that nobody took
-    add their voxels to the union. Ties go to the larger overlap, then the lower id.
+    Each truth object takes the predicted object of greatest IoU; unions add up; predicted objects
+    that nobody took add their voxels to the union. Ties go to the larger overlap, then the lower
+    id.
     """
     best: dict[int, int] = {}
     order = np.lexsort((pairs.predicted, -pairs.intersection, -pairs.iou, pairs.truth))
@@ -216,8 +223,8 @@ class RandScores:
 def adapted_rand(counts: Contingency) -> RandScores:
     """Adapted Rand error over the voxels of truth objects (as in the SNEMI3D and CREMI challenges).
 
-    Voxels that are background in truth are left out, as `skimage.metrics.adapted_rand_error` does by default;
-    predicted background inside a truth object counts as one more segment. 0 is perfect.
+    Voxels that are background in truth are left out, as `skimage.metrics.adapted_rand_error` does
+    by default; predicted background inside a truth object counts as one more segment. 0 is perfect.
     """
     part = counts.without_truth_background()
     if part.voxels == 0:
@@ -233,7 +240,8 @@ def adapted_rand(counts: Contingency) -> RandScores:
 
 @dataclass(frozen=True)
 class Information:
-    """Variation of information in bits (Meilă 2007): `split` is H(predicted | truth), `merge` H(truth | predicted)."""
+    """Variation of information in bits (Meilă 2007): `split` is H(predicted | truth), `merge`
+    H(truth | predicted)."""
 
     split: float
     merge: float

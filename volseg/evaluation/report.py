@@ -1,4 +1,5 @@
-"""What an evaluation found: a table of objects, scores per class and overall, as a value, JSON and text."""
+"""What an evaluation found: a table of objects, scores per class and overall, as a value, JSON and
+text."""
 
 from __future__ import annotations
 
@@ -45,11 +46,13 @@ class Report:
     Attributes
     ----------
     mean_dice, mean_iou
-        Mean over the truth objects, a missed one counting 0; None where truth holds no object, or boxes only.
+        Mean over the truth objects, a missed one counting 0; None where truth holds no object, or
+        boxes only.
     overall
         Scores of all objects together; see `volseg.evaluation.metric_names`.
     classes
-        Class → the same scores over the truth objects of that class that need no count of false positives.
+        Class → the same scores over the truth objects of that class that need no count of false
+        positives.
     objects
         One row per truth object, by id.
     truth_kind

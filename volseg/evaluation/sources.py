@@ -1,4 +1,5 @@
-"""Labels to be compared, read block by block: arrays, label images of a volume, files and URLs behind one small face."""
+"""Labels to be compared, read block by block: arrays, label images of a volume, files and URLs
+behind one small face."""
 
 from __future__ import annotations
 
@@ -171,7 +172,8 @@ def open_source(labels: Any, *, level: int = 0, time: int = 0) -> LabelSource:
 
 
 def blocks(first: LabelSource, second: LabelSource, voxels: int = BLOCK_VOXELS) -> Iterator[Region]:
-    """Cut the common grid of two sources into blocks of at most about `voxels`, along chunk borders."""
+    """Cut the common grid of two sources into blocks of at most about `voxels`, along chunk
+    borders."""
     shape = first.shape
     step = [
         min(shape[axis], max(first.chunks[axis], second.chunks[axis])) or 1 for axis in range(3)
