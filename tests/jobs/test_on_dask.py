@@ -1,0 +1,121 @@
+"""The engine on real Dask workers: two processes that are killed, poisoned and joined by nothing but the ledger."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.toy import ChainStage, ToyJob
+from volseg.jobs.cluster import open_cluster
+from volseg.jobs.ledger import Ledger
+from volseg.jobs.session import run_session
+from volseg.store import open_store
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[distributed.Client]:
+    with open_cluster("local", workers=2, memory=1 << 30) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    made = Ledger(open_store(tmp_path / "work", create=True), "0" * 16)
+    made.write_plan({"hash": "0" * 16})
+    return made
+
+
+def test_both_workers_share_the_blocks(client: distributed.Client, ledger: Ledger) -> None:
+    stage = ChainStage(6, 3, seconds=0.02)
+    end = run_session(ToyJob([stage]), ledger, client=client)
+    assert end.status == "done"
+    assert stage.sums == {str(c): 6 for c in range(6)}
+    assert len({m.worker for m in ledger.markers("chain")}) == 2
+    assert list(ledger.store.list(ledger.key("started"))) == []
+
+
+def test_a_block_that_kills_its_worker_is_quarantined_and_blames_no_other(
+    client: distributed.Client, ledger: Ledger
+) -> None:
+    stage = ChainStage(6, 2, trouble={"c0002-0000": "kill"}, seconds=0.02)
+    end = run_session(ToyJob([stage]), ledger, client=client)
+    assert end.status == "incomplete"
+    assert [(f.block, f.kind, f.attempts) for f in end.failures] == [
+        ("c0002-0000", "WorkerDied", 3)
+    ]
+    assert stage.sums == {str(c): 3 for c in (0, 1, 3, 4, 5)}
+    assert all(m.attempt == 1 for m in ledger.markers("chain"))
+
+
+def test_a_worker_killed_from_outside_costs_one_attempt(
+    client: distributed.Client, ledger: Ledger
+) -> None:
+    stage = ChainStage(4, 6, seconds=0.1)
+    pids = list(client.run(os.getpid).values())
+    killer = threading.Timer(0.7, os.kill, (pids[0], signal.SIGKILL))
+    killer.start()
+    end = run_session(ToyJob([stage]), ledger, client=client)
+    killer.join()
+    assert end.status == "done"
+    assert stage.sums == {str(c): 21 for c in range(4)}
+    assert sum(m.attempt - 1 for m in ledger.markers("chain")) <= 1
+
+
+def test_errors_travel_back(client: distributed.Client, ledger: Ledger) -> None:
+    stage = ChainStage(2, 1, trouble={"c0001-0000": "raise"})
+    end = run_session(ToyJob([stage]), ledger, client=client)
+    (failure,) = end.failures
+    assert "ZeroDivisionError: poisoned c0001-0000" in failure.error
+    assert "_misbehave" in failure.trace
+
+
+def test_a_lost_scheduler_interrupts_and_is_resumable(ledger: Ledger) -> None:
+    import subprocess
+    import sys
+
+    from volseg.errors import InterruptedRunError
+
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1",
+         "--port", "0", "--no-dashboard", "--scheduler-file", str(ledger.store.location.local_path / "s.json")],
+        stderr=subprocess.DEVNULL, env=environment,
+    )  # fmt: skip
+    file = ledger.store.location.local_path / "s.json"
+    try:
+        while not file.exists():
+            time.sleep(0.05)
+            assert scheduler.poll() is None
+        import json
+
+        address = json.loads(file.read_text())["address"]
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
+             "--no-dashboard", "--no-nanny", "--local-directory", str(file.parent / "tmp")],
+            stderr=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+        try:
+            with open_cluster(address) as client:
+                client.wait_for_workers(1, timeout=30)
+                killer = threading.Timer(1.0, scheduler.kill)
+                killer.start()
+                with pytest.raises(InterruptedRunError, match="--resume"):
+                    run_session(ToyJob([ChainStage(2, 30, seconds=0.1)]), ledger, client=client)
+        finally:
+            worker.kill()
+            worker.wait()
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    stage = ChainStage(2, 30)
+    end = run_session(ToyJob([stage]), ledger)
+    assert (end.status, stage.sums) == ("done", {"0": 465, "1": 465})
+    assert end.report["stages"]["chain"]["resumed"] > 0

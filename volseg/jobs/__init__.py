@@ -1,0 +1,44 @@
+"""Jobs: plan → blocks → ledger → run on Dask or in this process, resumable wherever it was interrupted.
+
+Names load on first use, so that looking at runs or resuming a finished one imports neither Dask nor torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from volseg.jobs.cancel import Cancel
+    from volseg.jobs.cluster import open_cluster
+    from volseg.jobs.plan import Plan, make_plan
+    from volseg.jobs.segmentation import RunResult, resume_run, run, segment
+
+__all__ = [
+    "Cancel",
+    "Plan",
+    "RunResult",
+    "make_plan",
+    "open_cluster",
+    "resume_run",
+    "run",
+    "segment",
+]
+
+_WHERE = {
+    "Cancel": "cancel",
+    "Plan": "plan",
+    "RunResult": "segmentation",
+    "make_plan": "plan",
+    "open_cluster": "cluster",
+    "resume_run": "segmentation",
+    "run": "segmentation",
+    "segment": "segmentation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use (PEP 562)."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'volseg.jobs' has no attribute {name!r}")
+    return getattr(import_module(f"volseg.jobs.{_WHERE[name]}"), name)

@@ -1,0 +1,39 @@
+"""The Dask side of a worker: a plugin that keeps the job's runner, and the task that runs one block on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distributed import WorkerPlugin, get_worker
+
+if TYPE_CHECKING:
+    from distributed import Scheduler, Worker
+
+    from volseg.jobs.block import Block
+    from volseg.jobs.worker import BlockRunner, Ended
+
+
+class RunnerPlugin(WorkerPlugin):
+    """Keeps a job's runner, and with it models and open volumes, for the life of a worker."""
+
+    def __init__(self, runner: BlockRunner) -> None:
+        self.runner = runner
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask on every worker, also on those that join later."""
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the job ends: drop the models."""
+        del self.runner
+
+
+def run_block(plugin: str, block: Block, attempt: int) -> Ended:
+    """The task: run one block with the runner of the named plugin."""
+    worker: Any = get_worker()
+    ended: Ended = worker.plugins[plugin].runner.run(block, attempt, worker.address)
+    return ended
+
+
+def tolerate_deaths(dask_scheduler: Scheduler) -> None:
+    """Keep Dask from giving up on tasks whose workers die: the driver counts, and blames only started blocks."""
+    dask_scheduler.allowed_failures = 1_000_000_000
