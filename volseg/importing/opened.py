@@ -1,0 +1,197 @@
+"""`OpenedImage`: an image file of any format as a lazy array with known axes, read slab by slab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volseg.errors import InputError, UnsupportedFormatError
+from volseg.importing.guard import reading, shown
+
+Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+LETTERS = "tczyxs"
+
+
+@dataclass
+class OpenedImage:
+    """An image in a file.
+
+    Attributes
+    ----------
+    path
+        The file or folder, for messages.
+    format_name
+        "TIFF", "DICOM", …
+    array
+        Slices like an array (`array[index, ...]` with ints and slices) and has `shape` and `dtype`.
+    axes
+        One letter per axis of `array`, out of t, c, z, y, x and s (samples of a colour).
+    scale_um
+        Voxel size (z, y, x) in micrometres as far as the file tells it; None per unknown axis.
+    channel_names
+        As far as the file tells them.
+    is_rgb
+        Three uint8 samples that are a colour.
+    facts
+        What else is worth keeping with the volume (orientation, rescaling); never patient data.
+    """
+
+    path: Path
+    format_name: str
+    array: Any
+    axes: str
+    scale_um: tuple[float | None, float | None, float | None] = (None, None, None)
+    channel_names: tuple[str, ...] = ()
+    is_rgb: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    close_with: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_axes(self.axes, len(self.array.shape), self.path)
+        if any(n == 0 for n in self.array.shape):
+            raise UnsupportedFormatError(
+                f"{shown(self.path)}: no image in it (shape {tuple(self.array.shape)}, "
+                f"axes {self.axes})"
+            )
+        kind = np.dtype(self.array.dtype).kind
+        if kind not in "biuf":
+            raise UnsupportedFormatError(
+                f"{shown(self.path)}: values of type {self.array.dtype}; expected whole or real "
+                "numbers"
+            )
+
+    def __enter__(self) -> OpenedImage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.close_with is not None:
+            self.close_with()
+            self.close_with = None
+
+    def size(self, letter: str) -> int:
+        """Length of an axis, 1 where the image doesn't have it."""
+        at = self.axes.find(letter)
+        return 1 if at < 0 else int(self.array.shape[at])
+
+    @property
+    def n_times(self) -> int:
+        """Length of t."""
+        return self.size("t")
+
+    @property
+    def n_channels(self) -> int:
+        """Length of c, or of the samples."""
+        return self.size("c") * self.size("s")
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) in voxels."""
+        return self.size("z"), self.size("y"), self.size("x")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the voxels (bool is read as uint8)."""
+        found = np.dtype(self.array.dtype).newbyteorder("=")
+        return np.dtype(np.uint8) if found.kind == "b" else found
+
+    def read(self, region: Region, *, time: int = 0, channel: int | None = 0) -> NDArray[Any]:
+        """Read a region.
+
+        Parameters
+        ----------
+        region : ((z0, z1), (y0, y1), (x0, x1))
+            Half-open, in voxels.
+        time : int
+        channel : int or None
+            None reads all channels at once.
+
+        Returns
+        -------
+        ndarray, shape (z, y, x), or (c, z, y, x) for all channels
+        """
+        wanted: dict[str, Any] = {"t": time, "c": channel or 0, "s": slice(None)}
+        wanted |= {letter: slice(*part) for letter, part in zip("zyx", region, strict=True)}
+        if channel is None:
+            wanted["c"] = slice(None)
+        elif "s" in self.axes:
+            wanted["s"] = channel
+        with reading(self.path, self.format_name):
+            block = np.asarray(self.array[tuple(wanted[letter] for letter in self.axes)])
+            left = [letter for letter in self.axes if isinstance(wanted[letter], slice)]
+            whole = self._ordered(block, left)
+        expected = tuple(high - low for low, high in region)
+        if whole.shape[1:] != expected:
+            raise UnsupportedFormatError(
+                f"{shown(self.path)}: gave {whole.shape[1:]} voxels where {expected} were expected"
+            )
+        return whole if channel is None else whole[0]
+
+    def as_labels(self) -> OpenedImage:
+        """Return itself if it can be labels: whole numbers, one channel.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.n_channels != 1:
+            raise InputError(
+                f"{shown(self.path)}: labels have one channel, this has {self.n_channels}"
+            )
+        if self.dtype.kind == "f":
+            raise InputError(
+                f"{shown(self.path)}: values of type {self.dtype} are no object ids; "
+                "save the labels as whole numbers"
+            )
+        return self
+
+    def _ordered(self, block: NDArray[Any], letters: list[str]) -> NDArray[Any]:
+        """Bring a block with these axes to (c, z, y, x) in the machine's byte order."""
+        front = [letter for letter in letters if letter in "cs"]
+        order = front + [letter for letter in "zyx" if letter in letters]
+        block = block.transpose([letters.index(letter) for letter in order])
+        if "z" not in letters:
+            block = np.expand_dims(block, len(front))
+        if not front:
+            block = block[np.newaxis]
+        return np.ascontiguousarray(block, dtype=self.dtype)
+
+
+def check_axes(axes: str, ndim: int, path: object) -> str:
+    """Check the letters of axes against the number of axes.
+
+    Raises
+    ------
+    InputError
+        For unknown or repeated letters, a missing y or x, or another number of axes.
+    """
+    if len(axes) != ndim:
+        raise InputError(
+            f"{shown(path)}: axes {axes!r} name {len(axes)} axes, the image has {ndim}; "
+            "say what each is with --axes, such as zyx or tczyx"
+        )
+    if len(set(axes)) != len(axes) or not set(axes) <= set(LETTERS) or not {"y", "x"} <= set(axes):
+        raise InputError(
+            f"{shown(path)}: axes {axes!r}: expected different letters out of t, c, z, y, x "
+            "(and s for the samples of a colour), with y and x among them"
+        )
+    if {"c", "s"} <= set(axes):
+        raise InputError(
+            f"{shown(path)}: axes {axes!r}: both channels (c) and colour samples (s); "
+            "volseg reads one of them"
+        )
+    return axes

@@ -1,0 +1,162 @@
+"""Which reader a source needs: by what the file begins with, then by its name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from volseg.errors import UnsupportedFormatError
+from volseg.importing.guard import existing, reading, shown
+from volseg.importing.opened import OpenedImage
+from volseg.importing.spool import Spool, fetch
+from volseg.store.urls import parse_url
+
+KINDS = (
+    "TIFF (OME, ImageJ, LSM), DICOM, NIfTI, NRRD, NumPy, PNG, JPEG, a folder of slices, OME-Zarr"
+)
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SUFFIXES = {
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".btf": "tiff",
+    ".lsm": "tiff",
+    ".dcm": "dicom",
+    ".dicom": "dicom",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".npy": "numpy",
+    ".npz": "numpy",
+    ".png": "picture",
+    ".jpg": "picture",
+    ".jpeg": "picture",
+    ".bmp": "picture",
+}
+
+
+def open_image(source: str | os.PathLike[str], axes: str | None = None) -> OpenedImage:
+    """Open an image of any kind that volseg reads, lazily.
+
+    Parameters
+    ----------
+    source : path or URL
+        A file, a folder of slices or of one DICOM series, or an OME-Zarr image; local, ``s3://``
+        or ``https://``. Remote files are copied to a temporary file first.
+    axes : str, optional
+        One letter per axis, such as zyx or tczyx, where the file does not tell.
+
+    Returns
+    -------
+    OpenedImage
+        Close it, or use it as a context manager.
+
+    Raises
+    ------
+    NotThereError
+        If nothing is there.
+    UnsupportedFormatError
+        If it is damaged or of another kind.
+    """
+    text = os.fspath(source)
+    if "://" in text and not text.lower().startswith("file://"):
+        return _open_remote(text, axes)
+    path = parse_url(text).local_path if "://" in text else Path(os.path.expanduser(text))
+    assert path is not None  # file:// locations have one
+    existing(path)
+    if path.is_dir():
+        return _open_folder(path, axes)
+    return _open_file(path, axes)
+
+
+def _open_remote(text: str, axes: str | None) -> OpenedImage:
+    location = parse_url(text)
+    if not location.name.lower().endswith(tuple(_SUFFIXES)):
+        from volseg.importing.ome_zarr import open_ome_zarr
+
+        from volseg.errors import NotOmeZarrError
+
+        try:
+            return open_ome_zarr(text)
+        except NotOmeZarrError:
+            if location.scheme != "s3" or location.name.lower().endswith(".zarr"):
+                raise
+    spool = Spool()
+    try:
+        found = fetch(location, spool)
+        image = _open_folder(found, axes) if found.is_dir() else _open_file(found, axes)
+    except BaseException:
+        spool.close()
+        raise
+    inner = image.close_with
+
+    def close() -> None:
+        if inner is not None:
+            inner()
+        spool.close()
+
+    image.close_with = close
+    return image
+
+
+def _open_folder(path: Path, axes: str | None) -> OpenedImage:
+    if any((path / name).exists() for name in ("zarr.json", ".zattrs", ".zgroup")):
+        from volseg.importing.ome_zarr import open_ome_zarr
+
+        return open_ome_zarr(os.fspath(path))
+    with reading(path, "folder"):
+        files = [path / name for name in sorted(os.listdir(path)) if not name.startswith(".")]
+    if any(file.is_file() and _kind(file) == "dicom" for file in files):
+        from volseg.importing.dicom import open_dicom
+
+        return open_dicom(path)
+    from volseg.importing.stack import open_folder
+
+    return open_folder(path, axes)
+
+
+def _open_file(path: Path, axes: str | None) -> OpenedImage:
+    kind = _kind(path)
+    if kind == "tiff":
+        from volseg.importing.tiff import open_tiff
+
+        return open_tiff(path, axes)
+    if kind == "numpy":
+        from volseg.importing.numpy_files import open_numpy
+
+        return open_numpy(path, axes)
+    if kind == "nifti":
+        from volseg.importing.nifti import open_nifti
+
+        return open_nifti(path, axes)
+    if kind == "nrrd":
+        from volseg.importing.nrrd_files import open_nrrd
+
+        return open_nrrd(path, axes)
+    if kind == "dicom":
+        from volseg.importing.dicom import open_dicom
+
+        return open_dicom(path)
+    if kind == "picture":
+        from volseg.importing.stack import open_picture
+
+        return open_picture(path, axes)
+    raise UnsupportedFormatError(f"{shown(path)}: not a kind of file that volseg reads ({KINDS})")
+
+
+def _kind(path: Path) -> str | None:
+    """The kind of a file by its first bytes, else by its name."""
+    with reading(path, "file"), path.open("rb") as file:
+        start = file.read(132)
+    if start[128:132] == b"DICM":
+        return "dicom"
+    if start[:4] in _TIFF_STARTS:
+        return "tiff"
+    if start[:6] == b"\x93NUMPY":
+        return "numpy"
+    if start[:4] == b"NRRD":
+        return "nrrd"
+    if start[:8] == b"\x89PNG\r\n\x1a\n" or start[:3] == b"\xff\xd8\xff":
+        return "picture"
+    name = path.name.lower()
+    return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), None)
