@@ -1,0 +1,136 @@
+"""Regions and grids: where a volume is cut into storage objects and blocks of them. Pure arithmetic on voxel indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from volseg.errors import InputError
+
+Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""((z0, z1), (y0, y1), (x0, x1)): half-open voxel ranges."""
+
+Triple = tuple[int, int, int]
+
+
+def whole_region(shape: Sequence[int]) -> Region:
+    """Return the region of all voxels of a (z, y, x) shape."""
+    z, y, x = shape
+    return ((0, z), (0, y), (0, x))
+
+
+def region_shape(region: Region) -> Triple:
+    """Return the (z, y, x) shape of a region."""
+    (z0, z1), (y0, y1), (x0, x1) = region
+    return (z1 - z0, y1 - y0, x1 - x0)
+
+
+def slices(region: Region) -> tuple[slice, slice, slice]:
+    """Return a region as slices."""
+    (z0, z1), (y0, y1), (x0, x1) = region
+    return (slice(z0, z1), slice(y0, y1), slice(x0, x1))
+
+
+def intersection(a: Region, b: Region) -> Region | None:
+    """Return the voxels that two regions share, None if there are none."""
+    ranges = [(max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True)]
+    if any(low >= high for low, high in ranges):
+        return None
+    return (ranges[0], ranges[1], ranges[2])
+
+
+def shifted(region: Region, offset: Sequence[int]) -> Region:
+    """Return a region moved by (z, y, x) voxels."""
+    (z, y, x) = ((low + d, high + d) for (low, high), d in zip(region, offset, strict=True))
+    return (z, y, x)
+
+
+def check_region(region: Region, shape: Sequence[int], what: str = "region") -> Region:
+    """Return a region of plain ints after checking that it lies inside a (z, y, x) shape.
+
+    Raises
+    ------
+    InputError
+        If it has not three ranges, is empty, or reaches outside.
+    """
+    try:
+        ranges = [(int(low), int(high)) for low, high in region]
+    except (TypeError, ValueError):
+        raise InputError(f"{what} {region!r} is not ((z0, z1), (y0, y1), (x0, x1))") from None
+    if len(ranges) != 3 or any(not 0 <= a < b <= n for (a, b), n in zip(ranges, shape, strict=True)):
+        raise InputError(
+            f"{what} {tuple(ranges)} does not lie inside the volume of {tuple(shape)} voxels (z, y, x); "
+            "expected 0 <= start < end <= size along each axis"
+        )
+    return (ranges[0], ranges[1], ranges[2])
+
+
+def coarsened(region: Region, factors: Sequence[int]) -> Region:
+    """Return the voxels of the level coarser by whole (z, y, x) factors that depend on a region."""
+    z, y, x = ((low // f, -(-high // f)) for (low, high), f in zip(region, factors, strict=True))
+    return (z, y, x)
+
+
+def refined(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Region:
+    """Return the voxels of the level finer by whole (z, y, x) factors, of this shape, below a region."""
+    z, y, x = (
+        (low * f, min(high * f, n)) for (low, high), f, n in zip(region, factors, shape, strict=True)
+    )
+    return (z, y, x)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A (z, y, x) shape cut into storage objects of one shape; those at the far border may be cut short.
+
+    Parameters
+    ----------
+    shape
+        Voxels of the array.
+    chunk
+        Voxels of a storage object: a chunk, or a shard where the array is sharded.
+    """
+
+    shape: Triple
+    chunk: Triple
+
+    @property
+    def counts(self) -> Triple:
+        """Number of objects along z, y, x."""
+        z, y, x = (-(-n // c) for n, c in zip(self.shape, self.chunk, strict=True))
+        return (z, y, x)
+
+    def index_of(self, region: Region) -> Iterator[Triple]:
+        """Yield the indices of the objects that a region touches, in z, y, x order."""
+        ranges = (
+            range(low // c, -(-high // c)) for (low, high), c in zip(region, self.chunk, strict=True)
+        )
+        for z, y, x in product(*ranges):
+            yield (z, y, x)
+
+    def region(self, index: Sequence[int]) -> Region:
+        """Return the voxels of the object of an index, cut at the array's border."""
+        z, y, x = (
+            (i * c, min((i + 1) * c, n)) for i, c, n in zip(index, self.chunk, self.shape, strict=True)
+        )
+        return (z, y, x)
+
+    def whole(self, region: Region) -> Region:
+        """Return a region enlarged to whole objects, cut at the array's border."""
+        z, y, x = (
+            (low // c * c, min(-(-high // c) * c, n))
+            for (low, high), c, n in zip(region, self.chunk, self.shape, strict=True)
+        )
+        return (z, y, x)
+
+    def is_whole(self, region: Region) -> bool:
+        """Tell whether a region is made of whole objects."""
+        return self.whole(region) == tuple(map(tuple, region))
+
+    def blocks(self, multiple: Sequence[int] = (1, 1, 1)) -> Iterator[Region]:
+        """Yield regions of `multiple` whole objects along z, y, x that together cover the array, in z, y, x order."""
+        z, y, x = (c * m for c, m in zip(self.chunk, multiple, strict=True))
+        coarse = Grid(self.shape, (z, y, x))
+        for index in product(*map(range, coarse.counts)):
+            yield coarse.region(index)
