@@ -50,7 +50,7 @@ class Context:
         )
 
     def _marked_points(self) -> list[tuple[int, tuple[int, float, float]]]:
-        marked = []
+        marked: list[tuple[int, tuple[int, float, float]]] = []
         for i in sorted({*self.prompts, *self.seeds}):
             prompts, seeds = self.prompts.get(i, {}), self.seeds.get(i, {})
             for z in sorted({*prompts, *seeds}):

@@ -1,6 +1,6 @@
 """How well a candidate mask continues an object: agreement with its predicted place, area, score.
 
-The rules of choice and acceptance live here, without any model or volume.
+The rules of ranking and acceptance live here, without any model or volume.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from volseg.propagation.geometry import cut_necks
 from volseg.propagation.settings import Settings
-from volseg.propagation.state import Pose
+from volseg.propagation.state import Pose, State
 from volseg.propagation.window import MaskWindow, aligned_iou, shared_area
 
 
@@ -61,8 +61,6 @@ class Judgement:
         What candidates are ranked by, 0..1.
     accepted : bool
         Whether it can be the object at all.
-    jumped : bool
-        Accepted as a jump of unknown velocity only.
     """
 
     mask: MaskWindow
@@ -71,11 +69,25 @@ class Judgement:
     score: float
     total: float
     accepted: bool
-    jumped: bool
+
+    def confidence(self, settings: Settings) -> float:
+        """How sure the slice is, 0..1, on one scale whatever the scores are worth."""
+        weights = settings.weight_agreement, settings.weight_score, settings.weight_area
+        score = min(1.0, max(0.0, self.score))
+        parts = weights[0] * self.agreement + weights[1] * score + weights[2] * self.area_ratio
+        return parts / max(sum(weights), 1e-9)
+
+
+def trust(state: State, settings: Settings) -> float:
+    """How far the model's scores can be trusted for this object: 1 steady, 0 all over the place.
+
+    A model whose scores mean something gives an object about the same score from slice to slice.
+    """
+    return max(0.0, 1.0 - state.spread / settings.steady_spread)
 
 
 def judge(
-    candidate: MaskWindow, score: float, expected: Expected, settings: Settings
+    candidate: MaskWindow, score: float, expected: Expected, state: State, settings: Settings
 ) -> Judgement | None:
     """Weighs a candidate; None where it is empty.
 
@@ -86,6 +98,8 @@ def judge(
         The model's own estimate of its IoU.
     expected : Expected
         Not empty.
+    state : State
+        Of the object before this slice: its usual score, and how steady that was.
     settings : Settings
     """
     if not candidate.area:
@@ -98,19 +112,28 @@ def judge(
     agreement = shared / max(1, here.area + candidate.area - shared)
     area_ratio = min(before, candidate.area) / max(before, candidate.area, 1)
     contained = shared / max(1, min(here.area, candidate.area))
-    if settings.choose:
-        weights = settings.weight_agreement, settings.weight_score, settings.weight_area
-        parts = weights[0] * agreement + weights[1] * score + weights[2] * area_ratio
-        total = parts / sum(weights)
-    else:
-        total = score
-    accepted, jumped = agreement >= settings.accept_agreement, False
+    accepted = agreement >= settings.accept_agreement
     if not accepted and settings.relaxed:
-        accepted = contained >= settings.accept_containment and area_ratio >= settings.accept_area
-        if not accepted:
-            accepted = jumped = _is_jump(candidate, expected, area_ratio, settings)
-    accepted = accepted and score >= settings.min_score
-    return Judgement(candidate, agreement, area_ratio, score, total, accepted, jumped)
+        accepted = (
+            contained >= settings.accept_containment and area_ratio >= settings.accept_area
+        ) or _is_jump(candidate, expected, area_ratio, settings)
+    accepted = accepted and score >= _least_score(agreement, state, settings)
+    total = score
+    if settings.choose:
+        weight = settings.weight_score + settings.weight_trust * trust(state, settings)
+        total = (
+            settings.weight_agreement * agreement
+            + weight * score
+            + settings.weight_area * area_ratio
+        ) / max(settings.weight_agreement + weight + settings.weight_area, 1e-9)
+    return Judgement(candidate, agreement, area_ratio, score, total, accepted)
+
+
+def _least_score(agreement: float, state: State, settings: Settings) -> float:
+    """The model's score from which a mask is accepted."""
+    abrupt = agreement < settings.abrupt
+    share = settings.abrupt_score if abrupt else settings.fallen_score
+    return max(settings.min_score, share * state.score)
 
 
 def _is_jump(

@@ -11,49 +11,105 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # --- prompting -----------------------------------------------------------------------------
-    points_per_component: int = Field(3, ge=1, description="interior points of each component")
-    max_components: int = Field(4, ge=1, description="components that get prompts of their own")
-    box_margin: float = Field(0.1, ge=0, description="box prompt's margin, shares of its sides")
-    wide_box_margin: float = Field(0.6, ge=0, description="margin of the wide box prompt")
-    retry: bool = Field(True, description="box and wide box where points are weak")
-    search: bool = Field(True, description="look around the seed while the velocity is unknown")
-    negative_reach: int = Field(
-        2, ge=0, description="slices over which a neighbour's prompt counts as a negative"
+    points_per_component: int = Field(
+        default=3, ge=1, description="interior points of each component"
     )
-    negative_points: int = Field(4, ge=0, description="most negatives per prompt")
+    max_components: int = Field(
+        default=4, ge=1, description="components that get prompts of their own"
+    )
+    box_margin: float = Field(
+        default=0.1, ge=0, description="box prompt's margin, shares of its sides"
+    )
+    wide_box_margin: float = Field(default=0.6, ge=0, description="margin of the wide box prompt")
+    retry: bool = Field(default=True, description="box and wide box where points are weak")
+    search: bool = Field(
+        default=True, description="look around the seed while the velocity is unknown"
+    )
+    negative_reach: int = Field(
+        default=2, ge=0, description="slices over which a neighbour's prompt counts as a negative"
+    )
+    negative_points: int = Field(default=4, ge=0, description="most negatives per prompt")
 
     # --- choosing ------------------------------------------------------------------------------
-    choose: bool = Field(True, description="choose among candidates by agreement; else by score")
-    weight_agreement: float = Field(0.6, ge=0, description="IoU with the predicted mask")
-    weight_score: float = Field(0.2, ge=0, description="the model's own score")
-    weight_area: float = Field(0.2, ge=0, description="ratio of areas")
-    confident: float = Field(0.75, description="agreement that needs no second prompt")
-    split: bool = Field(True, description="cut leaks at thin necks")
-    leak_growth: float = Field(1.5, ge=1, description="growth of area from which a neck is sought")
+    choose: bool = Field(
+        default=True, description="choose among candidates by agreement; else by score"
+    )
+    weight_agreement: float = Field(default=0.6, ge=0, description="IoU with the predicted mask")
+    weight_score: float = Field(default=0.2, ge=0, description="the model's own score")
+    weight_area: float = Field(default=0.2, ge=0, description="ratio of areas")
+    weight_trust: float = Field(
+        default=0.6, ge=0, description="more weight of the score, where scores proved steady"
+    )
+    steady_spread: float = Field(
+        default=0.1, gt=0, description="mean deviation of scores from which they say nothing"
+    )
+    confident: float = Field(default=0.75, description="agreement that needs no second prompt")
+    split: bool = Field(default=True, description="cut leaks at thin necks")
+    leak_growth: float = Field(
+        default=1.5, ge=1, description="growth of area from which a neck is sought"
+    )
 
     # --- accepting -----------------------------------------------------------------------------
-    motion: bool = Field(True, description="move the last mask by the smoothed velocity")
-    velocity_smoothing: float = Field(0.5, ge=0, le=1, description="share of the new velocity")
-    accept_agreement: float = Field(0.5, description="agreement from which a mask is accepted")
-    relaxed: bool = Field(True, description="accept contained masks and first jumps too")
-    accept_containment: float = Field(0.7, description="share of the smaller mask in the larger")
-    accept_area: float = Field(0.25, description="least ratio of areas with containment")
-    jump_area: float = Field(0.6, description="least ratio of areas of a first jump")
-    jump_distance: float = Field(1.3, description="longest first jump, in diameters")
-    min_score: float = Field(0.0, description="model score below which nothing is accepted")
-    patience: int = Field(3, ge=0, description="slices without the object before it has ended")
-    glitches: bool = Field(True, description="after an abrupt change keep the former mask too")
-    abrupt: float = Field(0.6, description="agreement below which a change counts as abrupt")
+    motion: bool = Field(default=True, description="move the last mask by the smoothed velocity")
+    velocity_smoothing: float = Field(
+        default=0.5, ge=0, le=1, description="share of the new velocity"
+    )
+    accept_agreement: float = Field(
+        default=0.5, description="agreement from which a mask is accepted"
+    )
+    relaxed: bool = Field(default=True, description="accept contained masks and first jumps too")
+    accept_containment: float = Field(
+        default=0.7, description="share of the smaller mask in the larger"
+    )
+    accept_area: float = Field(default=0.25, description="least ratio of areas with containment")
+    jump_area: float = Field(default=0.6, description="least ratio of areas of a first jump")
+    jump_distance: float = Field(default=1.3, description="longest first jump, in diameters")
+    min_score: float = Field(default=0.0, description="model score below which nothing is accepted")
+    fallen_score: float = Field(
+        default=0.5, description="share of the usual score below which nothing is accepted"
+    )
+    abrupt_score: float = Field(
+        default=0.6, description="the same for masks that agree little with the prediction"
+    )
+    support: bool = Field(
+        default=True, description="abrupt changes must be confirmed by a second prompt"
+    )
+    support_agreement: float = Field(
+        default=0.75, description="IoU from which two prompts' answers count as the same"
+    )
+    patience: int = Field(
+        default=3, ge=0, description="slices without the object before it has ended"
+    )
+    glitches: bool = Field(
+        default=True, description="after an abrupt change keep the former mask too"
+    )
+    abrupt: float = Field(
+        default=0.6, description="agreement below which a change counts as abrupt"
+    )
 
     # --- settling ------------------------------------------------------------------------------
-    bridge: bool = Field(True, description="interpolate bridged gaps")
-    bridge_confidence: float = Field(0.3, ge=0, le=1, description="confidence of such slices")
-    seed_bridge: int = Field(8, ge=0, description="longest gap bridged between two seeds")
-    repair: bool = Field(True, description="replace slices that both neighbours contradict")
-    return_branches: bool = Field(True, description="follow merged branches back")
-    retry_below: float = Field(0.55, description="confidence below which the other side is tried")
-    meet: float = Field(0.9, description="IoU at which a corrected track has met the old one")
-    meet_slices: int = Field(2, ge=1, description="meeting slices in a row that end a correction")
+    bridge: bool = Field(default=True, description="interpolate bridged gaps")
+    bridge_confidence: float = Field(
+        default=0.3, ge=0, le=1, description="confidence of such slices"
+    )
+    seed_bridge: int = Field(default=8, ge=0, description="longest gap bridged between two seeds")
+    repair: bool = Field(default=True, description="replace slices that both neighbours contradict")
+    repair_agreement: float = Field(
+        default=0.6, description="likeness of the neighbours that may contradict a slice"
+    )
+    repair_below: float = Field(
+        default=0.7, description="share of that likeness below which a slice is contradicted"
+    )
+    return_branches: bool = Field(default=True, description="follow merged branches back")
+    retry_below: float = Field(
+        default=0.55, description="confidence below which the other side is tried"
+    )
+    meet: float = Field(
+        default=0.9, description="IoU at which a corrected track has met the old one"
+    )
+    meet_slices: int = Field(
+        default=2, ge=1, description="meeting slices in a row that end a correction"
+    )
 
 
 DEFAULTS = Settings()

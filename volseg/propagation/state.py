@@ -57,8 +57,8 @@ class State:
         The mask before an abrupt change that is not confirmed yet.
     score : float
         Smoothed score of the accepted masks, -1 before the first.
-    area : float
-        Smoothed area of the accepted masks, voxels.
+    spread : float
+        Smoothed deviation of the scores from their mean: whether they can be trusted.
     pending : {z: MaskWindow}
         Seeds still ahead.
     finished : bool
@@ -70,7 +70,7 @@ class State:
     last: Pose | None
     anchor: Pose | None = None
     score: float = -1.0
-    area: float = 0.0
+    spread: float = 0.1
     pending: Mapping[int, MaskWindow] = field(default_factory=dict)
     finished: bool = False
 
@@ -93,7 +93,7 @@ class State:
             "last": _pose_record(self.last),
             "anchor": _pose_record(self.anchor),
             "score": self.score,
-            "area": self.area,
+            "spread": self.spread,
             "pending": {str(z): _mask_record(self.pending[z]) for z in sorted(self.pending)},
             "finished": self.finished,
         }
@@ -118,7 +118,7 @@ class State:
                 last=_pose(record["last"]),
                 anchor=_pose(record["anchor"]),
                 score=record["score"],
-                area=record["area"],
+                spread=record["spread"],
                 pending={int(z): _mask(m) for z, m in sorted(record["pending"].items())},
                 finished=record["finished"],
             )

@@ -6,7 +6,7 @@ Objects of a group share each call of the model; none sees another's track.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,9 +118,10 @@ class Search:
         self.expectations = [e for e in expected if e.mask.area]
         if expected and not expected[0].mask.area:
             self.expectations = []
-        self.best: list[Judgement | None] = [None for _ in self.expectations]
+        self._offers: list[_Offer] = []
+        self._judged: list[list[tuple[Judgement, _Offer]]] = [[] for _ in self.expectations]
         self._others = context.others_masks(object_id, z)
-        self._contained: list[tuple[MaskWindow, float]] = []
+        self._contained: list[_Offer] = []
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -139,13 +140,17 @@ class Search:
         return self._ring_prompts() if self._may_look_around() else []
 
     def _sure(self) -> bool:
-        found = [b for b in self.best if b is not None and b.accepted]
-        return any(b.agreement >= self.settings.confident for b in found)
+        """Whether what is best so far needs no second opinion."""
+        for judged in self._judged:
+            good = [j for j, _ in judged if j.accepted]
+            if good and max(good, key=_rank).agreement >= self.settings.confident:
+                return True
+        return False
 
     def _may_look_around(self) -> bool:
         if not self.settings.search or self.expectations[0].pose.known:
             return False
-        return not any(b is not None and b.accepted for b in self.best)
+        return self.chosen() is None
 
     def _point_prompts(self, expected: Expected) -> list[SlicePrompt]:
         """All components at once, and, where there are several, each alone."""
@@ -201,43 +206,40 @@ class Search:
 
     def weigh(self, number: int, asked: list[SlicePrompt], answers: list[Candidates]) -> None:
         """Takes the answers to the prompts of a round in."""
-        offered: list[tuple[MaskWindow, float]] = []
-        for answer in answers:
+        fresh: list[_Offer] = []
+        for k, answer in enumerate(answers):
             for mask, score in zip(answer.masks, answer.scores, strict=True):
                 window = MaskWindow.crop(np.asarray(mask), answer.origin).clipped(self.shape_yx)
                 if window.area:
-                    offered.append((window, float(score)))
-        for window, score in offered:
-            self._consider(window, score)
-        self._consider_union(offered)
+                    fresh.append(_Offer(window, float(score), (number, k)))
+        for offer in fresh:
+            self._consider(offer)
+        self._offers += fresh
+        self._consider_union(fresh)
 
-    def _consider(self, window: MaskWindow, score: float) -> None:
-        for k, expected in enumerate(self.expectations):
-            judgement = judge(window, score, expected, self.settings)
-            if judgement is None or self._is_other(judgement, expected):
-                continue
-            best = self.best[k]
-            rank = (judgement.accepted, judgement.total)
-            if best is None or rank > (best.accepted, best.total):
-                self.best[k] = judgement
+    def _consider(self, offer: _Offer) -> None:
+        for judged, expected in zip(self._judged, self.expectations, strict=True):
+            judgement = judge(offer.mask, offer.score, expected, self.state, self.settings)
+            if judgement is not None and not self._is_other(judgement):
+                judged.append((judgement, offer))
 
-    def _consider_union(self, offered: list[tuple[MaskWindow, float]]) -> None:
+    def _consider_union(self, fresh: list[_Offer]) -> None:
         """Several parts that each lie inside the expected mask may together be the object."""
         if not self.settings.choose or self._sure():
             return
         expected = self.expectations[0].mask
-        for window, score in offered:
-            if shared_area(window, expected) >= 0.75 * window.area:
-                self._contained.append((window, score))
+        for offer in fresh:
+            if shared_area(offer.mask, expected) >= 0.75 * offer.mask.area:
+                self._contained.append(offer)
         if len(self._contained) < 2:
             return
-        joined, scores = self._contained[0]
-        for window, score in self._contained[1:]:
-            if shared_area(window, joined) < 0.9 * window.area:
-                joined, scores = union(joined, window), min(scores, score)
-        self._consider(joined, scores)
+        joined, score = self._contained[0].mask, self._contained[0].score
+        for offer in self._contained[1:]:
+            if shared_area(offer.mask, joined) < 0.9 * offer.mask.area:
+                joined, score = union(joined, offer.mask), min(score, offer.score)
+        self._consider(_Offer(joined, score, (-1, 0)))
 
-    def _is_other(self, judgement: Judgement, expected: Expected) -> bool:
+    def _is_other(self, judgement: Judgement) -> bool:
         """Whether the candidate is the seed of another object rather than this one."""
         for other in self._others:
             shared = shared_area(judgement.mask, other)
@@ -245,12 +247,32 @@ class Search:
                 return True
         return False
 
+    def _supported(self, judgement: Judgement, offer: _Offer) -> bool:
+        """Whether another prompt gave the same mask: what is there is found in more than one way."""
+        sources = {o.source for o in self._offers}
+        if not self.settings.support or len(sources) < 2:
+            return True
+        return any(
+            o.source != offer.source
+            and iou(o.mask, judgement.mask) >= self.settings.support_agreement
+            for o in self._offers
+        )
+
+    def _best(self, k: int) -> Judgement | None:
+        """The first in rank that is accepted, and supported where it agrees little."""
+        for judgement, offer in sorted(self._judged[k], key=lambda pair: -_rank(pair[0])):
+            if not judgement.accepted:
+                continue
+            if judgement.agreement >= self.settings.abrupt or self._supported(judgement, offer):
+                return judgement
+        return None
+
     def chosen(self) -> tuple[Expected, Judgement] | None:
         """The candidate that continues the object, and which former mask it continues."""
         found = [
             (expected, best)
-            for expected, best in zip(self.expectations, self.best, strict=True)
-            if best is not None and best.accepted
+            for k, expected in enumerate(self.expectations)
+            if (best := self._best(k)) is not None
         ]
         if len(found) == 2:
             (_, new), (_, old) = found
@@ -261,6 +283,19 @@ class Search:
         return found[0] if found else None
 
 
+@dataclass(frozen=True, eq=False)
+class _Offer:
+    """A mask that the model offered: for which prompt (round, number), with which score."""
+
+    mask: MaskWindow
+    score: float
+    source: tuple[int, int]
+
+
+def _rank(judgement: Judgement) -> float:
+    return judgement.total
+
+
 def _past(state: State) -> State:
     return replace(state, next_z=state.next_z + state.direction)
 
@@ -269,7 +304,7 @@ def _take_seed(state: State, z: int, n_slices: int, settings: Settings) -> State
     """A prompted slice: the seed is the mask, and a motion from the last mask is kept."""
     seed = state.pending[z]
     pending = {at: mask for at, mask in state.pending.items() if at != z}
-    state = replace(state, pending=pending, anchor=None, area=float(seed.area))
+    state = replace(state, pending=pending, anchor=None)
     if not seed.area:
         return waiting(_past(state), n_slices)
     pose = Pose(z, seed)
@@ -307,10 +342,8 @@ def _found(
     share = settings.velocity_smoothing if before.known else 1.0
     if abrupt and before.known and judgement.area_ratio < settings.jump_area:
         share = 0.0  # the centroid of another extent says little about motion
-    vy, vx = (
-        (1 - share) * v + share * float(m) for v, m in zip(before.velocity, moved, strict=True)
-    )
-    pose = Pose(z, judgement.mask, (vy, vx), True)
+    vy, vx = (1 - share) * np.array(before.velocity) + share * moved
+    pose = Pose(z, judgement.mask, (float(vy), float(vx)), True)
     anchor = None
     if settings.glitches and abrupt:
         anchor = state.anchor or state.last
@@ -318,13 +351,16 @@ def _found(
             anchor = state.anchor
         if anchor is not None and abs(z - anchor.z) > settings.patience:
             anchor = None
-    score = judgement.score if state.score < 0 else 0.7 * state.score + 0.3 * judgement.score
+    score, spread = judgement.score, state.spread
+    if state.score >= 0:
+        score = 0.7 * state.score + 0.3 * judgement.score
+        spread = 0.7 * state.spread + 0.3 * abs(judgement.score - state.score)
     following = replace(
         _past(state),
         last=pose,
         anchor=anchor,
         score=score,
-        area=0.7 * state.area + 0.3 * judgement.mask.area,
+        spread=spread,
     )
-    record = TrackSlice.of(judgement.mask, min(1.0, max(0.0, judgement.total)), SliceKind.DECODED)
+    record = TrackSlice.of(judgement.mask, judgement.confidence(settings), SliceKind.DECODED)
     return _ended(following, n_slices), record

@@ -211,7 +211,7 @@ class Track:
             return _parse(data)
         except (struct.error, ValueError) as error:
             raise UnsupportedFormatError(
-                f"not a stored track ({len(data)} bytes): {error}; delete it and run its block again"
+                f"not a stored track ({len(data)} bytes): {error}; delete it and run again"
             ) from error
 
 

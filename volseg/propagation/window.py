@@ -34,7 +34,7 @@ class MaskWindow:
 
     @staticmethod
     def crop(mask: NDArray[Any], origin: tuple[int, int] = (0, 0)) -> MaskWindow:
-        """The window around the set voxels of `mask` (h, w), which lies at `origin` in the slice."""
+        """The window around the set voxels of `mask` (h, w), lying at `origin` in the slice."""
         if mask.dtype != np.bool_:
             mask = mask != 0
         rows = mask.any(axis=1)
@@ -132,7 +132,7 @@ def iou(a: MaskWindow, b: MaskWindow) -> float:
 
 
 def aligned_iou(a: MaskWindow, b: MaskWindow) -> float:
-    """IoU after moving `a` so that the centroids agree: likeness of shape and size, not of place."""
+    """IoU once the centroids are moved together: likeness of shape and size, not of place."""
     if not a.area or not b.area:
         return 0.0
     return iou(a.moved(b.centroid - a.centroid), b)
