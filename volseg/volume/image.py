@@ -270,6 +270,7 @@ class Volume:
         chunks: Sequence[int] | None = None,
         overwrite: bool = False,
         category: str | None = None,
+        keep_thin: bool = False,
     ) -> Labels:
         """Create an empty label image with a whole pyramid; see `volseg.volume.labels.create_labels`."""
         from volseg.volume.labels import create_labels
@@ -283,6 +284,7 @@ class Volume:
             chunks=chunks,
             overwrite=overwrite,
             category=category,
+            keep_thin=keep_thin,
         )
 
     def check_output(self) -> None:

@@ -242,6 +242,8 @@ class LabelMetadata:
         What the objects are, as "nucleus".
     level
         Level of the image whose grid is level 0 of the labels.
+    keep_thin
+        The pyramid lets background win only where there is nothing else; see `volseg.volume.downsample`.
     """
 
     def __init__(
@@ -249,10 +251,12 @@ class LabelMetadata:
         channel: int | list[int] | None = None,
         category: str | None = None,
         level: int = 0,
+        keep_thin: bool = False,
     ) -> None:
         self.channel = channel
         self.category = category
         self.level = level
+        self.keep_thin = keep_thin
 
     def to_attributes(self) -> dict[str, Any]:
         """Return the attributes of the records group."""
@@ -262,6 +266,7 @@ class LabelMetadata:
                 "channel": self.channel,
                 "category": self.category,
                 "level": self.level,
+                "keep_thin": self.keep_thin,
             }
         }
 
@@ -275,7 +280,12 @@ def read_label_metadata(store: Store) -> LabelMetadata:
         try:
             document = json.loads(data)
             said = document.get("attributes", document)["volseg"]
-            return LabelMetadata(said.get("channel"), said.get("category"), int(said.get("level") or 0))
+            return LabelMetadata(
+                said.get("channel"),
+                said.get("category"),
+                int(said.get("level") or 0),
+                bool(said.get("keep_thin", False)),
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise NotOmeZarrError(f"{store.location}/{key} is damaged") from None
     return LabelMetadata()
@@ -291,6 +301,7 @@ def create_labels(
     chunks: Sequence[int] | None = None,
     overwrite: bool = False,
     category: str | None = None,
+    keep_thin: bool = False,
 ) -> Labels:
     """Create an empty label image with a whole pyramid of empty levels beside an image.
 
@@ -315,6 +326,8 @@ def create_labels(
         Replace a label image of this name.
     category
         What the objects are.
+    keep_thin
+        Keep thin objects alive in coarse levels, at the price of swelling; see `volseg.volume.downsample`.
 
     Raises
     ------
@@ -332,7 +345,7 @@ def create_labels(
     if kind.kind not in "iu":
         raise InputError(f"labels are whole numbers; {kind} is not an integer type")
     source = volume.level(level)
-    metadata = LabelMetadata(_checked_channel(volume, channel), category, level)
+    metadata = LabelMetadata(_checked_channel(volume, channel), category, level, keep_thin)
     volume.check_output()
     root = volume.output_store
     _make_way(root, name, overwrite)
