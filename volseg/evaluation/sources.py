@@ -124,8 +124,8 @@ class FileSource:
     @property
     def spacing_um(self) -> tuple[float, float, float] | None:
         """Voxel size (z, y, x) in micrometres where the file tells it."""
-        scale: tuple[float, float, float] | None = self.image.scale_um
-        return scale
+        z, y, x = self.image.scale_um
+        return None if z is None or y is None or x is None else (z, y, x)
 
     def read(self, region: Region) -> NDArray[np.integer]:
         """Read a region of voxels."""
@@ -193,7 +193,7 @@ def blocks(first: LabelSource, second: LabelSource, voxels: int = BLOCK_VOXELS) 
 
 def level_scale_um(labels: Labels, level: int) -> tuple[float, float, float]:
     """Voxel size (z, y, x) in micrometres of a level of a label image."""
-    z, y, x = labels.scales[level]
+    z, y, x = labels.level_info[level].scale
     return float(z), float(y), float(x)
 
 

@@ -67,7 +67,7 @@ def _opened(image: Any, path: Path, axes: str | None, spool: Spool) -> OpenedIma
     elif (slope, intercept) != (1.0, 0.0):
         data = Rescaled(data, slope, intercept)
     unit = _UNITS.get(str(image.header.get_xyzt_units()[0]), "mm")
-    zooms = [in_micrometres(float(n), unit) for n in image.header.get_zooms()[:3]]
+    zooms = [in_micrometres(float(f"{n:.7g}"), unit) for n in image.header.get_zooms()[:3]]
     x, y, z = zooms + [None] * (3 - len(zooms))
     return OpenedImage(
         path,

@@ -72,9 +72,8 @@ def open_image(source: str | os.PathLike[str], axes: str | None = None) -> Opene
 def _open_remote(text: str, axes: str | None) -> OpenedImage:
     location = parse_url(text)
     if not location.name.lower().endswith(tuple(_SUFFIXES)):
-        from volseg.importing.ome_zarr import open_ome_zarr
-
         from volseg.errors import NotOmeZarrError
+        from volseg.importing.ome_zarr import open_ome_zarr
 
         try:
             return open_ome_zarr(text)

@@ -1,0 +1,231 @@
+"""A source file into an OME-Zarr volume, slab by slab, with its pyramid; all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from volseg.errors import InputError, VolsegError
+from volseg.importing.guard import printable
+from volseg.importing.opened import OpenedImage, Region
+from volseg.importing.opening import open_image
+from volseg.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from volseg.volume.blocks import Grid
+    from volseg.volume.image import Volume
+
+SLAB_BYTES = 2**27
+RECORD = "volseg/source.json"
+_LOG = logging.getLogger(__name__)
+
+
+def import_volume(
+    src: str | os.PathLike[str],
+    url: str | Path,
+    *,
+    axes: str | None = None,
+    voxel_size_um: Sequence[float] | None = None,
+    ngff: str = "0.5",
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    channels: Sequence[str] | None = None,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | None = None,
+) -> Volume:
+    """Write an OME-Zarr volume from a file, a folder of slices or of a DICOM series, or OME-Zarr.
+
+    Parameters
+    ----------
+    src : path or URL
+        See `volseg.importing.opening.open_image`.
+    url : path or URL
+        Where the volume goes; a folder or S3.
+    axes : str, optional
+        One letter per axis of the source, out of t, c, z, y, x (and s for colour samples), slowest
+        first, where the file does not tell or tells wrong.
+    voxel_size_um : (z, y, x), optional
+        Voxel size in micrometres; default: the file's; 1 where it has none (with a warning).
+    ngff : {"0.5", "0.4"}
+        Version of OME-Zarr.
+    progress : Progress, optional
+    overwrite : bool
+        Replace what lies at `url`.
+    channels : sequence of str, optional
+        Names of the channels; default: the file's.
+    chunks, shards : (z, y, x), optional
+        Of the stored objects, in voxels; default: as `create_volume` chooses, not sharded.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    InputError
+        If the source can't be read (`NotThereError`, `UnsupportedFormatError`), the target exists
+        (`ExistsError`), or an argument is wrong. Nothing is left at the target.
+    StorageError
+        If the store fails; nothing is left at the target.
+    """
+    from volseg.volume.create import create_volume
+    from volseg.volume.image import open_volume
+
+    told = progress or silent
+    with open_image(src, axes) as image:
+        scale = _scale(image, voxel_size_um)
+        names = _channel_names(image, channels)
+        if overwrite:
+            _check_not_inside(src, url)
+        volume = create_volume(
+            url,
+            axes=[a for a in "tczyx" if image.size(a) > 1 or a in "zyx" or _has(image, a)],
+            shape=_shape(image),
+            dtype=image.dtype,
+            scale_um=scale,
+            ngff=ngff,
+            channels=names,
+            chunks=chunks,
+            shards=shards,
+            rgb=image.is_rgb,
+            overwrite=overwrite,
+        )
+        with removed_on_failure(volume):
+            _copy(image, volume, told)
+            from volseg.volume.pyramid import build_image_pyramid
+
+            build_image_pyramid(volume, progress=told)
+            record = _record(src, image)
+            volume.store.put(RECORD, json.dumps(record, indent=2).encode())
+    return open_volume(volume.location, writable=True)
+
+
+@contextlib.contextmanager
+def removed_on_failure(volume: Volume) -> Iterator[None]:
+    """Delete a volume that was begun here, if what happens inside fails (also by an interrupt)."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(VolsegError):
+            volume.store.delete_all("")
+            if (path := volume.location.local_path) is not None:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+        raise
+
+
+def slabs(grid: Grid, itemsize: int, most_bytes: int = SLAB_BYTES) -> list[Region]:
+    """Cut a grid into regions of whole storage objects of about `most_bytes`, rows along x whole.
+
+    Parameters
+    ----------
+    grid : Grid
+    itemsize : int
+        Bytes of a voxel.
+    """
+    z, y, _ = grid.chunk
+    row = z * y * grid.shape[2] * itemsize
+    rows = max(1, min(grid.counts[1], most_bytes // max(1, row)))
+    return list(grid.blocks((1, rows, grid.counts[2])))
+
+
+def _copy(image: OpenedImage, volume: Volume, progress: Progress) -> None:
+    grid = volume.levels[0].grid
+    every = image.size("s") > 1
+    width = image.dtype.itemsize * (image.n_channels if every else 1)
+    jobs = [
+        (time, channel, region)
+        for time in range(image.n_times)
+        for channel in ([None] if every else range(image.n_channels))
+        for region in slabs(grid, width)
+    ]
+
+    def read(job: tuple[int, int | None, Region]) -> Any:
+        time, channel, region = job
+        return image.read(region, time=time, channel=channel)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read, jobs[0])
+        for done, (time, channel, region) in enumerate(jobs, 1):
+            data = ahead.result()
+            if done < len(jobs):
+                ahead = pool.submit(read, jobs[done])
+            blocks = enumerate(data) if channel is None else [(channel, data)]
+            for c, block in blocks:
+                volume.write(region, block, time=time, channel=c)
+            progress("import", done, len(jobs))
+
+
+def _has(image: OpenedImage, letter: str) -> bool:
+    return letter in image.axes or (letter == "c" and "s" in image.axes)
+
+
+def _shape(image: OpenedImage) -> list[int]:
+    sizes = {"t": image.n_times, "c": image.n_channels}
+    sizes |= dict(zip("zyx", image.shape_zyx, strict=True))
+    return [n for a, n in sizes.items() if n > 1 or a in "zyx" or _has(image, a)]
+
+
+def _scale(image: OpenedImage, given: Sequence[float] | None) -> tuple[float, float, float]:
+    if given is not None:
+        sizes = tuple(float(n) for n in given)
+        if len(sizes) != 3 or not all(0 < n < float("inf") for n in sizes):
+            raise InputError(
+                f"voxel size {tuple(given)}: expected three positive numbers (z, y, x) in "
+                "micrometres"
+            )
+        return sizes
+    if unknown := [a for a, n in zip("zyx", image.scale_um, strict=True) if n is None]:
+        needed = [a for a in unknown if image.size(a) > 1]
+        if needed:
+            _LOG.warning(
+                "%s does not tell its voxel size along %s; 1 µm is taken (give --voxel-size Z Y X)",
+                printable(str(image.path)),
+                ", ".join(needed),
+            )
+    z, y, x = (1.0 if n is None else n for n in image.scale_um)
+    return z, y, x
+
+
+def _channel_names(image: OpenedImage, given: Sequence[str] | None) -> list[str] | None:
+    if given is not None and len(given) != image.n_channels:
+        raise InputError(f"{len(given)} channel names, but the image has {image.n_channels}")
+    names = list(given or image.channel_names)
+    return [printable(name) for name in names] if len(names) == image.n_channels else None
+
+
+def _check_not_inside(src: str | os.PathLike[str], url: str | Path) -> None:
+    """Refuse to overwrite the source itself, or a folder that it lies in."""
+    source, target = os.fspath(src), os.fspath(url)
+    if "://" in source or "://" in target:
+        same = source.rstrip("/") == target.rstrip("/") or source.startswith(
+            target.rstrip("/") + "/"
+        )
+    else:
+        real_source, real_target = os.path.realpath(source), os.path.realpath(target)
+        same = os.path.commonpath([real_source, real_target]) == real_target
+    if same:
+        raise InputError(
+            f"{printable(target)}: overwriting it would delete the source {printable(source)}; "
+            "choose another target"
+        )
+
+
+def _record(src: str | os.PathLike[str], image: OpenedImage) -> dict[str, Any]:
+    """What the volume was made from; the file's name only, since folders may name patients."""
+    name = printable(os.fspath(src).rstrip("/").rpartition("/")[2])
+    return {
+        "format": "volseg-source",
+        "version": 1,
+        "name": name,
+        "kind": image.format_name,
+        "imported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "facts": image.facts,
+    }
