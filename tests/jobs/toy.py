@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class ChainStage:
     sums: dict[str, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
-    def first(self) -> Iterable[Block]:
+    def first(self, known: Set[str]) -> Iterable[Block]:
         return (self._block(chain, 0) for chain in range(self.chains))
 
     def total(self) -> int:

@@ -11,29 +11,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from volseg.jobs.cancel import Cancel
     from volseg.jobs.cluster import open_cluster
-    from volseg.jobs.plan import Plan, make_plan
-    from volseg.jobs.segmentation import RunResult, resume_run, run, segment
+    from volseg.jobs.plan import Plan, PlannedOracle, make_plan
+    from volseg.jobs.segmentation import RunResult, run, segment, stored_plan
 
 __all__ = [
     "Cancel",
     "Plan",
+    "PlannedOracle",
     "RunResult",
     "make_plan",
     "open_cluster",
-    "resume_run",
     "run",
     "segment",
+    "stored_plan",
 ]
 
 _WHERE = {
     "Cancel": "cancel",
     "Plan": "plan",
+    "PlannedOracle": "plan",
     "RunResult": "segmentation",
     "make_plan": "plan",
     "open_cluster": "cluster",
-    "resume_run": "segmentation",
     "run": "segmentation",
     "segment": "segmentation",
+    "stored_plan": "segmentation",
 }
 
 

@@ -6,7 +6,7 @@ a segment job compute is in the stage modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -103,8 +103,11 @@ class Stage(Protocol):
     reads_results: bool
     """Whether `ended` needs the results of blocks that an earlier session finished."""
 
-    def first(self) -> Iterable[Block]:
-        """The blocks that wait for no other block of this stage; lazily, as there may be millions."""
+    def first(self, known: Set[str]) -> Iterable[Block]:
+        """The blocks that wait for no other block of this stage; lazily, as there may be millions.
+
+        `known` holds the keys of the markers that earlier sessions left, void ones included.
+        """
         ...
 
     def total(self) -> int:

@@ -14,6 +14,8 @@ from volseg.errors import InputError
 if TYPE_CHECKING:
     from distributed import Client
 
+    from volseg.jobs.plan import Plan
+
 TLS_CA, TLS_CERT, TLS_KEY = "VOLSEG_TLS_CA", "VOLSEG_TLS_CERT", "VOLSEG_TLS_KEY"
 DRIVER_BYTES = 1 << 30
 """Kept free of workers, for the driver and the system."""
@@ -43,7 +45,11 @@ def worker_memory(machine: Machine, workers: int) -> int:
 
 @contextmanager
 def open_cluster(
-    cluster: str | None = None, *, workers: int | None = None, memory: int | None = None
+    cluster: str | None = None,
+    *,
+    workers: int | None = None,
+    plan: Plan | None = None,
+    memory: int | None = None,
 ) -> Iterator[Client]:
     """Connect to a cluster for the life of a `with` block.
 
@@ -55,6 +61,8 @@ def open_cluster(
         ``VOLSEG_TLS_CERT``, ``VOLSEG_TLS_KEY``.
     workers
         Number of local workers; None: one per GPU, else one per core.
+    plan
+        What will run: no more local workers are started than the machine has memory for.
     memory
         Memory limit of each local worker in bytes; None: an equal share of the machine's.
 
@@ -66,11 +74,15 @@ def open_cluster(
     ------
     InputError
         An address of another form, no such scheduler, or a missing certificate.
+    MemoryBudgetError
+        Not even one block of the plan fits into this machine's memory.
     """
     if cluster is None or cluster == "local":
         if workers is not None and workers < 1:
             raise InputError(f"the number of workers must be at least 1, not {workers}")
-        with _local(workers, memory) as client:
+        if plan is not None and memory is None:
+            plan.check_budget(worker_memory(this_machine(), 1))
+        with _local(workers, memory, 0 if plan is None else plan.memory_per_worker) as client:
             yield client
         return
     if not cluster.startswith(("tcp://", "tls://")):
@@ -82,13 +94,15 @@ def open_cluster(
 
 
 @contextmanager
-def _local(workers: int | None, memory: int | None) -> Iterator[Client]:
+def _local(workers: int | None, memory: int | None, needed: int) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
     machine = this_machine()
     gpus = _gpus()
     count = workers or (len(gpus) or machine.cores)
+    if needed and workers is None:
+        count = max(1, min(count, worker_memory(machine, 1) // needed))
     limit = memory or worker_memory(machine, count)
     options: dict[str, Any] = {"resources": {"GPU": 1}} if gpus else {}
     with (

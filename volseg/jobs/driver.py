@@ -96,7 +96,7 @@ class _StageRun:
         if stage.reads_results:
             for m in state.ledger.markers(stage.name, self.known):
                 self.results[Block(m.stage, m.block, inputs=m.inputs).key] = m.result
-        self.waiting: Iterator[Block] = iter(stage.first())
+        self.waiting: Iterator[Block] = iter(stage.first(frozenset(self.known)))
 
     def run(self) -> None:
         self._tell("")

@@ -111,6 +111,8 @@ class Lease:
         What was written on acquiring.
     heartbeat_seconds
         Seconds between signs of life.
+    previous
+        The record of the former holder: which run the label image belongs to.
     """
 
     def __init__(
@@ -120,7 +122,9 @@ class Lease:
         record: LeaseRecord,
         etag: str,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        previous: LeaseRecord | None = None,
     ) -> None:
+        self.previous = previous
         self._store = store
         self._label_name = label_name
         self._record = record
@@ -177,7 +181,7 @@ class Lease:
             except (AlreadyWrittenError, ChangedError):
                 break_lease = False  # somebody was faster: look again at who it is
                 continue
-            return cls(store, label_name, record, etag, heartbeat_seconds)
+            return cls(store, label_name, record, etag, heartbeat_seconds, old)
 
     @property
     def epoch(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +46,7 @@ def run_session(
     client: Client | None = None,
     progress: Progress = silent,
     cancel: Cancel | None = None,
-    about: dict[str, Any] | None = None,
+    about: Callable[[], dict[str, Any]] = dict,
 ) -> SessionEnd:
     """Run every stage of a job that is not done yet.
 
@@ -64,7 +65,7 @@ def run_session(
     cancel
         Request to stop; Ctrl-C and SIGTERM set it too, in the main thread.
     about
-        Further fields for the report.
+        Gives further fields for the report, at the end.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def run_session(
         raise
     finally:
         executor.close(drop=error is not None)
-        report = _report(job, state, record, status, error, about or {})
+        report = _report(job, state, record, status, error, about())
         _write_end(ledger, record, report, quietly=error is not None)
     return SessionEnd(status, report, tuple(state.failures))
 

@@ -1,0 +1,209 @@
+"""The stages that write labels: blocks of whole storage objects from tracks, coarser levels, the table of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volseg.jobs.block import Block, Output
+from volseg.jobs.found import Extent, Found, short_digest
+from volseg.jobs.opened import Opened
+from volseg.volume.blocks import Grid, Region, Triple, coarsened, refined
+
+if TYPE_CHECKING:
+    from volseg.jobs.plan import Plan
+    from volseg.jobs.worker import BlockContext
+    from volseg.volume.labels import Labels
+
+Touching = dict[Triple, list[tuple[int, str, float]]]
+"""Index of a compose block -> (object id, track digest, score) of the tracks whose boxes touch it."""
+
+
+class ComposeStage:
+    """One block per set of whole storage objects that any track touches; writes level 0 and the coarser levels it owns."""
+
+    name = "compose"
+    uses_gpu = False
+    reads_results = True
+
+    def __init__(self, plan: Plan, found: Found) -> None:
+        self.plan = plan
+        self.found = found
+        self._count = 0
+
+    def first(self, known: Set[str]) -> Iterable[Block]:
+        """The blocks that tracks touch, and those that an earlier session wrote from other tracks."""
+        touching = index_tracks(self.plan, self.found)
+        written = {_index_of(key.partition("@")[0]) for key in known}
+        indices = sorted(written | set(touching))
+        self._count = len(indices)
+        for index in indices:
+            tracks = sorted(touching.get(index, []))
+            payload = {"index": list(index), "tracks": [list(track) for track in tracks]}
+            yield Block(self.name, _name_of(index), payload, short_digest(tracks))
+
+    def total(self) -> int:
+        """Number of blocks, known once the tracks are."""
+        return self._count
+
+    def ended(self, block: Block, result: Mapping[str, Any]) -> Sequence[Block]:
+        """Note what was written, for the pyramid and the table."""
+        self.found.composed[_index_of(block.id)] = result["digest"]
+        for object_id, voxels, *box in result["objects"]:
+            part = Extent(voxels, (box[0], box[1], box[2], box[3], box[4], box[5]))
+            if object_id in self.found.extents:
+                self.found.extents[object_id].add(part)
+            else:
+                self.found.extents[object_id] = part
+        return ()
+
+    def failed(self, block: Block) -> None:
+        """The block stays as it was; the run ends incomplete."""
+
+    def compute(self, block: Block, context: BlockContext) -> dict[str, Any]:
+        """Paint the tracks of a block, level by level, and write it."""
+        from volseg.propagation import compose_block
+        from volseg.volume.downsample import downsample_labels
+
+        plan, opened = self.plan, Opened.of(self.plan, context)
+        region = plan.geometry.compose_region(block.payload["index"])
+        tracks = ((i, opened.track(i, d, context), s) for i, d, s in block.payload["tracks"])
+        data: NDArray[Any] = compose_block(region, tracks, plan.labels.dtype)
+        objects = extents_of(data, region)
+        written: list[Output] = []
+        for level in range(plan.geometry.owned):
+            if level:
+                factors = plan.geometry.levels[level].factors
+                data, region = downsample_labels(data, factors), coarsened(region, factors)
+            written += write_labels(opened.labels, region, data, level, plan.source.time, context)
+        return {
+            "digest": short_digest((o.key, o.digest) for o in written),
+            "objects": [[i, e.voxels, *e.box] for i, e in sorted(objects.items())],
+        }
+
+
+class PyramidStage:
+    """One coarser level that compose blocks don't own, from the level below it."""
+
+    uses_gpu = False
+    reads_results = True
+
+    def __init__(self, plan: Plan, found: Found, level: int) -> None:
+        self.plan = plan
+        self.found = found
+        self.level = level
+        self.name = f"pyramid-{level}"
+        self._count = 0
+
+    def first(self, known: Set[str]) -> Iterable[Block]:
+        """The blocks above anything that was composed."""
+        total = self._total_factors()
+        grid = self._grid()
+        above: dict[Triple, list[tuple[Triple, str]]] = {}
+        for index, digest in sorted(self.found.composed.items()):
+            region = coarsened(self.plan.geometry.compose_region(index), total)
+            for at in grid.index_of(region):
+                above.setdefault(at, []).append((index, digest))
+        self._count = len(above)
+        for at, below in sorted(above.items()):
+            yield Block(self.name, _name_of(at), {"index": list(at)}, short_digest(below))
+
+    def total(self) -> int:
+        """Number of blocks, known once the blocks below are."""
+        return self._count
+
+    def ended(self, block: Block, result: Mapping[str, Any]) -> Sequence[Block]:
+        """Nothing follows."""
+        return ()
+
+    def failed(self, block: Block) -> None:
+        """The block stays as it was; the run ends incomplete."""
+
+    def compute(self, block: Block, context: BlockContext) -> dict[str, Any]:
+        """Read the level below, take the mode, write."""
+        from volseg.volume.downsample import downsample_labels
+
+        opened, level, time = Opened.of(self.plan, context), self.level, self.plan.source.time
+        region = self._grid().region(block.payload["index"])
+        factors = self.plan.geometry.levels[level].factors
+        below = refined(region, factors, self.plan.geometry.levels[level - 1].shape)
+        fine = opened.labels.read(below, level=level - 1, time=time)
+        written = write_labels(
+            opened.labels, region, downsample_labels(fine, factors), level, time, context
+        )
+        return {"digest": short_digest((o.key, o.digest) for o in written)}
+
+    def _grid(self) -> Grid:
+        return Grid(self.plan.geometry.levels[self.level].shape, self.plan.geometry.pyramid_shape)
+
+    def _total_factors(self) -> Triple:
+        z, y, x = np.prod(
+            [level.factors for level in self.plan.geometry.levels[: self.level + 1]], axis=0
+        )
+        return (int(z), int(y), int(x))
+
+
+def index_tracks(plan: Plan, found: Found) -> Touching:
+    """Which tracks touch which compose blocks, from the places that settling noted."""
+    touching: Touching = {}
+    thickness = plan.geometry.compose_shape[0]
+    depth = plan.source.shape[0]
+    for i, entry in sorted(found.tracks.items()):
+        for z, y0, y1, x0, x1 in entry.places:
+            region = ((z, min(z + thickness, depth)), (y0, y1), (x0, x1))
+            for index in plan.geometry.composed_by(region):
+                touching.setdefault(index, []).append((i, entry.digest, entry.score))
+    return touching
+
+
+def write_labels(
+    labels: Labels,
+    region: Region,
+    data: NDArray[Any],
+    level: int,
+    time: int,
+    context: BlockContext,
+) -> list[Output]:
+    """Write whole storage objects through the labels' one gate, and note them for the block's marker."""
+    context.check()
+    outputs = [
+        Output(f"labels/{labels.name}/{w.key}", 0, w.etag, w.digest)
+        for w in labels.write_objects(region, data, level=level, time=time)
+    ]
+    context.outputs += outputs
+    return outputs
+
+
+def extents_of(data: NDArray[Any], region: Region) -> dict[int, Extent]:
+    """Voxels and bounding box in the volume of each id in a block."""
+    ids, inverse = np.unique(data, return_inverse=True)
+    counts = np.bincount(inverse.ravel(), minlength=len(ids))
+    found: dict[int, Extent] = {}
+    if len(ids) == 1 and ids[0] == 0:
+        return found
+    from scipy.ndimage import find_objects
+
+    places = find_objects(inverse.reshape(data.shape).astype(np.int32) + 1)
+    starts = [low for low, _ in region]
+    for number, (object_id, place) in enumerate(zip(ids, places, strict=True)):
+        if object_id:
+            (z, y, x) = place
+            box = (
+                z.start + starts[0], z.stop + starts[0], y.start + starts[1],
+                y.stop + starts[1], x.start + starts[2], x.stop + starts[2],
+            )  # fmt: skip
+            found[int(object_id)] = Extent(int(counts[number]), box)
+    return found
+
+
+def _name_of(index: Sequence[int]) -> str:
+    z, y, x = index
+    return f"z{z:05d}-y{y:05d}-x{x:05d}"
+
+
+def _index_of(name: str) -> Triple:
+    z, y, x = (int(part[1:]) for part in name.split("-"))
+    return (z, y, x)

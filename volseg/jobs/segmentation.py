@@ -1,0 +1,396 @@
+"""The segment job: a plan made executable, run, resumed or refused; and `segment`, the whole in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from volseg.errors import (
+    BlocksFailedError,
+    ExistsError,
+    InputError,
+    PlanMismatchError,
+    VolsegError,
+)
+from volseg.jobs.block import Failure, Stage
+from volseg.jobs.cancel import Cancel
+from volseg.jobs.ledger import Ledger
+from volseg.jobs.lease import Lease
+from volseg.jobs.plan import Plan, make_plan
+from volseg.jobs.session import REPORT, run_session
+from volseg.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from volseg.prompts import PromptSet
+    from volseg.volume.image import Volume
+    from volseg.volume.labels import Labels
+
+
+class SegmentJob:
+    """A plan made executable.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.hash = plan.hash
+
+    def __reduce__(self) -> tuple[type[SegmentJob], tuple[Plan]]:
+        return SegmentJob, (self.plan,)  # workers group anew; what the driver found stays with it
+
+    @cached_property
+    def stages(self) -> Sequence[Stage]:
+        """seed, propagate, settle, compose, the pyramid's levels, objects."""
+        from volseg.jobs.composing import ComposeStage, PyramidStage
+        from volseg.jobs.found import Found, make_groups
+        from volseg.jobs.opened import prompts_of
+        from volseg.jobs.propagating import PropagateStage, SeedStage, SettleStage
+        from volseg.jobs.tabling import ObjectsStage
+
+        plan, found = self.plan, Found()
+        geometry = plan.geometry
+        groups = make_groups(prompts_of(plan), geometry.tile, geometry.group, plan.source.shape)
+        coarse = range(geometry.owned, len(geometry.levels))
+        return [
+            SeedStage(plan, groups, found),
+            PropagateStage(plan, groups, found),
+            SettleStage(plan, groups, found),
+            ComposeStage(plan, found),
+            *(PyramidStage(plan, found, level) for level in coarse),
+            ObjectsStage(plan, groups, found),
+        ]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Parameters
+    ----------
+    status
+        ``done``.
+    plan
+        What was run.
+    report
+        As stored with the run: stages, seconds, counts.
+    quarantined
+        Blocks that were given up.
+    """
+
+    status: str
+    plan: Plan
+    report: dict[str, Any]
+    quarantined: tuple[Failure, ...] = ()
+
+    @property
+    def labels(self) -> Labels:
+        """The label image that was made."""
+        from volseg.volume.image import open_volume
+
+        return open_volume(self.plan.url, self.plan.labels_at).labels[self.plan.labels.name]
+
+    def to_json(self) -> dict[str, Any]:
+        """Status, place and report as JSON values."""
+        return {
+            "status": self.status,
+            "plan": self.plan.hash,
+            "url": self.plan.url,
+            "labels": self.plan.labels.name,
+            "seconds": self.report["seconds"],
+            "stages": self.report["stages"],
+            "quarantined": self.report["quarantined"],
+            "objects": self.report.get("objects", {}),
+        }
+
+    def describe(self) -> str:
+        """The result for people, a few lines."""
+        counts = self.report["stages"].items()
+        done = sum(c["done"] for _, c in counts)
+        resumed = sum(c["resumed"] for _, c in counts)
+        again = f", {resumed} found done" if resumed else ""
+        place = self.plan.labels_at or self.plan.url
+        return (
+            f"labels {self.plan.labels.name} in {place}: {done} blocks in "
+            f"{self.report['seconds']:.1f} s{again} (run {self.plan.hash[:12]})"
+        )
+
+
+def run(
+    plan: Plan,
+    client: Client | None = None,
+    *,
+    progress: Progress | None = None,
+    resume: bool = False,
+    restart: bool = False,
+    break_lease: bool = False,
+    cancel: Cancel | None = None,
+) -> RunResult:
+    """Run a plan, or what is left of it.
+
+    Parameters
+    ----------
+    plan
+        From `make_plan` or `stored_plan`.
+    client
+        Dask client (see `open_cluster`); None runs in this process.
+    progress
+        Told after every block.
+    resume
+        Continue an interrupted run of the same plan; where nothing was started, start.
+    restart
+        Forget what an interrupted run of the same plan did, its label image included.
+    break_lease
+        Take the label image from whoever holds it.
+    cancel
+        Request to stop; Ctrl-C and SIGTERM set it too, in the main thread.
+
+    Raises
+    ------
+    BlocksFailedError
+        Blocks were quarantined, or most failed; the message has the report and the way on.
+    ExistsError
+        The label image exists, and neither `resume`, `restart` nor the plan's `overwrite` was given.
+    PlanMismatchError
+        It was made by another plan, or the image changed since the plan was made.
+    MemoryBudgetError, LeaseHeldError, InterruptedRunError, StorageError
+        As their names say; only the last two after anything was written.
+    """
+    from volseg.volume.image import open_volume
+
+    if resume and restart:
+        raise InputError("resume and restart exclude each other")
+    volume = open_volume(plan.url, plan.labels_at)
+    ledger = Ledger(volume.output_store, plan.hash)
+    if resume and (finished := _finished(plan, volume, ledger)) is not None:
+        return finished
+    _check(plan, volume, client)
+    _refuse_existing(plan, volume, resume, restart)
+    lease = Lease.acquire(volume.output_store, plan.labels.name, plan.hash, break_lease=break_lease)
+    with lease:
+        _prepare(plan, volume, ledger, lease, resume)
+        job = SegmentJob(plan)
+        end = run_session(
+            job,
+            ledger,
+            lease=lease,
+            client=client,
+            progress=progress or silent,
+            cancel=cancel,
+            about=lambda: _about(job),
+        )
+    if end.status != "done":
+        raise BlocksFailedError(_failed_message(plan, end.failures))
+    return RunResult(end.status, plan, end.report, end.failures)
+
+
+def segment(
+    volume: Volume | str,
+    prompts: PromptSet | dict[str, Any] | str,
+    labels: str | None = None,
+    model: Any = "nano",
+    cluster: str | None = None,
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    restart: bool = False,
+    **choices: Any,
+) -> RunResult:
+    """Segment prompted objects through a volume and write them as a label image.
+
+    Parameters
+    ----------
+    volume
+        The image, opened or as a path or URL.
+    prompts
+        Prompt set, decoded document, or path or URL of a prompts file.
+    labels, model, choices
+        As in `make_plan`.
+    cluster, workers
+        As in `open_cluster`.
+    progress, resume, restart
+        As in `run`.
+    """
+    from volseg.jobs.cluster import open_cluster
+    from volseg.volume.image import Volume, open_volume
+
+    opened = volume if isinstance(volume, Volume) else open_volume(volume)
+    plan = make_plan(opened, prompts, labels=labels, model=model, **choices)
+    with open_cluster(cluster, workers=workers, plan=plan) as client:
+        return run(plan, client, progress=progress, resume=resume, restart=restart)
+
+
+def stored_plan(volume: Volume, labels: str) -> Plan:
+    """The plan that a label image was made by, or is being made by.
+
+    Raises
+    ------
+    NotThereError
+        No run is known for it.
+    """
+    from volseg.errors import NotThereError
+    from volseg.jobs.lease import read_lease
+
+    record = read_lease(volume.output_store, labels)
+    if record is None or not record.run:
+        raise NotThereError(f"no run is known for label image {labels!r} of {volume.location}")
+    return Plan.from_json(Ledger(volume.output_store, record.run).read_plan())
+
+
+# --- before anything is written ----------------------------------------------------------------------------------
+
+
+def _check(plan: Plan, volume: Volume, client: Client | None) -> None:
+    """Everything that can be wrong before the first write."""
+    volume.check_output()
+    identity = volume.identity(plan.source.level)
+    if identity != plan.source.identity:
+        raise PlanMismatchError(
+            f"{volume.location}, level {plan.source.level}, is no longer the array that the plan was "
+            "made for; make a new plan"
+        )
+    if client is not None:
+        from volseg.jobs.executors import memory_per_worker
+
+        plan.check_budget(memory_per_worker(client))
+    if plan.predictor.kind == "sam":
+        from volseg.jobs.sam import check_weights
+
+        check_weights(plan.predictor)
+    else:
+        from volseg.jobs.predictors import open_oracle
+
+        open_oracle(plan)
+
+
+def _refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) -> None:
+    from volseg.jobs.lease import read_lease
+
+    name = plan.labels.name
+    if name not in volume.labels or plan.overwrite:
+        return
+    record = read_lease(volume.output_store, name)
+    if record is not None and record.run == plan.hash and (resume or restart):
+        return
+    if not resume:
+        raise ExistsError(
+            f"label image {name!r} exists in {volume.output_store.location}; choose another name, "
+            "replace it with --overwrite, or continue its run with --resume"
+        )
+    raise PlanMismatchError(_mismatch(plan, volume, name))
+
+
+def _mismatch(plan: Plan, volume: Volume, name: str) -> str:
+    start = f"label image {name!r} of {volume.output_store.location} was "
+    end = "; resume with the arguments of that run, or start anew with --overwrite"
+    try:
+        other = stored_plan(volume, name)
+    except VolsegError:
+        return f"{start}not made by a run{end}"
+    parts = ", ".join(plan.differences(other)) or "nothing but its version"
+    return f"{start}made by another plan, {other.hash[:12]}, which differs in {parts}{end}"
+
+
+def _finished(plan: Plan, volume: Volume, ledger: Ledger) -> RunResult | None:
+    """The result of a run that is done already, read from its report."""
+    from volseg.jobs.lease import read_lease
+
+    report = ledger.read_json(REPORT)
+    record = read_lease(volume.output_store, plan.labels.name)
+    if report is None or report["status"] != "done" or record is None or record.run != plan.hash:
+        return None
+    if plan.labels.name not in volume.labels:
+        return None
+    return RunResult("done", plan, report)
+
+
+# --- the first writes ----------------------------------------------------------------------------------------------
+
+
+def _prepare(plan: Plan, volume: Volume, ledger: Ledger, lease: Lease, resume: bool) -> None:
+    """Plan, label image and prompts, each harmless to repeat; undone where the first of them can't be written."""
+    ours = lease.previous is not None and lease.previous.run == plan.hash
+    exists = plan.labels.name in volume.labels
+    try:
+        if not (resume and ours):
+            ledger.delete()
+        elif not exists:
+            _forget_labels(ledger, plan)
+        ledger.write_plan(plan.to_json())
+        if not (resume and ours and exists):
+            _create_labels(plan, volume, overwrite=exists or ours)
+    except BaseException:
+        if not exists and not ours:
+            with suppress(VolsegError, OSError):
+                ledger.delete()
+                lease.forget()
+        raise
+
+
+def _forget_labels(ledger: Ledger, plan: Plan) -> None:
+    """The label image is gone, so whatever wrote it is not done."""
+    stages = ["compose", "objects", *(f"pyramid-{i}" for i in range(len(plan.geometry.levels)))]
+    for stage in stages:
+        ledger.store.delete_all(ledger.key(f"done/{stage}"))
+
+
+def _create_labels(plan: Plan, volume: Volume, *, overwrite: bool) -> None:
+    channels = plan.source.channels
+    labels = volume.create_labels(
+        plan.labels.name,
+        plan.labels.dtype,
+        level=plan.source.level,
+        channel=channels[0] if len(channels) == 1 else list(channels),
+        chunks=plan.geometry.chunk,
+        overwrite=overwrite,
+        category=plan.labels.category,
+    )
+    from volseg.prompts import Layer, PromptSet
+
+    layer = Layer(name=plan.labels.name, channel=_layer_channel(plan), category=plan.labels.category)
+    objects = tuple(one.model_copy(update={"layer": None}) for one in plan.objects)
+    prompts = PromptSet(layers=(layer,), objects=objects)
+    labels.store.put(f"volseg/prompts/{plan.hash}.json", prompts.to_json().encode())
+
+
+def _layer_channel(plan: Plan) -> int | tuple[int, ...]:
+    channels = plan.source.channels
+    return channels[0] if len(channels) == 1 else channels
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+
+def _about(job: SegmentJob) -> dict[str, Any]:
+    from volseg import __version__
+    from volseg.jobs.tabling import ObjectsStage
+
+    plan = job.plan
+    last = job.stages[-1]
+    return {
+        "url": plan.url,
+        "labels": plan.labels.name,
+        "model": plan.model_name,
+        "volseg": __version__,
+        "prompted": len(plan.objects),
+        "objects": last.summary if isinstance(last, ObjectsStage) else {},
+    }
+
+
+def _failed_message(plan: Plan, failures: Sequence[Failure]) -> str:
+    listed = "; ".join(f"{f.stage}/{f.block}: {f.kind}: {f.error}" for f in failures[:5])
+    more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
+    return (
+        f"{len(failures)} of the blocks of run {plan.hash[:12]} failed {failures[0].attempts} times "
+        f"and were left out, everything else is done: {listed}{more}. `volseg runs show {plan.url} "
+        f"{plan.hash[:12]}` has the details; try them again with --resume"
+    )

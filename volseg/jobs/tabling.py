@@ -1,0 +1,82 @@
+"""The last stage: the table of objects, with what propagation knows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any
+
+from volseg.jobs.block import Block
+from volseg.jobs.found import Found, short_digest
+from volseg.jobs.opened import Opened
+
+if TYPE_CHECKING:
+    from volseg.jobs.plan import Plan
+    from volseg.jobs.worker import BlockContext
+
+
+class ObjectsStage:
+    """One block: a row per object that has voxels; the names of those that have none."""
+
+    name = "objects"
+    uses_gpu = False
+    reads_results = True
+
+    def __init__(self, plan: Plan, groups: Sequence[Sequence[int]], found: Found) -> None:
+        self.plan = plan
+        self.groups = groups
+        self.found = found
+        self.summary: dict[str, Any] = {}
+
+    def first(self, known: Set[str]) -> Iterable[Block]:
+        """The one block."""
+        rows = [
+            [i, extent.voxels, list(extent.box), self.found.tracks[i].score]
+            for i, extent in sorted(self.found.extents.items())
+            if i in self.found.tracks
+        ]
+        incomplete = sorted(i for g in self.found.broken for i in self.groups[g])
+        known_ids = {row[0] for row in rows} | set(incomplete)
+        empty = sorted(one.id for one in self.plan.objects if one.id not in known_ids)
+        payload = {"rows": rows, "incomplete": incomplete, "empty": empty}
+        yield Block(self.name, "all", payload, short_digest([rows, incomplete, empty]))
+
+    def total(self) -> int:
+        """One."""
+        return 1
+
+    def ended(self, block: Block, result: Mapping[str, Any]) -> Sequence[Block]:
+        """Keep the summary for the report."""
+        self.summary = dict(result)
+        return ()
+
+    def failed(self, block: Block) -> None:
+        """The table stays as it was; the run ends incomplete."""
+
+    def compute(self, block: Block, context: BlockContext) -> dict[str, Any]:
+        """Write the table and the properties that other readers show."""
+        from volseg.volume.objects import ObjectRow
+
+        plan, labels = self.plan, Opened.of(self.plan, context).labels
+        voxel = plan.source.voxel_um[0] * plan.source.voxel_um[1] * plan.source.voxel_um[2]
+        channels = plan.source.channels
+        rows = []
+        for i, voxels, (z0, z1, y0, y1, x0, x1), score in block.payload["rows"]:
+            row = ObjectRow(
+                id=i,
+                time=plan.source.time,
+                class_=plan.labels.category,
+                channel=channels[0] if len(channels) == 1 else list(channels),
+                bbox=((z0, z1), (y0, y1), (x0, x1)),
+                voxels=voxels,
+                volume_um3=voxels * voxel,
+                confidence=round(float(score), 6),
+            )
+            rows.append(row)
+        context.check()
+        labels.objects.replace(rows)
+        labels.objects.publish()
+        return {
+            "made": len(rows),
+            "empty": block.payload["empty"],
+            "incomplete": block.payload["incomplete"],
+        }
