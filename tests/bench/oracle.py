@@ -83,6 +83,8 @@ OFF: dict[str, dict[str, Any]] = {
     "glitch memory": {"glitches": False},
     "bridging": {"bridge": False},
     "repair of contradicted slices": {"repair": False},
+    "trimmed ends": {"trim": False},
+    "both sides of a seed": {"mirror": False},
     "merged branches followed back": {"return_branches": False},
 }
 

@@ -25,6 +25,9 @@ class Settings(BaseModel):
     search: bool = Field(
         default=True, description="look around the seed while the velocity is unknown"
     )
+    mirror: bool = Field(
+        default=True, description="compare both sides of a seed while the velocity is unknown"
+    )
     negative_reach: int = Field(
         default=2, ge=0, description="slices over which a neighbour's prompt counts as a negative"
     )
@@ -38,7 +41,7 @@ class Settings(BaseModel):
     weight_score: float = Field(default=0.2, ge=0, description="the model's own score")
     weight_area: float = Field(default=0.2, ge=0, description="ratio of areas")
     weight_trust: float = Field(
-        default=0.6, ge=0, description="more weight of the score, where scores proved steady"
+        default=0.8, ge=0, description="more weight of the score, where scores proved steady"
     )
     steady_spread: float = Field(
         default=0.1, gt=0, description="mean deviation of scores from which they say nothing"
@@ -101,6 +104,17 @@ class Settings(BaseModel):
         default=0.7, description="share of that likeness below which a slice is contradicted"
     )
     return_branches: bool = Field(default=True, description="follow merged branches back")
+    branch_share: float = Field(
+        default=0.3, description="least area of a new lobe, shares of the mask beside it"
+    )
+    branch_depth: float = Field(
+        default=0.5, description="least depth of a new lobe, shares of the whole mask's"
+    )
+    least_branch: int = Field(default=2, ge=1, description="slices that a branch must last")
+    trim: bool = Field(default=True, description="drop doubtful slices at the ends")
+    trim_confidence: float = Field(
+        default=0.6, description="confidence from which an end slice speaks for the track"
+    )
     retry_below: float = Field(
         default=0.55, description="confidence below which the other side is tried"
     )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
-import numpy as np
-
+from volseg.propagation.branches import follow_back
 from volseg.propagation.context import Context
-from volseg.propagation.geometry import between
+from volseg.propagation.mending import Table, bridge, repair, trim
 from volseg.propagation.predictor import SlicePredictor
 from volseg.propagation.settings import DEFAULTS, Settings
 from volseg.propagation.track import SliceKind, Track, TrackSlice
-from volseg.propagation.window import MaskWindow, aligned_iou, iou
-
-Table = dict[int, TrackSlice]
+from volseg.propagation.window import MaskWindow, iou
 
 
 def settle(
@@ -49,10 +47,17 @@ def settle(
     settings, context = settings or DEFAULTS, context or Context()
     table = join_passes(seeds, up.entries(), down.entries())
     masks = {z: entry.window() for z, entry in table.items()}
+    if not table:
+        return Track(predictor.shape)
+    ends = context.ends.get(object_id, frozenset())
     if settings.repair:
         repair(table, masks, settings)
+    if settings.trim:
+        trim(table, masks, seeds, settings)
     if settings.bridge:
-        bridge(table, masks, seeds, context.ends.get(object_id, frozenset()), settings)
+        bridge(table, masks, seeds, ends, settings)
+    if settings.return_branches:
+        follow_back(predictor, object_id, table, masks, context, settings)
     return Track(predictor.shape, table)
 
 
@@ -68,7 +73,7 @@ def join_passes(seeds: Mapping[int, MaskWindow], up: Table, down: Table) -> Tabl
         return table
     table.update({z: e for z, e in up.items() if z > prompted[-1]})
     table.update({z: e for z, e in down.items() if z < prompted[0]})
-    for low, high in zip(prompted[:-1], prompted[1:], strict=True):
+    for low, high in pairwise(prompted):
         table.update(_reconcile(low, high, up, down))
     return dict(sorted(table.items()))
 
@@ -94,49 +99,3 @@ def _reconcile(low: int, high: int, up: Table, down: Table) -> Table:
             factor = 0.5 + 0.5 * same[k] if both else 0.8
             out[z] = TrackSlice(entry.bbox, entry.runs, entry.confidence * factor, entry.kind)
     return out
-
-
-def repair(table: Table, masks: dict[int, MaskWindow], settings: Settings) -> None:
-    """Replaces one or two slices that both their neighbours contradict; changes the arguments."""
-    for length in (1, 2):
-        for low in sorted(table):
-            inner, high = list(range(low + 1, low + 1 + length)), low + 1 + length
-            if high not in table or any(
-                z not in table or table[z].kind != SliceKind.DECODED for z in inner
-            ):
-                continue
-            alike = aligned_iou(masks[low], masks[high])
-            if alike < settings.repair_agreement:
-                continue
-            should = {z: between(masks[low], masks[high], (z - low) / (high - low)) for z in inner}
-            if all(iou(masks[z], should[z]) < settings.repair_below * alike for z in inner):
-                for z in inner:
-                    masks[z] = should[z]
-                    table[z] = TrackSlice.of(
-                        should[z], settings.bridge_confidence, SliceKind.BRIDGED
-                    )
-
-
-def bridge(
-    table: Table,
-    masks: dict[int, MaskWindow],
-    seeds: Mapping[int, MaskWindow],
-    ends: frozenset[int],
-    settings: Settings,
-) -> None:
-    """Interpolates gaps no longer than the patience, or longer ones between two seeds."""
-    prompted = [z for z, mask in seeds.items() if mask.area]
-    slices = sorted(table)
-    for low, high in zip(slices[:-1], slices[1:], strict=True):
-        gap = range(low + 1, high)
-        longest = settings.patience
-        if prompted and min(prompted) <= low and high <= max(prompted):
-            longest = max(longest, settings.seed_bridge)
-        if not 0 < len(gap) <= longest or any(z in ends for z in gap):
-            continue
-        for z in gap:
-            mask = between(masks[low], masks[high], (z - low) / (high - low))
-            if mask.area:
-                masks[z] = mask
-                sure = settings.bridge_confidence * float(np.exp(-(len(gap) - 1) / 4))
-                table[z] = TrackSlice.of(mask, sure, SliceKind.BRIDGED)

@@ -70,7 +70,7 @@ class State:
     last: Pose | None
     anchor: Pose | None = None
     score: float = -1.0
-    spread: float = 0.1
+    spread: float = 0.02
     pending: Mapping[int, MaskWindow] = field(default_factory=dict)
     finished: bool = False
 

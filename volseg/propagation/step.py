@@ -18,7 +18,7 @@ from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
 from volseg.propagation.settings import Settings
 from volseg.propagation.state import Pose, State, waiting
 from volseg.propagation.track import SliceKind, TrackSlice
-from volseg.propagation.window import Box, MaskWindow, grown, iou, shared_area, union
+from volseg.propagation.window import Box, MaskWindow, aligned_iou, grown, iou, shared_area, union
 
 Steps = dict[int, tuple[State, TrackSlice | None]]
 """Per object: the state to go on with, and what was found on the slice."""
@@ -64,6 +64,8 @@ def step(
             else:
                 done[i] = _lost(state, n_slices, settings), None
     _decode(predictor, z, searches)
+    if settings.mirror:
+        _look_behind(predictor, z, searches)
     for i, search in searches.items():
         chosen = search.chosen()
         if chosen is None:
@@ -85,6 +87,23 @@ def _decode(predictor: SlicePredictor, z: int, searches: Mapping[int, Search]) -
         for i, own in asked.items():
             searches[i].weigh(number, own, answers[at : at + len(own)])
             at += len(own)
+
+
+def _look_behind(predictor: SlicePredictor, z: int, searches: Mapping[int, Search]) -> None:
+    """Where the first step from a seed is unsure: the slice as far on the seed's other side.
+
+    A moving object lies on either side by the same distance in opposite directions, and one that
+    is plainly found on the one side will not have jumped to the other.
+    """
+    behind: dict[int, dict[int, Search]] = {}
+    for i, search in searches.items():
+        mirrored = search.mirrored() if search.lost_at_seed() else None
+        if mirrored is not None and 0 <= mirrored.z < predictor.shape[0]:
+            behind.setdefault(mirrored.z, {})[i] = mirrored
+    for at in sorted(behind):
+        _decode(predictor, at, behind[at])
+        for i, mirrored in behind[at].items():
+            searches[i].compare(mirrored)
 
 
 class Search:
@@ -122,6 +141,7 @@ class Search:
         self._judged: list[list[tuple[Judgement, _Offer]]] = [[] for _ in self.expectations]
         self._others = context.others_masks(object_id, z)
         self._contained: list[_Offer] = []
+        self._settled: tuple[tuple[Expected, Judgement] | None] | None = None
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -267,8 +287,80 @@ class Search:
                 return judgement
         return None
 
+    # --- the other side of the seed ----------------------------------------------------------------
+
+    def lost_at_seed(self) -> bool:
+        """Whether the velocity is unknown and the object was not plainly found."""
+        if self.expectations[0].pose.known:
+            return False
+        found = self.chosen()
+        return not self._sure() or found is None or found[1].score < 0.5
+
+    def mirrored(self) -> Search | None:
+        """The same search as far on the other side of the seed."""
+        pose = self.expectations[0].pose
+        state = replace(self.state, last=pose, anchor=None)
+        at = 2 * pose.z - self.z
+        if self.context.stops(self.object_id, at):
+            return None
+        search = Search(self.object_id, at, state, self.context, self.shape_yx, self.settings)
+        return search if search.expectations else None
+
+    def compare(self, behind: Search) -> None:
+        """Decides by what lies on the other side of the seed, where that says something."""
+        expected = self.expectations[0]
+        there = behind._plausible()
+        if not there:
+            return
+        if behind._sure():
+            self._rejudge(expected, there[0])
+            return
+        centre = expected.pose.mask.centroid
+        diameter = 2 * float(np.sqrt(expected.pose.mask.area / np.pi))
+        best: tuple[float, Judgement] | None = None
+        for ours in self._plausible():
+            for theirs in there:
+                moved = ours.mask.centroid - centre, theirs.mask.centroid - centre
+                apart = float(np.hypot(*(moved[0] + moved[1]))) / diameter
+                alike = _likeness(ours, expected) + _likeness(theirs, expected)
+                if apart <= 0.5 and (best is None or alike - apart > best[0]):
+                    best = alike - apart, ours
+        own, other = self.chosen(), behind.chosen()
+        if best is not None:
+            self._settled = ((expected, best[1]),)
+        elif own is not None and other is not None:
+            worse = _likeness(own[1], expected) < _likeness(other[1], expected)
+            if worse and own[1].agreement < self.settings.accept_agreement:
+                self._settled = (None,)
+
+    def _rejudge(self, expected: Expected, behind: Judgement) -> None:
+        """Judges again with the velocity and the score that were plainly found behind the seed."""
+        moved = (expected.pose.mask.centroid - behind.mask.centroid) / expected.steps
+        pose = replace(expected.pose, velocity=(float(moved[0]), float(moved[1])), known=True)
+        self.state = replace(self.state, last=pose, score=max(self.state.score, behind.score))
+        again = Expected.at(pose, self.z, self.shape_yx, self.settings)
+        self._settled = (None,)
+        if not again.mask.area:
+            return
+        self.expectations = [again]
+        self._judged = [[]]
+        for offer in self._offers:
+            self._consider(offer)
+        found = self._best(0)
+        if found is not None:
+            self._settled = ((again, found),)
+
+    def _plausible(self) -> list[Judgement]:
+        """The accepted and supported candidates of the seed's expectation, best first."""
+        ranked = sorted(self._judged[0], key=lambda pair: -_rank(pair[0]))
+        return [j for j, offer in ranked if j.accepted and self._supported(j, offer)]
+
+    # --- choosing --------------------------------------------------------------------------------
+
     def chosen(self) -> tuple[Expected, Judgement] | None:
         """The candidate that continues the object, and which former mask it continues."""
+        if self._settled is not None:
+            return self._settled[0]
         found = [
             (expected, best)
             for k, expected in enumerate(self.expectations)
@@ -294,6 +386,11 @@ class _Offer:
 
 def _rank(judgement: Judgement) -> float:
     return judgement.total
+
+
+def _likeness(judgement: Judgement, expected: Expected) -> float:
+    """Likeness to the former mask in shape and size, wherever it lies, and a little the score."""
+    return aligned_iou(expected.pose.mask, judgement.mask) + 0.3 * judgement.score
 
 
 def _past(state: State) -> State:

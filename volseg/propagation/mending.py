@@ -1,0 +1,91 @@
+"""Repairs along a track that need no model: contradicted slices, gaps, and doubtful ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+
+from volseg.propagation.geometry import between
+from volseg.propagation.settings import Settings
+from volseg.propagation.track import SliceKind, TrackSlice
+from volseg.propagation.window import MaskWindow, aligned_iou, iou, shared_area
+
+Table = dict[int, TrackSlice]
+
+
+def repair(table: Table, masks: dict[int, MaskWindow], settings: Settings) -> None:
+    """Replaces one or two slices that both their neighbours contradict; changes the arguments."""
+    for length in (1, 2):
+        for low in sorted(table):
+            inner, high = list(range(low + 1, low + 1 + length)), low + 1 + length
+            if high not in table or any(
+                z not in table or table[z].kind != SliceKind.DECODED for z in inner
+            ):
+                continue
+            alike = aligned_iou(masks[low], masks[high])
+            if alike < settings.repair_agreement:
+                continue
+            should = {z: between(masks[low], masks[high], (z - low) / (high - low)) for z in inner}
+            if all(iou(masks[z], should[z]) < settings.repair_below * alike for z in inner):
+                for z in inner:
+                    masks[z] = should[z]
+                    table[z] = TrackSlice.of(
+                        should[z], settings.bridge_confidence, SliceKind.BRIDGED
+                    )
+
+
+def bridge(
+    table: Table,
+    masks: dict[int, MaskWindow],
+    seeds: Mapping[int, MaskWindow],
+    ends: frozenset[int],
+    settings: Settings,
+) -> None:
+    """Interpolates gaps no longer than the patience, or longer ones between two seeds."""
+    prompted = [z for z, mask in seeds.items() if mask.area]
+    slices = sorted(table)
+    for low, high in pairwise(slices):
+        gap = range(low + 1, high)
+        longest = settings.patience
+        if prompted and min(prompted) <= low and high <= max(prompted):
+            longest = max(longest, settings.seed_bridge)
+        if not 0 < len(gap) <= longest or any(z in ends for z in gap):
+            continue
+        for z in gap:
+            mask = between(masks[low], masks[high], (z - low) / (high - low))
+            if mask.area:
+                masks[z] = mask
+                sure = settings.bridge_confidence * float(np.exp(-(len(gap) - 1) / 4))
+                table[z] = TrackSlice.of(mask, sure, SliceKind.BRIDGED)
+
+
+def trim(
+    table: Table,
+    masks: dict[int, MaskWindow],
+    seeds: Mapping[int, MaskWindow],
+    settings: Settings,
+) -> None:
+    """Drops the slices beyond the outer seeds for which less speaks than against them.
+
+    A model goes on to answer after an object has ended. Each slice speaks for the track by its
+    confidence over `trim_confidence`, and a mask that only shrinks never against it; what is
+    kept is the part from the seed outward with the largest sum.
+    """
+    prompted = [z for z, mask in seeds.items() if mask.area]
+    for direction, start in ((1, max(prompted)), (-1, min(prompted))):
+        outward = [z for z in sorted(table, reverse=direction < 0) if (z - start) * direction > 0]
+        total = best = 0.0
+        kept, inner = 0, start
+        for n, z in enumerate(outward, start=1):
+            value = table[z].confidence - settings.trim_confidence
+            here, before = masks[z], masks[inner]
+            if here.area < before.area and shared_area(here, before) >= 0.85 * here.area:
+                value = max(value, 0.02)
+            total += value
+            if total >= best:
+                best, kept = total, n
+            inner = z
+        for z in outward[kept:]:
+            del table[z], masks[z]
