@@ -1,0 +1,19 @@
+"""`python -m tests.cloud.command …`: the rooms of the command line that belong to this part, alone."""
+
+from __future__ import annotations
+
+import typer
+
+from volseg.cli import worker
+
+
+def make_app() -> typer.Typer:
+    """Return an app with the commands of this part."""
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    worker.add_to(app)
+    return app
+
+
+if __name__ == "__main__":
+    make_app()()
