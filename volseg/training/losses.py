@@ -1,0 +1,182 @@
+"""What training minimises: masks, the model's own estimate of IoU, and dense targets on the
+embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+AFFINITY_STEPS = tuple((dy, dx) for step in (2, 7, 20) for dy, dx in (
+    (step, 0), (0, step), (step, step), (step, -step)
+))  # fmt: skip
+DENSE_CHANNELS = 3 + len(AFFINITY_STEPS)
+
+
+def near(targets: Tensor) -> Tensor:
+    """Mark the surroundings of each object.
+
+    Parameters
+    ----------
+    targets : Tensor
+        (n, h, w) in 0..1; h and w are multiples of 4.
+
+    Returns
+    -------
+    Tensor
+        (n, h, w): 1 within about 8 to 12 mask pixels of the object, else 0.
+    """
+    coarse = F.max_pool2d(F.max_pool2d(targets[:, None], 4), 5, stride=1, padding=2)
+    return F.interpolate((coarse > 0).to(targets.dtype), scale_factor=4.0, mode="nearest")[:, 0]
+
+
+def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Compute balanced cross-entropy plus Dice loss of every candidate.
+
+    Foreground and background count alike however small the object is, and background near the
+    object ten times more than background far away. Focal loss with Dice collapses to empty masks
+    from random weights.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (n, k, h, w).
+    targets : Tensor
+        (n, h, w), the part of each mask pixel that the object covers.
+
+    Returns
+    -------
+    Tensor
+        (n, k).
+    """
+    around = (1 - targets) * (0.1 + near(targets))
+    weights = targets / (targets.sum((1, 2), keepdim=True) + 1)
+    weights = weights + around / (around.sum((1, 2), keepdim=True) + 1)
+    wanted = targets[:, None].expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(
+        logits, wanted, weight=weights[:, None], reduction="none"
+    ).sum((2, 3))
+    likely = logits.sigmoid()
+    both = (likely * wanted).sum((2, 3))
+    dice = 1 - (2 * both + 1) / (likely.sum((2, 3)) + wanted.sum((2, 3)) + 1)
+    return entropy + dice
+
+
+@torch.no_grad()
+def true_iou(logits: Tensor, targets: Tensor) -> Tensor:
+    """Compute the IoU (n, k) of thresholded candidates (n, k, h, w) with targets (n, h, w)."""
+    marked, wanted = logits > 0, (targets > 0.5)[:, None]
+    both = (marked & wanted).sum((2, 3)).float()
+    return both / ((marked | wanted).sum((2, 3)).float() + 1e-6)
+
+
+def prompt_loss(logits: Tensor, estimates: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Combine mask and score losses of the four candidates of SAM's decoder.
+
+    The first candidate (used alone where SAM is asked for one mask) always learns. Of the other
+    three the best learns most, the rest somewhat: labels here are rarely ambiguous, and the model's
+    own pick must not be much worse than the best. A prompt on background (an empty target) teaches
+    only a score of 0.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (n, 4, h, w).
+    estimates : Tensor
+        (n, 4), the model's estimates of IoU.
+    targets : Tensor
+        (n, h, w).
+
+    Returns
+    -------
+    loss : Tensor
+        Scalar.
+    iou : Tensor
+        (n, 4), true IoU of each candidate, without gradient; 0 on background.
+    """
+    iou = true_iou(logits, targets)
+    has_object = (targets.flatten(1).amax(1) > 0).float()
+    losses = mask_losses(logits, targets)
+    several = losses[:, 1:]
+    masks = losses[:, 0] + 0.6 * several.amin(1) + 0.4 * several.mean(1)
+    masks = (masks * has_object).sum() / has_object.sum().clamp(min=1)
+    scores = ((estimates - iou) ** 2).mean()
+    return masks + 2 * scores, iou
+
+
+class DenseHead(nn.Module):
+    """Predicts dense targets from the embedding while training, and is thrown away afterwards.
+
+    It is linear, so that what it predicts must be plain in the embedding.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, DENSE_CHANNELS * 16, 1)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Turn (b, c, h, w) into (b, channels, 4 h, 4 w)."""
+        return F.pixel_shuffle(self.project(embedding), 4)
+
+
+@torch.no_grad()
+def dense_targets(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute foreground, boundary, and affinities of pixel pairs.
+
+    Parameters
+    ----------
+    labels : Tensor
+        (b, h, w) integer instance labels.
+
+    Returns
+    -------
+    targets : Tensor
+        (b, 2 + affinities, h, w) float32. An affinity is 1 where both pixels belong to one object.
+    weights : Tensor
+        Of the same shape: 0 where a pair leaves the image or lies on background only.
+    """
+    inside = labels > 0
+    padded = F.pad(labels[:, None].float(), (1, 1, 1, 1), mode="replicate")
+    edge = F.max_pool2d(padded, 3, 1) != -F.max_pool2d(-padded, 3, 1)
+    targets = [inside.float(), edge[:, 0].float()]
+    weights = [torch.ones_like(targets[0]), torch.ones_like(targets[0])]
+    height, width = labels.shape[1:]
+    for dy, dx in AFFINITY_STEPS:
+        reach = abs(dx)
+        wide = F.pad(labels, (reach, reach, 0, dy), value=-1)
+        other = wide[:, dy : dy + height, reach + dx : reach + dx + width]
+        targets.append(((labels == other) & inside).float())
+        weights.append(((other >= 0) & (inside | (other > 0))).float())
+    return torch.stack(targets, 1), torch.stack(weights, 1)
+
+
+def dense_loss(predicted: Tensor, labels: Tensor, depth: Tensor) -> Tensor:
+    """Compute the loss of the dense head.
+
+    Parameters
+    ----------
+    predicted : Tensor
+        (b, DENSE_CHANNELS, h, w): foreground, boundary, affinities as logits; last, depth.
+    labels : Tensor
+        (b, h, w) integer instance labels.
+    depth : Tensor
+        (b, h, w) distance to the object's edge, in any unit of order 1.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
+    targets, weights = dense_targets(labels)
+    total = weights.sum((0, 2, 3)) + 1
+    positive = (targets * weights).sum((0, 2, 3)) / total
+    balance = torch.where(
+        targets > 0, 0.5 / (positive + 0.1)[:, None, None], 0.5 / (1.1 - positive)[:, None, None]
+    )
+    logits = predicted[:, :-1]
+    entropy = F.binary_cross_entropy_with_logits(
+        logits, targets, weight=weights * balance, reduction="none"
+    )
+    flat = (entropy.sum((0, 2, 3)) / total).mean()
+    return flat + 0.5 * F.smooth_l1_loss(predicted[:, -1], depth, beta=0.2)
