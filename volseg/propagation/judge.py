@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from volseg.propagation.geometry import cut_necks
+from volseg.propagation.motion import ahead
 from volseg.propagation.settings import Settings
 from volseg.propagation.state import Pose, State
 from volseg.propagation.window import MaskWindow, aligned_iou, shared_area
@@ -39,7 +40,7 @@ class Expected:
         steps = abs(z - pose.z)
         moved = pose.mask
         if settings.motion and pose.known:
-            moved = moved.moved((pose.velocity[0] * steps, pose.velocity[1] * steps))
+            moved = ahead(pose, steps)
         return Expected(pose, moved.clipped(shape_yx), steps)
 
 

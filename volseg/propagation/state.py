@@ -34,12 +34,15 @@ class Pose:
         Smoothed motion of the centroid, voxels per slice in the direction of travel.
     known : bool
         Whether a velocity was measured yet.
+    parts : tuple of (vy, vx)
+        Where the mask has several components, the velocity of each, largest first.
     """
 
     z: int
     mask: MaskWindow
     velocity: tuple[float, float] = (0.0, 0.0)
     known: bool = False
+    parts: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +165,13 @@ def _mask(record: list[Any]) -> MaskWindow:
 def _pose_record(pose: Pose | None) -> list[Any] | None:
     if pose is None:
         return None
-    return [pose.z, _mask_record(pose.mask), list(pose.velocity), pose.known]
+    return [pose.z, _mask_record(pose.mask), list(pose.velocity), pose.known, pose.parts]
 
 
 def _pose(record: list[Any] | None) -> Pose | None:
     if record is None:
         return None
-    z, mask, velocity, known = record
-    return Pose(z, _mask(mask), (velocity[0], velocity[1]), known)
+    z, mask, velocity, known, parts = record
+    return Pose(
+        z, _mask(mask), (velocity[0], velocity[1]), known, tuple((vy, vx) for vy, vx in parts)
+    )

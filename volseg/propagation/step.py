@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from volseg.propagation.context import Context
 from volseg.propagation.geometry import components, interior_points
 from volseg.propagation.judge import Expected, Judgement, judge
+from volseg.propagation.motion import following
 from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
 from volseg.propagation.settings import Settings
 from volseg.propagation.state import Pose, State, waiting
@@ -152,11 +153,10 @@ class Search:
             return asked[: 2 * self.settings.max_components]
         if not self.settings.retry or self._sure():
             return []
-        here = self.expectations[0].mask
-        if number == 1:
-            return [self._box_prompt(here, self.settings.box_margin)]
-        if number == 2:
-            return [self._box_prompt(here, self.settings.wide_box_margin)]
+        if number <= 2:
+            s = self.settings
+            margin = s.box_margin if number == 1 else s.wide_box_margin
+            return [self._box_prompt(e.mask, margin) for e in self.expectations]
         return self._ring_prompts() if self._may_look_around() else []
 
     def _sure(self) -> bool:
@@ -329,7 +329,7 @@ class Search:
         if best is not None:
             self._settled = ((expected, best[1]),)
         elif own is not None and other is not None:
-            worse = _likeness(own[1], expected) < _likeness(other[1], expected)
+            worse = _likeness(own[1], expected) < _likeness(other[1], expected) + 0.1
             if worse and own[1].agreement < self.settings.accept_agreement:
                 self._settled = (None,)
 
@@ -370,8 +370,6 @@ class Search:
             (_, new), (_, old) = found
             same_as_before = old.agreement >= 0.65 and old.total >= new.total - 0.1
             return found[1] if same_as_before else found[0]
-        if found and found[0][0].pose is self.state.anchor:
-            return found[0] if found[0][1].agreement >= self.settings.accept_agreement else None
         return found[0] if found else None
 
 
@@ -435,12 +433,10 @@ def _found(
     """The next state after an accepted mask, and the record of the mask."""
     before = expected.pose
     abrupt = judgement.agreement < settings.abrupt
-    moved = (judgement.mask.centroid - before.mask.centroid) / expected.steps
     share = settings.velocity_smoothing if before.known else 1.0
     if abrupt and before.known and judgement.area_ratio < settings.jump_area:
         share = 0.0  # the centroid of another extent says little about motion
-    vy, vx = (1 - share) * np.array(before.velocity) + share * moved
-    pose = Pose(z, judgement.mask, (float(vy), float(vx)), True)
+    pose = following(before, z, judgement.mask, share)
     anchor = None
     if settings.glitches and abrupt:
         anchor = state.anchor or state.last
@@ -452,7 +448,7 @@ def _found(
     if state.score >= 0:
         score = 0.7 * state.score + 0.3 * judgement.score
         spread = 0.7 * state.spread + 0.3 * abs(judgement.score - state.score)
-    following = replace(
+    state = replace(
         _past(state),
         last=pose,
         anchor=anchor,
@@ -460,4 +456,4 @@ def _found(
         spread=spread,
     )
     record = TrackSlice.of(judgement.mask, judgement.confidence(settings), SliceKind.DECODED)
-    return _ended(following, n_slices), record
+    return _ended(state, n_slices), record
