@@ -12,18 +12,29 @@ if TYPE_CHECKING:
     from volseg.jobs.cancel import Cancel
     from volseg.jobs.cluster import open_cluster
     from volseg.jobs.plan import Plan, PlannedOracle, make_plan
-    from volseg.jobs.segmentation import RunResult, run, segment, stored_plan
+    from volseg.jobs.report import list_runs, show_run, verify_run
+    from volseg.jobs.segmentation import (
+        RunResult,
+        run,
+        run_on_cluster,
+        segment,
+        stored_plan,
+    )
 
 __all__ = [
     "Cancel",
     "Plan",
     "PlannedOracle",
     "RunResult",
+    "list_runs",
     "make_plan",
     "open_cluster",
     "run",
+    "run_on_cluster",
     "segment",
+    "show_run",
     "stored_plan",
+    "verify_run",
 ]
 
 _WHERE = {
@@ -31,11 +42,15 @@ _WHERE = {
     "Plan": "plan",
     "PlannedOracle": "plan",
     "RunResult": "segmentation",
+    "list_runs": "report",
     "make_plan": "plan",
     "open_cluster": "cluster",
     "run": "segmentation",
+    "run_on_cluster": "segmentation",
     "segment": "segmentation",
+    "show_run": "report",
     "stored_plan": "segmentation",
+    "verify_run": "report",
 }
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError
@@ -104,24 +109,89 @@ def _local(workers: int | None, memory: int | None, needed: int) -> Iterator[Cli
     if needed and workers is None:
         count = max(1, min(count, worker_memory(machine, 1) // needed))
     limit = memory or worker_memory(machine, count)
-    options: dict[str, Any] = {"resources": {"GPU": 1}} if gpus else {}
     with (
-        dask.config.set(_LOCAL_SETTINGS | {"distributed.worker.preload": []}),
+        dask.config.set(_SCHEDULER_SETTINGS),
         LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            memory_limit=limit,
-            processes=True,
-            dashboard_address=None,
-            host="127.0.0.1",
-            silence_logs="ERROR",
-            preload_nanny=None,
-            env=_worker_environment(),
-            **options,
+            n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs="ERROR"
         ) as local,
-        Client(local) as client,
+        Client(local, set_as_default=False) as client,
+        TemporaryDirectory(prefix="volseg-workers-") as folder,
+        local_workers(local.scheduler_address, count, limit, folder, gpus) as processes,
     ):
+        _wait_for(client, count, processes)
         yield client
+
+
+@contextmanager
+def local_workers(
+    address: str, count: int, memory: int, folder: str, gpus: Sequence[str] = ()
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Worker processes on this machine, each under a nanny that restarts it; ended with the `with` block.
+
+    They are processes of their own kind and session, not children by `multiprocessing`: so a script needs no main
+    guard, and Ctrl-C in a terminal reaches the driver alone, which lets them finish what is in flight.
+
+    Parameters
+    ----------
+    address
+        Of the scheduler; when it goes away, they end.
+    count
+        Number of workers.
+    memory
+        Memory limit of each, bytes.
+    folder
+        For what Dask spills.
+    gpus
+        Devices that the workers take in turn; empty for none.
+
+    Yields
+    ------
+    list of Popen
+        One per nanny process.
+    """
+    command = [
+        sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
+        "--memory-limit", str(memory), "--no-dashboard", "--local-directory", folder,
+        "--death-timeout", "60", "--host", "127.0.0.1",
+    ]  # fmt: skip
+    environment = os.environ | _worker_environment()
+    processes = []
+    try:
+        if gpus:
+            for i in range(count):
+                visible = environment | {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}
+                processes.append(_start([*command, "--resources", "GPU=1"], visible))
+        else:
+            processes.append(_start([*command, "--nworkers", str(count)], environment))
+        yield processes
+    finally:
+        _end(processes)
+
+
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Nothing is in flight any more, or it was given up: the whole process groups go."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for process in processes:
+        process.wait()
+
+
+def _wait_for(client: Client, count: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    until = time.monotonic() + 120
+    while len(client.scheduler_info(n_workers=-1)["workers"]) < count:
+        if any(process.poll() is not None for process in processes):
+            raise InputError("the local workers ended as soon as they were started; see above")
+        if time.monotonic() > until:
+            raise InputError(f"{count} local workers did not start within 120 s")
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -142,19 +212,23 @@ def _connected(address: str) -> Iterator[Client]:
         client.close(timeout=5)
 
 
-_LOCAL_SETTINGS: dict[str, Any] = {
+_SCHEDULER_SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 1_000_000_000,
-    "distributed.worker.use-file-locking": False,
-    "distributed.worker.daemon": True,
-    "distributed.comm.retry.count": 1,
     "distributed.admin.tick.limit": "60s",
 }
 
 
 def _worker_environment() -> dict[str, str]:
-    """One thread each for the libraries below a worker, whose own threads are the workers."""
+    """One thread each for the libraries below a worker, quiet logs, and the driver's import path."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return {name: "1" for name in names} | {"MALLOC_TRIM_THRESHOLD_": "65536"}
+    package = str(Path(__file__).resolve().parents[2])
+    path = [package, *(part for part in sys.path if part and part != package)]
+    return dict.fromkeys(names, "1") | {
+        "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "60s",
+        "DASK_LOGGING__DISTRIBUTED": "critical",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+        "PYTHONPATH": os.pathsep.join(path),
+    }
 
 
 def _security() -> Any:

@@ -192,6 +192,40 @@ def run(
     return RunResult(end.status, plan, end.report, end.failures)
 
 
+def run_on_cluster(
+    plan: Plan,
+    cluster: str | None = None,
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    restart: bool = False,
+    **how: Any,
+) -> RunResult:
+    """As `run`, opening a cluster first; but only once everything was checked, and only where something is left to do.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    cluster, workers
+        As in `open_cluster`.
+    resume, restart, how
+        As in `run`.
+    """
+    from volseg.jobs.cluster import open_cluster
+    from volseg.volume.image import open_volume
+
+    volume = open_volume(plan.url, plan.labels_at)
+    if resume:
+        finished = _finished(plan, volume, Ledger(volume.output_store, plan.hash))
+        if finished is not None:
+            return finished
+    _check(plan, volume, None)
+    _refuse_existing(plan, volume, resume, restart)
+    with open_cluster(cluster, workers=workers, plan=plan) as client:
+        return run(plan, client, resume=resume, restart=restart, **how)
+
+
 def segment(
     volume: Volume | str,
     prompts: PromptSet | dict[str, Any] | str,
@@ -220,13 +254,13 @@ def segment(
     progress, resume, restart
         As in `run`.
     """
-    from volseg.jobs.cluster import open_cluster
     from volseg.volume.image import Volume, open_volume
 
     opened = volume if isinstance(volume, Volume) else open_volume(volume)
     plan = make_plan(opened, prompts, labels=labels, model=model, **choices)
-    with open_cluster(cluster, workers=workers, plan=plan) as client:
-        return run(plan, client, progress=progress, resume=resume, restart=restart)
+    return run_on_cluster(
+        plan, cluster, workers=workers, progress=progress, resume=resume, restart=restart
+    )
 
 
 def stored_plan(volume: Volume, labels: str) -> Plan:
