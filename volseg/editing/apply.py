@@ -1,0 +1,339 @@
+"""From the journal into the chunks: each touched object of level 0, then those above it, by compare-and-swap.
+
+Order of requests is what makes this safe: an object's tag is read before the journal is looked at, and the journal
+before the object is put; so no put ever takes a chunk back behind a record that it held.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from volseg.editing.cache import Chunk, ChunkCache, Key
+from volseg.editing.chunks import StoredLevel
+from volseg.editing.deltas import Box, Index, Place
+from volseg.editing.journal import Journal
+from volseg.editing.record import Record
+from volseg.editing.state import EditState
+from volseg.errors import ChangedError, StorageError
+
+Downsample = Callable[[np.ndarray, Index], np.ndarray]
+Dirty = dict[int, list[Box]]
+"""Boxes of changed voxels by time."""
+
+ATTEMPTS = 60
+_THREADS = 8
+_BATCH = 64
+_MANY_BOXES = 16
+
+
+class Applier:
+    """Brings records into chunks.
+
+    Parameters
+    ----------
+    levels
+        Finest first.
+    factors
+        Whole factors (z, y, x) from each level to the next coarser one.
+    downsample
+        The pyramid's rule: block (z, y, x) and factors to the coarser block.
+    journal, state, cache
+        Of one editor; `state` is only touched under `cache.lock`.
+    on_records
+        Called under the lock with records of others that come to light.
+    step
+        Called with the name of each step, for tests that stop there.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[StoredLevel],
+        factors: Sequence[Index],
+        downsample: Downsample,
+        journal: Journal,
+        state: EditState,
+        cache: ChunkCache,
+        on_records: Callable[[list[Record]], None],
+        step: Callable[[str], None],
+    ) -> None:
+        self._levels = levels
+        self._factors = factors
+        self.downsample = downsample
+        self._journal = journal
+        self._state = state
+        self._cache = cache
+        self._on_records = on_records
+        self._step = step
+        self._keep = True
+        self._looking = threading.Lock()
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="volseg-apply")
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=True)
+
+    def sync(self) -> list[Record]:
+        """Take in what others wrote to the journal since; one request where there is nothing."""
+        listed = time.monotonic()
+        with self._cache.lock:
+            base = self._state.base
+        records = self._journal.after(base)
+        with self._cache.lock:
+            news = [record for record in records if record.number > self._state.base]
+            for record in news:
+                self._state.add_record(record)
+            self._state.listed = max(self._state.listed, listed)
+            if news:
+                self._on_records(news)
+        return news
+
+    def apply(self, places: Iterable[Place], dirty: Dirty) -> None:
+        """Bring all known records into the given chunks, then renew the coarser voxels above the dirty boxes.
+
+        Raises
+        ------
+        StorageError
+            If the store fails past its retries; calling again goes on.
+        """
+        todo = sorted(places)
+        self._keep = len(todo) <= _BATCH  # jobs over whole objects don't push out what a person looks at
+        for start in range(0, len(todo), _BATCH):
+            list(self._pool.map(self._apply_finest, todo[start : start + _BATCH]))
+            self._step("chunks-put")
+        for level in range(1, len(self._levels)):
+            dirty = self._coarser(level, dirty)
+            self._step(f"level-{level}-put")
+
+    # --- level 0
+
+    def _apply_finest(self, place: Place) -> None:
+        key = (0, place)
+        level = self._levels[0]
+        with self._cache.lock:
+            cached = self._cache.peek(key)
+        chunk: Chunk | None = cached
+        for attempt in range(ATTEMPTS):
+            fresh = chunk is None
+            if chunk is None:
+                chunk = self._cache.read(key)
+            with self._cache.lock:
+                stored, etag, applied, read = chunk.stored, chunk.etag, chunk.applied, chunk.read
+            with self._looking:  # one look at the journal serves all who waited for it
+                if read > self._state.listed:
+                    self.sync()
+            with self._cache.lock:
+                number = self._state.base
+                deltas = self._state.outstanding(place, applied)
+            block = stored.copy()
+            for delta in deltas:
+                delta.apply(block, level.origin(place.zyx))
+            same = np.array_equal(block, stored)
+            if same and (fresh or level.etag(place) == etag):
+                self._took(key, stored, etag, number)
+                return
+            if not same:
+                try:
+                    self._step("chunk-put")
+                    etag = level.put(place, block, etag)
+                    self._took(key, block, etag, number)
+                    return
+                except ChangedError:
+                    pass
+            chunk = None  # another version is there: read it
+            _pause(attempt)
+        raise _too_busy(level, place)
+
+    def _took(self, key: Key, block: np.ndarray, etag: str | None, number: int) -> None:
+        with self._cache.lock:
+            self._state.set_applied(key[1], number)
+            self._cache.replace(key, block, etag, number)
+
+    # --- coarser levels
+
+    def _coarser(self, index: int, dirty: Dirty) -> Dirty:
+        """Renew one level above dirty boxes of the finer one; return the boxes that are dirty in it."""
+        level = self._levels[index]
+        above = {
+            time: [coarsened(box, self._factors[index - 1]) for box in boxes]
+            for time, boxes in dirty.items()
+        }
+        boxes: dict[Place, list[Box]] = defaultdict(list)
+        for moment, found in above.items():
+            for box in found:
+                for place in level.places(moment, box):
+                    boxes[place].append(meet(box, level.box(place.zyx)))
+        todo = sorted(boxes)
+        for start in range(0, len(todo), _BATCH):
+            batch = todo[start : start + _BATCH]
+            self._renew(index, {place: _few(boxes[place]) for place in batch})
+        return above
+
+    def _renew(self, index: int, boxes: dict[Place, list[Box]]) -> None:
+        finer = self._levels[index - 1]
+        fresh: set[Key] = set()
+        for attempt in range(ATTEMPTS):
+            used = list(self._pool.map(partial(self._renew_one, index, fresh), boxes.items()))
+            sources = {key: etag for tags in used for key, etag in tags.items()}
+            now = self._pool.map(lambda key: finer.etag(key[1]), sources)
+            fresh = {
+                key for (key, etag), there in zip(sources.items(), now, strict=True) if etag != there
+            }
+            # one object may also have been seen in two versions by two chunks of this batch
+            fresh |= {key for tags in used for key, etag in tags.items() if sources[key] != etag}
+            if not fresh:
+                return
+            boxes = {
+                place: found
+                for (place, found), tags in zip(boxes.items(), used, strict=True)
+                if fresh & tags.keys()
+            }
+            _pause(attempt)
+        raise _too_busy(self._levels[index], next(iter(boxes)))
+
+    def _renew_one(
+        self, index: int, fresh: set[Key], item: tuple[Place, list[Box]]
+    ) -> dict[Key, str | None]:
+        """Renew the boxes of one coarser chunk; return the tags of the finer ones that it was made from."""
+        place, boxes = item
+        level, key = self._levels[index], (index, place)
+        chunk = self._cache.peek(key)
+        for attempt in range(ATTEMPTS):
+            reread = chunk is None
+            if chunk is None:
+                chunk = self._read(key)
+            with self._cache.lock:
+                stored, etag = chunk.stored, chunk.etag
+            sources = _Sources(self, index - 1, place.time, fresh)
+            block = stored.copy()
+            origin = level.origin(place.zyx)
+            for box in boxes:
+                block[moved(box, origin)] = self._downsampled(index, box, sources)
+            same = np.array_equal(block, stored)
+            if same and (reread or level.etag(place) == etag):
+                self._cache.replace(key, stored, etag, 0)
+                return sources.tags
+            if not same:
+                try:
+                    self._step("coarser-put")
+                    etag = level.put(place, block, etag)
+                    self._cache.replace(key, block, etag, 0)
+                    return sources.tags
+                except ChangedError:
+                    pass
+            fresh = fresh | sources.tags.keys()
+            chunk = None
+            _pause(attempt)
+        raise _too_busy(level, place)
+
+    def _downsampled(self, index: int, box: Box, sources: _Sources) -> np.ndarray:
+        factors, finer = self._factors[index - 1], self._levels[index - 1]
+        return self.downsample(sources.read(refined(box, factors, finer.shape)), factors)
+
+    def stored_chunk(self, key: Key, *, fresh: bool) -> tuple[np.ndarray, str | None]:
+        """Return the stored voxels and tag of a chunk, from memory unless `fresh`."""
+        chunk = None if fresh else self._cache.peek(key)
+        if chunk is None:
+            chunk = self._read(key)
+        with self._cache.lock:
+            return chunk.stored, chunk.etag
+
+    def _read(self, key: Key) -> Chunk:
+        """Read a chunk; coarser ones stay in memory for the next flush."""
+        chunk = self._cache.read(key)
+        with self._cache.lock:
+            self._cache.replace(key, chunk.stored, chunk.etag, chunk.applied)
+            if key[0] and self._keep:
+                self._cache.keep(key, chunk)
+        return chunk
+
+
+class _Sources:
+    """The finer chunks that one coarser chunk is made from, each read once, with the tags of what was read."""
+
+    def __init__(self, applier: Applier, level: int, time: int, fresh: set[Key]) -> None:
+        self._applier = applier
+        self._level = level
+        self._time = time
+        self._fresh = fresh
+        self._blocks: dict[Key, np.ndarray] = {}
+        self.tags: dict[Key, str | None] = {}
+
+    def read(self, box: Box) -> np.ndarray:
+        level = self._applier._levels[self._level]
+        out = np.zeros([s.stop - s.start for s in box], level.dtype)
+        origin = (box[0].start, box[1].start, box[2].start)
+        for place in level.places(self._time, box):
+            key = (self._level, place)
+            if key not in self._blocks:
+                block, etag = self._applier.stored_chunk(key, fresh=key in self._fresh)
+                self._blocks[key], self.tags[key] = block, etag
+            part = meet(box, level.box(place.zyx))
+            out[moved(part, origin)] = self._blocks[key][moved(part, level.origin(place.zyx))]
+        return out
+
+
+def dirty_boxes(records: Iterable[Record]) -> Dirty:
+    """Return the boxes that records change, by time."""
+    dirty: Dirty = defaultdict(list)
+    for record in records:
+        for delta in record.deltas:
+            dirty[delta.time].append(delta.box)
+    return {time: list({str(box): box for box in boxes}.values()) for time, boxes in dirty.items()}
+
+
+def coarsened(box: Box, factors: Index) -> Box:
+    """Return the voxels of the next coarser level that depend on a box."""
+    z, y, x = (slice(s.start // f, -(-s.stop // f)) for s, f in zip(box, factors, strict=True))
+    return z, y, x
+
+
+def refined(box: Box, factors: Index, shape: Index) -> Box:
+    """Return the voxels of the next finer level (of `shape`) below a box."""
+    z, y, x = (
+        slice(s.start * f, min(s.stop * f, n)) for s, f, n in zip(box, factors, shape, strict=True)
+    )
+    return z, y, x
+
+
+def meet(a: Box, b: Box) -> Box:
+    """Return the voxels that two boxes share; slices that end before they start where there are none."""
+    z, y, x = (
+        slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True)
+    )
+    return z, y, x
+
+
+def moved(box: Box, origin: Index) -> Box:
+    """Return a box as seen from an origin."""
+    z, y, x = (slice(s.start - o, s.stop - o) for s, o in zip(box, origin, strict=True))
+    return z, y, x
+
+
+def _few(boxes: list[Box]) -> list[Box]:
+    """Return the boxes, or where there are many the one around them."""
+    if len(boxes) <= _MANY_BOXES:
+        return boxes
+    z, y, x = (
+        slice(min(box[a].start for box in boxes), max(box[a].stop for box in boxes))
+        for a in range(3)
+    )
+    return [(z, y, x)]
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.random() * min(0.5, 0.005 * 2 ** min(attempt, 8)))
+
+
+def _too_busy(level: StoredLevel, place: Place) -> StorageError:
+    return StorageError(
+        f"{level.store.location}/{level.key(place)} changes too fast: {ATTEMPTS} attempts to put a "
+        "version failed; others write the same chunk all the time. Flush again; nothing is lost"
+    )

@@ -1,0 +1,85 @@
+"""Who is editing a label image right now: one small object per open editor, with a heartbeat.
+
+Used only to decide who writes the checkpoint and what people are told; no edit depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+
+from volseg.store.objects import Store
+
+STALE_SECONDS = 900.0
+HEARTBEAT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open editor.
+
+    Parameters
+    ----------
+    annotator
+        Who edits.
+    uuid, host, process
+        Which editor.
+    started, heartbeat
+        Seconds since 1970.
+    """
+
+    annotator: str
+    uuid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    host: str = field(default_factory=socket.gethostname)
+    process: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=time.time)
+    heartbeat: float = field(default_factory=time.time)
+
+    def lives(self, now: float) -> bool:
+        """Tell whether the editor is (or may be) still open: on this host its process, elsewhere its heartbeat."""
+        if self.host == socket.gethostname() and not _runs(self.process):
+            return False
+        return now - self.heartbeat < STALE_SECONDS
+
+
+class Sessions:
+    """The sessions of one label image, in its journal's store."""
+
+    def __init__(self, journal_store: Store) -> None:
+        self._store = journal_store
+
+    def write(self, session: Session) -> None:
+        """Make a session known, or refresh its heartbeat."""
+        self._store.put(f"sessions/{session.uuid}.json", json.dumps(asdict(session)).encode())
+
+    def remove(self, session: Session) -> None:
+        """Take a session away."""
+        self._store.delete(f"sessions/{session.uuid}.json")
+
+    def living(self, *, but: Session | None = None) -> list[Session]:
+        """Return the sessions that live, `but` one; what dead ones left behind is removed."""
+        found = []
+        for stat in list(self._store.list("sessions")):
+            data = self._store.get_or_none(stat.key)
+            session = None if data is None else Session(**json.loads(data))
+            if session is None or (but is not None and session.uuid == but.uuid):
+                continue
+            if session.lives(time.time()):
+                found.append(session)
+            else:
+                self._store.delete(stat.key)
+        return found
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,223 @@
+"""The object table after edits: sizes, boxes, classes, who and when, for the objects that records touched."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volseg.editing.deltas import Delta
+from volseg.editing.record import Record
+from volseg.volume.blocks import Region
+from volseg.volume.objects import ObjectRow
+
+if TYPE_CHECKING:
+    from volseg.volume.labels import Labels
+
+_MOST_SCANNED = 64  # chunks read to find the box of one shrunken object
+RowKey = tuple[int, int]
+
+
+@dataclass
+class _Change:
+    """What records did to one object at one time."""
+
+    gained: int = 0
+    lost: int = 0
+    grown: Region | None = None
+    shrunk: Region | None = None
+    annotator: str = ""
+    time: float = 0.0
+
+
+def update_rows(labels: Labels, records: Iterable[Record]) -> None:
+    """Bring what records changed into the table, once per record.
+
+    Parameters
+    ----------
+    labels
+        The label image; its chunks hold the records already.
+    records
+        Of this session, each passed exactly once.
+    """
+    records = list(records)
+    changes = _changes(records)
+    classes = _classes(records)
+    if not changes and not classes:
+        return
+    scanned: dict[RowKey, Region | None] = {}
+
+    def changed(rows: dict[RowKey, ObjectRow]) -> dict[RowKey, ObjectRow]:
+        rows = dict(rows)
+        for key, change in changes.items():
+            _change_row(labels, rows, key, change, scanned)
+        for label, name in classes.items():
+            for key in [key for key in rows if key[1] == label]:
+                rows[key] = replace(rows[key], class_=name)
+        return rows
+
+    labels.objects.change(changed)
+
+
+def rescan_rows(labels: Labels, records: Iterable[Record]) -> None:
+    """Make the rows of the objects that records touched anew from the voxels: after a crash nobody knows what was counted."""
+    from volseg.volume.scan import scan_region
+
+    records = list(records)
+    changes = _changes(records)
+    if not changes:
+        return
+    old = {(row.time, row.id): row for row in labels.objects.rows()}
+    found: dict[RowKey, tuple[int, Region]] = {}
+    for time in {key[0] for key in changes}:
+        ids = {label for moment, label in changes if moment == time}
+        regions = [
+            region
+            for label in ids
+            for region in (
+                changes[time, label].grown,
+                changes[time, label].shrunk,
+                old[time, label].bbox if (time, label) in old else None,
+            )
+            if region is not None
+        ]
+        for index in sorted({i for region in regions for i in labels.grid.index_of(region)}):
+            for label, extent in scan_region(labels, labels.grid.region(index), time).items():
+                if label in ids:
+                    voxels, box = found.get((time, label), (0, None))
+                    found[time, label] = voxels + extent.voxels, _around(box, extent.bbox)
+    classes = _classes(records)
+
+    def changed(rows: dict[RowKey, ObjectRow]) -> dict[RowKey, ObjectRow]:
+        rows = dict(rows)
+        for key, change in changes.items():
+            rows.pop(key, None) if key not in found else rows.update(
+                {key: _row(labels, rows.get(key), key, *found[key], change)}
+            )
+        for label, name in classes.items():
+            for key in [key for key in rows if key[1] == label]:
+                rows[key] = replace(rows[key], class_=name)
+        return rows
+
+    labels.objects.change(changed)
+
+
+def _change_row(
+    labels: Labels,
+    rows: dict[RowKey, ObjectRow],
+    key: RowKey,
+    change: _Change,
+    scanned: dict[RowKey, Region | None],
+) -> None:
+    row = rows.get(key)
+    if row is None and change.lost > change.gained:
+        return  # never listed: how large it was is not known
+    voxels = (0 if row is None else row.voxels) + change.gained - change.lost
+    if voxels <= 0:
+        rows.pop(key, None)
+        return
+    box = _around(None if row is None else row.bbox, change.grown)
+    if change.lost and box is not None and _reaches_face(box, change.shrunk):
+        if key not in scanned:
+            scanned[key] = _exact_box(labels, key, box)
+        box = scanned[key] or box
+    if box is not None:
+        rows[key] = _row(labels, row, key, voxels, box, change)
+
+
+def _row(
+    labels: Labels, row: ObjectRow | None, key: RowKey, voxels: int, box: Region, change: _Change
+) -> ObjectRow:
+    if row is None:
+        meta = labels.metadata
+        row = ObjectRow(key[1], key[0], class_=meta.category, channel=meta.channel)
+    when = datetime.fromtimestamp(change.time, UTC).isoformat(timespec="seconds")
+    return replace(
+        row,
+        bbox=box,
+        voxels=voxels,
+        volume_um3=voxels * float(np.prod(labels.scale)),
+        confidence=None,
+        annotator=change.annotator,
+        modified=when,
+    )
+
+
+def _changes(records: Iterable[Record]) -> dict[RowKey, _Change]:
+    changes: dict[RowKey, _Change] = defaultdict(_Change)
+    for record in records:
+        for operation in record.operations:
+            for delta in operation.deltas:
+                for label, gained, lost, region in _per_id(delta):
+                    change = changes[delta.time, label]
+                    change.gained += gained
+                    change.lost += lost
+                    if gained:
+                        change.grown = _around(change.grown, region)
+                    if lost:
+                        change.shrunk = _around(change.shrunk, region)
+                    change.annotator, change.time = record.annotator, operation.time
+    return dict(changes)
+
+
+def _per_id(delta: Delta) -> Iterable[tuple[int, int, int, Region]]:
+    """Yield (id, voxels gained, voxels lost, their box) of a delta; background is left out."""
+    change = delta.change()
+    where = np.nonzero(change.mask)
+    for values, gain in ((change.old, False), (change.new, True)):
+        for label in np.unique(values).tolist():
+            if label == 0:
+                continue
+            chosen = values == label
+            number = int(np.count_nonzero(chosen))
+            spans = [
+                (int(axis[chosen].min()) + o, int(axis[chosen].max()) + o + 1)
+                for axis, o in zip(where, delta.origin, strict=True)
+            ]
+            region: Region = (spans[0], spans[1], spans[2])
+            yield label, number if gain else 0, 0 if gain else number, region
+
+
+def _classes(records: Iterable[Record]) -> dict[int, str | None]:
+    return {
+        label: new
+        for record in records
+        for operation in record.operations
+        for label, (_, new) in operation.classes.items()
+    }
+
+
+def _around(a: Region | None, b: Region | None) -> Region:
+    if a is None or b is None:
+        found = a or b
+        if found is None:
+            raise ValueError("no region")
+        return found
+    z, y, x = ((min(p, r), max(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
+    return z, y, x
+
+
+def _reaches_face(box: Region, part: Region | None) -> bool:
+    if part is None:
+        return False
+    return any(p <= b or q >= e for (b, e), (p, q) in zip(box, part, strict=True))
+
+
+def _exact_box(labels: Labels, key: RowKey, box: Region) -> Region | None:
+    """Return the box of an object from its voxels; None where that would read too much."""
+    from volseg.volume.scan import scan_region
+
+    time, label = key
+    indices = list(labels.grid.index_of(box))
+    if len(indices) > _MOST_SCANNED:
+        return None
+    found: Region | None = None
+    for index in indices:
+        extent = scan_region(labels, labels.grid.region(index), time).get(label)
+        if extent is not None:
+            found = _around(found, extent.bbox)
+    return found
