@@ -41,6 +41,8 @@ def follow_back(
                 continue
             for at, entry in found.items():
                 mask = entry.window()
+                if at in table and table[at].kind == SliceKind.SEED:
+                    continue
                 if at in table:
                     sure = min(entry.confidence, table[at].confidence)
                     mask = union(mask, masks[at])

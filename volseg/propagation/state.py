@@ -36,6 +36,8 @@ class Pose:
         Whether a velocity was measured yet.
     parts : tuple of (vy, vx)
         Where the mask has several components, the velocity of each, largest first.
+    growth : float
+        Smoothed outward motion of the border, voxels per slice; negative where it shrinks.
     """
 
     z: int
@@ -43,6 +45,7 @@ class Pose:
     velocity: tuple[float, float] = (0.0, 0.0)
     known: bool = False
     parts: tuple[tuple[float, float], ...] = ()
+    growth: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,16 +165,28 @@ def _mask(record: list[Any]) -> MaskWindow:
     return MaskWindow((y0, x0), mask, int(counts[1::2].sum()))
 
 
-def _pose_record(pose: Pose | None) -> list[Any] | None:
+def _pose_record(pose: Pose | None) -> dict[str, Any] | None:
     if pose is None:
         return None
-    return [pose.z, _mask_record(pose.mask), list(pose.velocity), pose.known, pose.parts]
+    return {
+        "z": pose.z,
+        "mask": _mask_record(pose.mask),
+        "velocity": pose.velocity,
+        "known": pose.known,
+        "parts": pose.parts,
+        "growth": pose.growth,
+    }
 
 
-def _pose(record: list[Any] | None) -> Pose | None:
+def _pose(record: dict[str, Any] | None) -> Pose | None:
     if record is None:
         return None
-    z, mask, velocity, known, parts = record
+    vy, vx = record["velocity"]
     return Pose(
-        z, _mask(mask), (velocity[0], velocity[1]), known, tuple((vy, vx) for vy, vx in parts)
+        z=record["z"],
+        mask=_mask(record["mask"]),
+        velocity=(vy, vx),
+        known=record["known"],
+        parts=tuple((py, px) for py, px in record["parts"]),
+        growth=record["growth"],
     )

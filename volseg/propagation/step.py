@@ -136,7 +136,7 @@ class Search:
         poses = [pose for pose in (state.last, state.anchor) if pose is not None]
         expected = [Expected.at(pose, z, shape_yx, settings) for pose in poses]
         self.expectations = [e for e in expected if e.mask.area]
-        if expected and not expected[0].mask.area:
+        if not expected[0].mask.area:
             self.expectations = []
         self._offers: list[_Offer] = []
         self._judged: list[list[tuple[Judgement, _Offer]]] = [[] for _ in self.expectations]
@@ -268,7 +268,7 @@ class Search:
         return False
 
     def _supported(self, judgement: Judgement, offer: _Offer) -> bool:
-        """Whether another prompt gave the same mask: what is there is found in more than one way."""
+        """Whether another prompt gave the same mask: what is there shows in more than one way."""
         sources = {o.source for o in self._offers}
         if not self.settings.support or len(sources) < 2:
             return True
@@ -287,18 +287,18 @@ class Search:
                 return judgement
         return None
 
-    # --- the other side of the seed ----------------------------------------------------------------
+    # --- the other side of the seed ------------------------------------------------------------
 
     def lost_at_seed(self) -> bool:
         """Whether the velocity is unknown and the object was not plainly found."""
-        if self.expectations[0].pose.known:
+        if all(e.pose.known for e in self.expectations):
             return False
         found = self.chosen()
         return not self._sure() or found is None or found[1].score < 0.5
 
     def mirrored(self) -> Search | None:
         """The same search as far on the other side of the seed."""
-        pose = self.expectations[0].pose
+        pose = self._unknown().pose
         state = replace(self.state, last=pose, anchor=None)
         at = 2 * pose.z - self.z
         if self.context.stops(self.object_id, at):
@@ -308,8 +308,8 @@ class Search:
 
     def compare(self, behind: Search) -> None:
         """Decides by what lies on the other side of the seed, where that says something."""
-        expected = self.expectations[0]
-        there = behind._plausible()
+        expected = self._unknown()
+        there = behind._plausible(behind.expectations[0])
         if not there:
             return
         if behind._sure():
@@ -318,7 +318,7 @@ class Search:
         centre = expected.pose.mask.centroid
         diameter = 2 * float(np.sqrt(expected.pose.mask.area / np.pi))
         best: tuple[float, Judgement] | None = None
-        for ours in self._plausible():
+        for ours in self._plausible(expected):
             for theirs in there:
                 moved = ours.mask.centroid - centre, theirs.mask.centroid - centre
                 apart = float(np.hypot(*(moved[0] + moved[1]))) / diameter
@@ -329,7 +329,7 @@ class Search:
         if best is not None:
             self._settled = ((expected, best[1]),)
         elif own is not None and other is not None:
-            worse = _likeness(own[1], expected) < _likeness(other[1], expected) + 0.1
+            worse = _likeness(own[1], expected) < _likeness(other[1], expected)
             if worse and own[1].agreement < self.settings.accept_agreement:
                 self._settled = (None,)
 
@@ -350,9 +350,14 @@ class Search:
         if found is not None:
             self._settled = ((again, found),)
 
-    def _plausible(self) -> list[Judgement]:
-        """The accepted and supported candidates of the seed's expectation, best first."""
-        ranked = sorted(self._judged[0], key=lambda pair: -_rank(pair[0]))
+    def _unknown(self) -> Expected:
+        """The expectation from a mask of unknown velocity: a seed's."""
+        return next(e for e in self.expectations if not e.pose.known)
+
+    def _plausible(self, expected: Expected) -> list[Judgement]:
+        """The accepted and supported candidates of an expectation, best first."""
+        judged = self._judged[self.expectations.index(expected)]
+        ranked = sorted(judged, key=lambda pair: -_rank(pair[0]))
         return [j for j, offer in ranked if j.accepted and self._supported(j, offer)]
 
     # --- choosing --------------------------------------------------------------------------------
@@ -436,14 +441,12 @@ def _found(
     share = settings.velocity_smoothing if before.known else 1.0
     if abrupt and before.known and judgement.area_ratio < settings.jump_area:
         share = 0.0  # the centroid of another extent says little about motion
-    pose = following(before, z, judgement.mask, share)
-    anchor = None
-    if settings.glitches and abrupt:
-        anchor = state.anchor or state.last
-        if anchor is not None and (anchor is before and state.anchor is not None):
-            anchor = state.anchor
-        if anchor is not None and abs(z - anchor.z) > settings.patience:
-            anchor = None
+    pose = following(before, z, judgement.mask, share, not abrupt)
+    anchor = state.anchor
+    if anchor is before or (anchor is not None and abs(z - anchor.z) >= settings.patience + 1):
+        anchor = None
+    if settings.glitches and abrupt and anchor is None:
+        anchor = before
     score, spread = judgement.score, state.spread
     if state.score >= 0:
         score = 0.7 * state.score + 0.3 * judgement.score
