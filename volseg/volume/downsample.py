@@ -140,10 +140,12 @@ def _mode_in_slabs(block: Labels3D, factors: Triple, out: Labels3D, keep_thin: b
 def _mode(block: Labels3D, factors: Triple, out: Labels3D, keep_thin: bool) -> None:
     views = _views(block, factors)
     out[...] = views[0]
-    mixed = np.flatnonzero(~_uniform(block, factors).reshape(-1))
-    if mixed.size:
-        values = np.stack([view.reshape(-1)[mixed] for view in views])
-        out.reshape(-1)[mixed] = _decide(values, keep_thin)
+    mixed = np.nonzero(_uniform(block, factors) == 0)
+    if mixed[0].size:
+        values = np.empty((len(views), mixed[0].size), block.dtype)
+        for row, view in zip(values, views, strict=True):
+            row[:] = view[mixed]
+        out[mixed] = _decide(values, keep_thin)
 
 
 def _uniform(block: Labels3D, factors: Triple) -> npt.NDArray[np.bool_]:
@@ -162,21 +164,22 @@ def _uniform(block: Labels3D, factors: Triple) -> npt.NDArray[np.bool_]:
 
 
 def _decide(values: Labels3D, keep_thin: bool) -> Labels3D:
-    """Return the winner of each column of (n, k) values."""
-    ordered = np.sort(values, axis=0)
-    n = len(ordered)
-    best = ordered[0].copy()
-    best_score = np.full(best.shape, -1, np.int32)
-    run = np.zeros(best.shape, np.int32)
+    """Return the winner of each column of (n, k) values; they are sorted in place."""
+    values.sort(axis=0)
+    n, k = values.shape
+    kind = np.int16 if n < 8000 else np.int32  # of scores, at most 4n + 3
+    best = values[0].copy()
+    best_score = np.full(k, -1, kind)
+    run = np.zeros(k, kind)
     for i in range(n):
-        run += 1
         if i:
-            run[ordered[i] != ordered[i - 1]] = 1
-        foreground = ordered[i] != 0
+            run *= values[i] == values[i - 1]
+        run += 1
+        foreground = values[i] != 0
         score = 2 * run + foreground
         if keep_thin:
-            score += foreground * (2 * n + 2)
+            score += foreground * kind(2 * n + 2)
         better = score > best_score  # ascending order: of equal scores the lower id came first
-        np.copyto(best, ordered[i], where=better)
+        np.copyto(best, values[i], where=better)
         np.copyto(best_score, score, where=better)
     return best
