@@ -1,0 +1,9 @@
+"""Exporting: label images to the formats that others read, streaming, with provenance."""
+
+from __future__ import annotations
+
+from volseg.exporting.export import export
+from volseg.exporting.formats import FORMATS
+from volseg.exporting.output import ExportResult
+
+__all__ = ["FORMATS", "ExportResult", "export"]

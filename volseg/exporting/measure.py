@@ -1,0 +1,257 @@
+"""Measurements of every object in one pass over the blocks: size, place, axes, surface,
+brightness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volseg.exporting.crofton import Crossings
+from volseg.exporting.runs import Runs, runs_of
+from volseg.exporting.selection import Selection
+from volseg.exporting.tally import Tally
+from volseg.progress import Progress, silent
+from volseg.volume.blocks import Region
+
+_MOMENTS = 10  # 1, z, y, x, zz, yy, xx, zy, zx, yx
+_MERGE_EVERY = 32
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """One row per object, sorted by id.
+
+    Attributes
+    ----------
+    ids : ndarray of uint64 (n,)
+    voxels : ndarray of int64 (n,)
+    bbox : ndarray of int64 (n, 6)
+        z0, y0, x0, z1, y1, x1 in voxels of the level, half-open.
+    centroid : ndarray (n, 3)
+        z, y, x in voxels of the level, voxel centres being whole numbers.
+    covariance : ndarray (n, 3, 3)
+        Of voxel centres, in µm².
+    slices : ndarray of int64 (n,)
+        Number of z with a voxel of the object.
+    surface : ndarray (n,) or None
+        µm², by Crofton's formula; of a single slice the perimeter in µm.
+    intensity : dict of channel to ndarray (n, 4)
+        Mean, standard deviation, least, greatest.
+    """
+
+    ids: NDArray[np.uint64]
+    voxels: NDArray[np.int64]
+    bbox: NDArray[np.int64]
+    centroid: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    slices: NDArray[np.int64]
+    surface: NDArray[np.float64] | None
+    intensity: dict[int, NDArray[np.float64]]
+
+    def boxes(self) -> dict[int, Region]:
+        """Bounding box of each object in voxels of the level."""
+        return {
+            int(i): ((b[0], b[3]), (b[1], b[4]), (b[2], b[5]))
+            for i, b in zip(self.ids, self.bbox.tolist(), strict=True)
+        }
+
+    def axis_lengths_um(self, flat: bool) -> NDArray[np.float64]:
+        """Full lengths of the axes of the ellipsoid (`flat`: ellipse) with the same second moments.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In µm, longest first; as `axis_major_length` of scikit-image.
+        """
+        values = np.linalg.eigvalsh(self.covariance)[:, ::-1] if len(self.ids) else np.empty((0, 3))
+        return np.sqrt(np.clip(values, 0, None) * (16 if flat else 20))
+
+
+def measure(
+    selection: Selection,
+    *,
+    intensities: bool = True,
+    surfaces: bool = True,
+    progress: Progress = silent,
+) -> Measurements:
+    """Measure every selected object.
+
+    Parameters
+    ----------
+    selection : Selection
+    intensities : bool
+        Also measure the image, where it has a level on this grid.
+    surfaces : bool
+        Also estimate surfaces.
+    progress : Progress
+    """
+    channels = (
+        list(range(selection.volume.n_channels))
+        if intensities and selection.image_level is not None
+        else []
+    )
+    crossings = Crossings(selection.shape, selection.scale) if surfaces else None
+    body, skin = _Parts(), _Parts()
+    slices = _Slices()
+    blocks = list(selection.blocks())
+    with ThreadPoolExecutor(1) as pool:
+        for done, (region, ids, image) in enumerate(_ahead(pool, selection, blocks, channels), 1):
+            runs = runs_of(ids, (region[0][0], region[1][0], region[2][0]))
+            slices.add(runs, last=region[1][1] == selection.shape[1])
+            if len(runs.ids):
+                body.add(_tally(runs, image))
+            if crossings is not None:
+                found = list(crossings.add(ids, region[0][0], region[1][0]))
+                if found:
+                    owners = np.concatenate([i for i, _ in found])
+                    amounts = np.concatenate([a for _, a in found])
+                    skin.add(Tally.grouped(owners, [amounts], [], []))
+            progress("measure", done, len(blocks))
+    return _finished(selection, body.total(), skin.total(), slices.counts, channels, surfaces)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, selection: Selection, blocks: list[Region], channels: list[int]
+) -> Iterator[tuple[Region, NDArray[Any], list[NDArray[Any]]]]:
+    """Read the next block while one is worked on."""
+
+    def read(region: Region) -> tuple[Region, NDArray[Any], list[NDArray[Any]]]:
+        image = [selection.read_image(region, channel) for channel in channels]
+        return region, selection.read(region), image
+
+    ahead = pool.submit(read, blocks[0])
+    for following in [*blocks[1:], None]:
+        found = ahead.result()
+        if following is not None:
+            ahead = pool.submit(read, following)
+        yield found
+
+
+def _tally(runs: Runs, image: list[NDArray[Any]]) -> Tally:
+    """Moments, bounds and brightness of the runs of a block."""
+    n = runs.length.astype(np.float64)
+    z, y = runs.z.astype(np.float64), runs.y.astype(np.float64)
+    first = runs.x.astype(np.float64)
+    sum_x = n * first + n * (n - 1) / 2
+    sum_xx = n * first**2 + first * n * (n - 1) + (n - 1) * n * (2 * n - 1) / 6
+    sums = [n, n * z, n * y, sum_x, n * z * z, n * y * y, sum_xx, n * z * y, z * sum_x, y * sum_x]
+    least, greatest = [z, y, first], [z, y, first + n - 1]
+    for channel in image:
+        flat = np.ascontiguousarray(channel).reshape(-1)
+        total, squares, low, high = _brightness(flat, runs)
+        sums += [total, squares]
+        least.append(low)
+        greatest.append(high)
+    return Tally.grouped(runs.ids.astype(np.uint64), sums, least, greatest)
+
+
+def _brightness(flat: NDArray[Any], runs: Runs) -> tuple[NDArray[np.float64], ...]:
+    """Sum, sum of squares, least and greatest value along each run."""
+    # Pairs of borders: even places are the runs, odd ones what lies between them.
+    borders = np.empty(2 * len(runs.start), np.int64)
+    borders[0::2], borders[1::2] = runs.start, runs.start + runs.length
+    if borders[-1] == flat.size:
+        borders = borders[:-1]
+    values = flat.astype(np.float64)
+    return (
+        np.add.reduceat(values, borders)[::2],
+        np.add.reduceat(values * values, borders)[::2],
+        np.minimum.reduceat(flat, borders)[::2].astype(np.float64),
+        np.maximum.reduceat(flat, borders)[::2].astype(np.float64),
+    )
+
+
+def _finished(
+    selection: Selection,
+    body: Tally | None,
+    skin: Tally | None,
+    slices: dict[int, int],
+    channels: list[int],
+    surfaces: bool,
+) -> Measurements:
+    if body is None:
+        nothing = np.empty((0, 0))
+        body = Tally(np.empty(0, np.uint64), np.empty((0, _MOMENTS)), np.empty((0, 3)), nothing)
+        body = Tally(body.ids, body.sums, body.least, np.empty((0, 3)))
+        channels = []
+    n = body.sums[:, 0]
+    centroid = body.sums[:, 1:4] / n[:, None]
+    origin = np.array(selection.origin)
+    second = body.sums[:, 4:10] / n[:, None]
+    covariance = np.empty((len(n), 3, 3))
+    for column, (a, b) in enumerate([(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]):
+        value = second[:, column] - centroid[:, a] * centroid[:, b]
+        covariance[:, a, b] = covariance[:, b, a] = value
+    scale = np.array(selection.scale)
+    low, high = body.least[:, :3] + origin, body.greatest[:, :3] + origin + 1
+    surface = None
+    if surfaces:
+        known = {} if skin is None else dict(zip(skin.ids.tolist(), skin.sums[:, 0], strict=True))
+        surface = np.array([known.get(i, 0.0) for i in body.ids.tolist()], np.float64)
+    return Measurements(
+        body.ids,
+        n.astype(np.int64),
+        np.concatenate([low, high], axis=1).astype(np.int64),
+        centroid + origin,
+        covariance * scale[:, None] * scale[None, :],
+        np.array([slices[i] for i in body.ids.tolist()], np.int64),
+        surface,
+        {c: _statistics(body, n, at) for at, c in enumerate(channels)},
+    )
+
+
+def _statistics(body: Tally, n: NDArray[np.float64], at: int) -> NDArray[np.float64]:
+    total, squares = body.sums[:, _MOMENTS + 2 * at], body.sums[:, _MOMENTS + 1 + 2 * at]
+    mean = total / n
+    deviation = np.sqrt(np.clip(squares / n - mean**2, 0, None))
+    low, high = body.least[:, 3 + at], body.greatest[:, 3 + at]
+    return np.stack([mean, deviation, low, high], axis=1)
+
+
+class _Parts:
+    """Tallies, joined now and then so that they don't pile up."""
+
+    def __init__(self) -> None:
+        self._parts: list[Tally] = []
+
+    def add(self, part: Tally) -> None:
+        self._parts.append(part)
+        if len(self._parts) > _MERGE_EVERY:
+            self._parts = [Tally.joined(self._parts)]
+
+    def total(self) -> Tally | None:
+        return Tally.joined(self._parts) if self._parts else None
+
+
+class _Slices:
+    """In how many slices each object is; strips of one slab are put together first."""
+
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+        self._pending: list[NDArray[np.uint64]] = []
+
+    def add(self, runs: Runs, *, last: bool) -> None:
+        pairs = np.stack([runs.ids.astype(np.uint64), runs.z.astype(np.uint64)], axis=1)
+        if len(pairs):
+            change = np.any(pairs[1:] != pairs[:-1], axis=1)
+            pairs = pairs[np.concatenate(([True], change))]
+            self._pending.append(_unique_pairs(pairs))
+        if last and self._pending:
+            once = _unique_pairs(np.concatenate(self._pending))
+            ids, counts = np.unique(once[:, 0], return_counts=True)
+            for one, count in zip(ids.tolist(), counts.tolist(), strict=True):
+                self.counts[one] = self.counts.get(one, 0) + count
+            self._pending = []
+
+
+def _unique_pairs(pairs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    ordered = pairs[order]
+    change = np.any(ordered[1:] != ordered[:-1], axis=1)
+    return ordered[np.concatenate(([True], change))]

@@ -1,0 +1,135 @@
+"""The table of objects: measurements and what the object table knows, as CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volseg.errors import StorageError
+from volseg.exporting.measure import Measurements, measure
+from volseg.exporting.selection import Selection
+from volseg.progress import Progress
+
+
+def write_csv(
+    selection: Selection,
+    path: Path,
+    provenance: dict[str, Any],
+    progress: Progress,
+    *,
+    intensities: bool = True,
+    surfaces: bool = True,
+) -> None:
+    """Write one row per object; columns as `columns_of` lists them."""
+    columns = columns_of(selection, measure_all(selection, intensities, surfaces, progress))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    with path.open(newline="", encoding="utf-8") as file:
+        found = sum(1 for _ in csv.reader(file)) - 1
+    if found != len(columns["id"]):
+        raise StorageError(f"{path}: {found} rows were written of {len(columns['id'])}; try again")
+
+
+def write_parquet(
+    selection: Selection,
+    path: Path,
+    provenance: dict[str, Any],
+    progress: Progress,
+    *,
+    intensities: bool = True,
+    surfaces: bool = True,
+) -> None:
+    """Write the same table as Parquet, provenance in the schema's metadata."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = columns_of(selection, measure_all(selection, intensities, surfaces, progress))
+    table = pyarrow.table(columns)
+    table = table.replace_schema_metadata({b"volseg": json.dumps(provenance).encode()})
+    pyarrow.parquet.write_table(table, path)
+    if pyarrow.parquet.read_metadata(path).num_rows != len(columns["id"]):
+        raise StorageError(f"{path}: not all rows were written; try again")
+
+
+def measure_all(
+    selection: Selection, intensities: bool, surfaces: bool, progress: Progress
+) -> Measurements:
+    """Measure the objects of a selection."""
+    return measure(selection, intensities=intensities, surfaces=surfaces, progress=progress)
+
+
+def columns_of(selection: Selection, found: Measurements) -> dict[str, list[Any]]:
+    """The table by columns.
+
+    Returns
+    -------
+    dict
+        id, class, parent, layer, channel, voxels, volume_um3, surface_um2 (or perimeter_um for a
+        single slice), bbox_z0 … bbox_x1, centroid_z … in voxels and centroid_z_um …,
+        axis_1_um … (longest first), sphericity, slices, confidence, min_confidence, annotator,
+        created, modified, and per channel intensity_mean, _std, _min, _max. Unknown is None.
+    """
+    rows = [selection.rows.get(int(i)) for i in found.ids]
+    voxel = float(np.prod(selection.scale))
+    flat = selection.shape[0] == 1
+    volume = found.voxels * voxel
+    scale = np.array(selection.scale)
+    table: dict[str, list[Any]] = {
+        "id": [int(i) for i in found.ids],
+        "class": [r.class_ if r else None for r in rows],
+        "parent": [r.parent if r else None for r in rows],
+        "layer": [selection.labels.name] * len(rows),
+        "channel": [_channel(r.channel if r else selection.labels.channel) for r in rows],
+        "voxels": found.voxels.tolist(),
+        "volume_um3": volume.tolist(),
+    }
+    if found.surface is not None:
+        table["perimeter_um" if flat else "surface_um2"] = found.surface.tolist()
+    for at, name in enumerate(("z0", "y0", "x0", "z1", "y1", "x1")):
+        table[f"bbox_{name}"] = found.bbox[:, at].tolist()
+    for at, axis in enumerate("zyx"):
+        table[f"centroid_{axis}"] = found.centroid[:, at].tolist()
+    for at, axis in enumerate("zyx"):
+        table[f"centroid_{axis}_um"] = (found.centroid[:, at] * scale[at]).tolist()
+    lengths = found.axis_lengths_um(flat)
+    for at in range(2 if flat else 3):
+        table[f"axis_{at + 1}_um"] = lengths[:, at].tolist()
+    if found.surface is not None and not flat:
+        table["sphericity"] = _sphericity(volume, found.surface)
+    table["slices"] = found.slices.tolist()
+    table |= {
+        "confidence": [r.confidence if r else None for r in rows],
+        "min_confidence": [getattr(r, "min_confidence", None) for r in rows],
+        "annotator": [r.annotator if r else None for r in rows],
+        "created": [getattr(r, "created", None) for r in rows],
+        "modified": [r.modified if r else None for r in rows],
+    }
+    return table | _intensity_columns(selection, found)
+
+
+def _intensity_columns(selection: Selection, found: Measurements) -> dict[str, list[Any]]:
+    table: dict[str, list[Any]] = {}
+    for channel, values in found.intensity.items():
+        end = "" if len(found.intensity) == 1 else f"_c{channel}"
+        for at, name in enumerate(("mean", "std", "min", "max")):
+            table[f"intensity_{name}{end}"] = values[:, at].tolist()
+    return table
+
+
+def _sphericity(volume: NDArray[np.float64], surface: NDArray[np.float64]) -> list[float | None]:
+    """Surface of the ball of the same volume, divided by the object's (Wadell 1935)."""
+    ball = np.pi ** (1 / 3) * (6 * volume) ** (2 / 3)
+    return [
+        float(b / s) if s else None for b, s in zip(ball.tolist(), surface.tolist(), strict=True)
+    ]
+
+
+def _channel(channel: int | list[int] | None) -> str | int | None:
+    return " ".join(map(str, channel)) if isinstance(channel, list) else channel

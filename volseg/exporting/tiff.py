@@ -1,0 +1,260 @@
+"""Label stacks as OME-TIFF (BigTIFF where needed), preallocated and filled block by block.
+
+Uncompressed stacks are contiguous: ImageJ maps them, and blocks can be written in any order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volseg.errors import InputError, StorageError, UnsupportedFormatError
+from volseg.exporting.selection import Selection
+from volseg.progress import Progress
+from volseg.volume.blocks import Region
+
+COMPRESSIONS = {"none": None, "zlib": "zlib", "zstd": "zstd", "lzw": "lzw"}
+_BIG = 2**32 - 2**25
+
+
+class _TooNarrowError(Exception):
+    """An id does not fit the type that the file was begun with."""
+
+
+def write_stack(
+    selection: Selection,
+    path: Path,
+    provenance: dict[str, Any],
+    progress: Progress,
+    *,
+    compression: str = "none",
+    imagej: bool = False,
+) -> None:
+    """Write all slices into one file, ids in the smallest of uint8, uint16, uint32 that holds them.
+
+    Parameters
+    ----------
+    compression : {"none", "zlib", "zstd", "lzw"}
+        Uncompressed is fastest, and the only one that ImageJ maps without loading.
+    imagej : bool
+        ImageJ's own hyperstack metadata instead of OME-XML (ids up to 65535).
+    """
+    if compression not in COMPRESSIONS:
+        raise InputError(f"compression {compression!r}: expected one of {', '.join(COMPRESSIONS)}")
+    for dtype in _candidates(selection, imagej):
+        try:
+            if COMPRESSIONS[compression] is None:
+                _write_mapped(selection, path, dtype, provenance, progress, imagej)
+            else:
+                packed = COMPRESSIONS[compression]
+                pages = _pages(selection, dtype, progress)
+                _imwrite(selection, path, dtype, provenance, imagej, pages, compression=packed)
+        except _TooNarrowError:
+            path.unlink(missing_ok=True)
+            continue
+        check_stack(selection, path)
+        return
+    limit = 65535 if imagej else 2**32 - 1
+    raise UnsupportedFormatError(
+        f"{selection.labels.name}: ids beyond {limit} don't fit "
+        f"{'an ImageJ' if imagej else 'a'} TIFF; export OME-TIFF, JSON or OME-Zarr"
+    )
+
+
+def _candidates(selection: Selection, imagej: bool) -> list[np.dtype[Any]]:
+    """Types to try, narrowest first; those too narrow for ids in the object table are left out."""
+    known = max((i for i in selection.rows), default=0)
+    types = [np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)]
+    fitting = [t for t in types if np.iinfo(t).max >= known]
+    # Without a table, begin with what nearly every label image fits into.
+    fitting = fitting if known else types[1:]
+    return [t for t in fitting if t.itemsize <= 2] if imagej else fitting
+
+
+def _write_mapped(
+    selection: Selection,
+    path: Path,
+    dtype: np.dtype[Any],
+    provenance: dict[str, Any],
+    progress: Progress,
+    imagej: bool,
+) -> None:
+    import tifffile
+
+    _imwrite(selection, path, dtype, provenance, imagej, None)
+    with tifffile.TiffFile(path) as file:
+        offset = file.series[0].dataoffset
+    if offset is None:
+        raise StorageError(f"{path}: the TIFF was not laid out in one piece")
+    _, height, width = selection.shape
+    blocks = list(selection.blocks())
+    with path.open("r+b") as out, ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(selection.read, blocks[0])
+        for done, region in enumerate(blocks, 1):
+            ids = ahead.result()
+            if done < len(blocks):
+                ahead = reader.submit(selection.read, blocks[done])
+            (z0, _), (y0, _), _ = region
+            data = _narrowed(ids, dtype)
+            if data.shape[1] == height:
+                out.seek(offset + z0 * height * width * dtype.itemsize)
+                out.write(data.data)
+            else:
+                for z, plane in enumerate(data, z0):
+                    out.seek(offset + (z * height + y0) * width * dtype.itemsize)
+                    out.write(plane.data)
+            progress("export", done, len(blocks))
+
+
+def _pages(
+    selection: Selection, dtype: np.dtype[Any], progress: Progress
+) -> Iterator[NDArray[Any]]:
+    blocks = list(selection.blocks(slabs=True))
+    for done, region in enumerate(blocks, 1):
+        yield from _narrowed(selection.read(region), dtype)
+        progress("export", done, len(blocks))
+
+
+def _imwrite(
+    selection: Selection,
+    path: Path,
+    dtype: np.dtype[Any],
+    provenance: dict[str, Any],
+    imagej: bool,
+    pages: Iterator[NDArray[Any]] | None,
+    **options: Any,
+) -> None:
+    """Write a file of the selection's shape: from pages, or empty to be filled."""
+    import tifffile
+
+    z, y, x = selection.scale
+    shape = selection.shape
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    about = json.dumps(provenance, ensure_ascii=True)
+    if imagej:
+        metadata: dict[str, Any] = {"axes": "ZYX", "spacing": z, "unit": "um", "Info": about}
+        units = {"resolution": (1 / x, 1 / y)}
+        if nbytes > _BIG:
+            raise UnsupportedFormatError("ImageJ TIFFs end at 4 GB; export OME-TIFF instead")
+    else:
+        sizes = {"X": x, "Y": y, "Z": z}
+        metadata = {"axes": "ZYX", "Name": selection.labels.name, "Description": about}
+        metadata |= {f"PhysicalSize{a}": size for a, size in sizes.items()}
+        metadata |= {f"PhysicalSize{a}Unit": "µm" for a in sizes}
+        units = {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}  # type: ignore[dict-item]
+    tifffile.imwrite(
+        path,
+        data=pages,
+        shape=shape,
+        dtype=dtype,
+        bigtiff=nbytes > _BIG,
+        ome=not imagej,
+        imagej=imagej,
+        photometric="minisblack",
+        metadata=metadata,
+        software="volseg",
+        **units,  # type: ignore[arg-type]
+        **options,
+    )
+
+
+def write_slices(
+    selection: Selection,
+    folder: Path,
+    provenance: dict[str, Any],
+    progress: Progress,
+    *,
+    compression: str = "zlib",
+) -> None:
+    """Write one file per slice, `z0000.tif`, numbered by the level's z."""
+    import tifffile
+
+    dtype = np.dtype(np.uint32)
+    for narrow in (np.uint16,):
+        if selection.rows and max(selection.rows) <= np.iinfo(narrow).max:
+            dtype = np.dtype(narrow)
+    _, y, x = selection.scale
+    blocks = list(selection.blocks(slabs=True))
+    for done, region in enumerate(blocks, 1):
+        for z, plane in enumerate(selection.read(region), region[0][0] + selection.origin[0]):
+            try:
+                data = _narrowed(plane, dtype)
+            except _TooNarrowError:
+                data = _narrowed(plane, np.dtype(np.uint32))
+            tifffile.imwrite(
+                folder / f"z{z:05d}.tif",
+                data,
+                compression=COMPRESSIONS[compression],
+                photometric="minisblack",
+                resolution=(1e4 / x, 1e4 / y),
+                resolutionunit="CENTIMETER",
+                metadata=None,
+                description=f"{selection.labels.name}, z {z}",
+            )
+        progress("export", done, len(blocks))
+
+
+def write_objects(
+    selection: Selection,
+    folder: Path,
+    provenance: dict[str, Any],
+    progress: Progress,
+    *,
+    compression: str = "zlib",
+) -> None:
+    """Write one cropped binary stack per object, its place in the name: `7_z3_y40_x12.tif`."""
+    from volseg.exporting.measure import measure
+    from volseg.exporting.selection import Selection as Part
+
+    table = measure(selection, intensities=False, surfaces=False, progress=progress)
+    boxes = table.boxes()
+    for done, (one, box) in enumerate(sorted(boxes.items()), 1):
+        part = Part(selection.labels, selection.level, selection.time, box, frozenset([one]))
+        place = "_".join(f"{a}{n}" for a, n in zip("zyx", part.origin, strict=True))
+        pages = (
+            np.where(plane != 0, 255, 0).astype(np.uint8)
+            for region in part.blocks(slabs=True)
+            for plane in part.read(region)
+        )
+        about = provenance | {"object": one, "origin_zyx": list(part.origin)}
+        path = folder / f"{one}_{place}.tif"
+        options = {"compression": COMPRESSIONS[compression]}
+        _imwrite(part, path, np.dtype(np.uint8), about, False, pages, **options)
+        progress("export", done, len(boxes))
+
+
+def check_stack(selection: Selection, path: Path) -> None:
+    """Reopen a stack and compare shape, type and three slices with the labels.
+
+    Raises
+    ------
+    StorageError
+        If they differ: the file was damaged while it was written.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        depth = selection.shape[0]
+        shape = tuple(n for n in selection.shape)
+        found = tuple(series.shape)
+        if found != shape and found != tuple(n for n in shape if n > 1):
+            raise StorageError(f"{path}: reopened with shape {found}, expected {shape}; try again")
+        for z in sorted({0, depth // 2, depth - 1}):
+            rows = min(selection.shape[1], max(1, 2**22 // max(1, selection.shape[2])))
+            region: Region = ((z, z + 1), (0, rows), (0, selection.shape[2]))
+            page = file.pages[z].asarray()
+            if not np.array_equal(page[:rows], selection.read(region)[0]):
+                raise StorageError(f"{path}: slice {z} differs from the labels; try again")
+
+
+def _narrowed(ids: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if ids.dtype.itemsize > dtype.itemsize and ids.size and int(ids.max()) > np.iinfo(dtype).max:
+        raise _TooNarrowError
+    return np.ascontiguousarray(ids, dtype)
