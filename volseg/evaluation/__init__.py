@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 from volseg.evaluation.baseline import otsu_component, otsu_components, otsu_dice, otsu_threshold
-from volseg.evaluation.evaluate import evaluate, metric_names
+from volseg.evaluation.scoring import evaluate, metric_names
 from volseg.evaluation.report import ObjectScore, Report
 
 __all__ = [

@@ -24,10 +24,25 @@ BLOCK_VOXELS = 2**24
 class LabelSource(Protocol):
     """Labels on a (z, y, x) grid that are read region by region."""
 
-    shape: tuple[int, int, int]
-    chunks: tuple[int, int, int]
-    spacing_um: tuple[float, float, float] | None
-    name: str
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) in voxels."""
+        ...
+
+    @property
+    def chunks(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x) that are best read at once."""
+        ...
+
+    @property
+    def spacing_um(self) -> tuple[float, float, float] | None:
+        """Voxel size (z, y, x) in micrometres, where known."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """For messages and reports."""
+        ...
 
     def read(self, region: Region) -> NDArray[np.integer]:
         """Read a region ((z0, z1), (y0, y1), (x0, x1)) of voxels; ids, 0 being background."""

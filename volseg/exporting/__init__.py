@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from volseg.exporting.export import export
+from volseg.exporting.exports import export
 from volseg.exporting.formats import FORMATS
 from volseg.exporting.output import ExportResult
 

@@ -123,7 +123,7 @@ def _intensity_columns(selection: Selection, found: Measurements) -> dict[str, l
     return table
 
 
-def _sphericity(volume: NDArray[np.float64], surface: NDArray[np.float64]) -> list[float | None]:
+def _sphericity(volume: NDArray[Any], surface: NDArray[Any]) -> list[float | None]:
     """Surface of the ball of the same volume, divided by the object's (Wadell 1935)."""
     ball = np.pi ** (1 / 3) * (6 * volume) ** (2 / 3)
     return [

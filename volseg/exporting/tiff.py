@@ -70,7 +70,7 @@ def write_stack(
 def _candidates(selection: Selection, imagej: bool) -> list[np.dtype[Any]]:
     """Types to try, narrowest first; those too narrow for ids in the object table are left out."""
     known = max((i for i in selection.rows), default=0)
-    types = [np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)]
+    types: list[np.dtype[Any]] = [np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)]
     fitting = [t for t in types if np.iinfo(t).max >= known]
     # Without a table, begin with what nearly every label image fits into.
     fitting = fitting if known else types[1:]
@@ -175,10 +175,8 @@ def write_slices(
     """Write one file per slice, `z0000.tif`, numbered by the level's z."""
     import tifffile
 
-    dtype = np.dtype(np.uint32)
-    for narrow in (np.uint16,):
-        if selection.rows and max(selection.rows) <= np.iinfo(narrow).max:
-            dtype = np.dtype(narrow)
+    small = bool(selection.rows) and max(selection.rows) <= 65535
+    dtype: np.dtype[Any] = np.dtype(np.uint16 if small else np.uint32)
     _, y, x = selection.scale
     blocks = list(selection.blocks(slabs=True))
     for done, region in enumerate(blocks, 1):

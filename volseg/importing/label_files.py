@@ -154,7 +154,7 @@ def _with_facts(rows: list[ObjectRow], told: list[Any]) -> list[ObjectRow]:
     result = []
     for row in rows:
         one = known.get((row.id, row.time), {})
-        kept = {
+        kept: dict[str, Any] = {
             field: value
             for field, key, kind in _KEPT
             if isinstance(value := one.get(key), kind) and not isinstance(value, bool)
