@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -110,6 +111,7 @@ def _local(workers: int | None, memory: int | None, needed: int) -> Iterator[Cli
         count = max(1, min(count, worker_memory(machine, 1) // needed))
     limit = memory or worker_memory(machine, count)
     with (
+        _quiet_logs(),
         dask.config.set(_SCHEDULER_SETTINGS),
         LocalCluster(
             n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs="ERROR"
@@ -120,6 +122,18 @@ def _local(workers: int | None, memory: int | None, needed: int) -> Iterator[Cli
     ):
         _wait_for(client, count, processes)
         yield client
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Our own scheduler's comings and goings are nobody's business, whatever log handlers others installed."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

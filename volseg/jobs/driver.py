@@ -99,10 +99,13 @@ class _StageRun:
         self.waiting: Iterator[Block] = iter(stage.first(frozenset(self.known)))
 
     def run(self) -> None:
-        self._tell("")
+        told = False
         try:
             while True:
                 self._fill()
+                if not told:  # only now is it known how much there is
+                    told = True
+                    self._tell("")
                 if not self.flying:
                     break
                 for ended in self.state.executor.wait(1.0):

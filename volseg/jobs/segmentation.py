@@ -20,7 +20,7 @@ from volseg.jobs.cancel import Cancel
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.lease import Lease
 from volseg.jobs.plan import Plan, make_plan
-from volseg.jobs.session import REPORT, run_session
+from volseg.jobs.session import REPORT, Around, plainly, run_session
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def run(
     restart: bool = False,
     break_lease: bool = False,
     cancel: Cancel | None = None,
+    around: Around = plainly,
 ) -> RunResult:
     """Run a plan, or what is left of it.
 
@@ -152,6 +153,8 @@ def run(
         Take the label image from whoever holds it.
     cancel
         Request to stop; Ctrl-C and SIGTERM set it too, in the main thread.
+    around
+        As in `run_session`.
 
     Raises
     ------
@@ -186,6 +189,7 @@ def run(
             progress=progress or silent,
             cancel=cancel,
             about=lambda: _about(job),
+            around=around,
         )
     if end.status != "done":
         raise BlocksFailedError(_failed_message(plan, end.failures))

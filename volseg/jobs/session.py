@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
 REPORT = "report.json"
+Around = Callable[[str, Callable[[], None]], None]
 Status = Literal["done", "incomplete", "stopped", "interrupted", "failed"]
+
+
+def plainly(stage: str, go: Callable[[], None]) -> None:
+    """Run a stage as it is."""
+    go()
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ def run_session(
     progress: Progress = silent,
     cancel: Cancel | None = None,
     about: Callable[[], dict[str, Any]] = dict,
+    around: Around = plainly,
 ) -> SessionEnd:
     """Run every stage of a job that is not done yet.
 
@@ -66,6 +74,8 @@ def run_session(
         Request to stop; Ctrl-C and SIGTERM set it too, in the main thread.
     about
         Gives further fields for the report, at the end.
+    around
+        Called as ``around(stage name, go)`` and calls ``go()``: to wrap stages in an orchestrator's tasks.
 
     Raises
     ------
@@ -90,7 +100,7 @@ def run_session(
     try:
         with cancel.on_signals():
             for stage in job.stages:
-                run_stage(stage, state)
+                around(stage.name, partial(run_stage, stage, state))
         status = "incomplete" if state.failures else "done"
     except (InterruptedRunError, KeyboardInterrupt) as stopped:
         status, error = "interrupted", stopped

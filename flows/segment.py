@@ -1,0 +1,146 @@
+"""The flow `segment_volume`: prompted masks through a volume into a label image. `python -m flows.segment --help`.
+
+One Prefect task per stage; inside it the engine keeps its own bounded window of Dask tasks.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, Literal
+
+import flows.quiet  # noqa: F401  (before prefect)
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from flows.report import markdown_report
+from flows.starting import channels, make_parser, start, whole_number, zoom
+from flows.telling import Telling, as_task, publish_report, publish_stages
+from volseg.jobs.plan import Plan
+
+Index = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _run_name() -> str:
+    """What runs on what, for the list of runs."""
+    given: dict[str, Any] = flow_run.parameters
+    image = str(given.get("url", "")).rstrip("/").rpartition("/")[2]
+    return f"{given.get('labels') or 'labels'}-of-{image}-by-{given.get('model', 'nano')}"
+
+
+@flow(
+    name="segment_volume",
+    flow_run_name=_run_name,
+    description="Propagate prompted masks through z and write a multiscale label image.",
+    persist_result=False,
+    validate_parameters=True,
+)
+def segment_volume(
+    url: str,
+    prompts: str | dict[str, Any],
+    labels: str | None = None,
+    model: str | dict[str, Any] = "nano",
+    channel: Index | list[Index] | None = None,
+    level: Index = 0,
+    time: Index = 0,
+    zoom: Annotated[float, Field(gt=0, le=64)] | Literal["auto"] | None = None,
+    settings: dict[str, Any] | None = None,
+    labels_at: str | None = None,
+    cluster: str | None = None,
+    workers: Count | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    restart: bool = False,
+    break_lease: bool = False,
+) -> dict[str, Any]:
+    """Segment prompted objects through a volume.
+
+    Parameters
+    ----------
+    url
+        OME-Zarr image: path, ``file://`` or ``s3://``.
+    prompts
+        Path or URL of a prompts file, or the document itself.
+    labels
+        Name of the label image.
+    model
+        Name, path or URL of a model; or ``{"kind": "oracle", "url": …, "name": …}`` for the true labels.
+    channel, level, time, zoom, settings, overwrite
+        As in `volseg.jobs.make_plan`.
+    labels_at
+        Where labels, cache and runs go, if not into the image.
+    cluster, workers
+        As in `volseg.jobs.open_cluster`.
+    resume, restart, break_lease
+        As in `volseg.jobs.run`.
+
+    Returns
+    -------
+    dict
+        As `volseg.jobs.RunResult.to_json`.
+    """
+    from volseg.jobs import run_on_cluster
+
+    telling = Telling(_run_name())
+    plan = make_plan_task(
+        url, labels_at, prompts, model,
+        {"labels": labels, "channel": channel, "level": level, "time": time, "zoom": zoom,
+         "settings": settings, "overwrite": overwrite},
+    )  # fmt: skip
+    result = run_on_cluster(
+        plan,
+        cluster,
+        workers=workers,
+        progress=telling,
+        resume=resume,
+        restart=restart,
+        break_lease=break_lease,
+        around=as_task,
+    )
+    telling.end()
+    publish_stages(result.report["stages"], result.report["quarantined"])
+    publish_report(markdown_report(result))
+    return {**result.to_json(), "text": result.describe()}
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def make_plan_task(
+    url: str,
+    labels_at: str | None,
+    prompts: str | dict[str, Any],
+    model: str | dict[str, Any],
+    choices: dict[str, Any],
+) -> Plan:
+    """Check everything and decide; writes nothing."""
+    from volseg.jobs import PlannedOracle, make_plan
+    from volseg.volume.image import open_volume
+
+    chosen = PlannedOracle.model_validate(model) if isinstance(model, dict) else model
+    return make_plan(open_volume(url, labels_at), prompts, model=chosen, **choices)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the flow as a program; returns the exit status."""
+    parser = make_parser("segment", "Segment prompted objects through an OME-Zarr volume.")
+    parser.add_argument("url", metavar="URL", help="OME-Zarr image")
+    parser.add_argument("--prompts", required=True, metavar="FILE", help="prompts file (JSON)")
+    parser.add_argument("--labels", metavar="NAME", help="name of the label image")
+    parser.add_argument("--model", default="nano", help="name, path or URL of a model")
+    parser.add_argument("--channel", type=channels, help="channel, or up to three: 0,1,2")
+    parser.add_argument("--level", type=whole_number(0), default=0, help="level of the image")
+    parser.add_argument("--time", type=whole_number(0), default=0, help="time point")
+    parser.add_argument("--zoom", type=zoom, help="auto, or the enlargement of a tile")
+    parser.add_argument("--labels-at", metavar="URL", help="where labels, cache and runs go")
+    parser.add_argument("--cluster", help="local, tcp://… or tls://…")
+    parser.add_argument("--workers", type=whole_number(1), help="workers of a local cluster")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing label image")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was interrupted")
+    parser.add_argument("--restart", action="store_true", help="forget what a run did")
+    parser.add_argument("--break-lease", action="store_true", help="take the labels from a job")
+    return start(segment_volume, parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Flows started as programs: `python -m flows.NAME`. Exit statuses and messages as those of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
+
+FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def make_parser(program: str, text: str) -> argparse.ArgumentParser:
+    """A parser with the options that every flow has."""
+    parser = argparse.ArgumentParser(prog=f"python -m flows.{program}", description=text)
+    parser.add_argument(
+        "--progress",
+        choices=["none", "jsonl"],
+        default="none",
+        help="jsonl: one JSON object per update on standard output",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
+    return parser
+
+
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """An argument type: a whole number of at least `minimum`."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{value} is less than {minimum}")
+        return value
+
+    return parse
+
+
+def channels(text: str) -> int | list[int]:
+    """An argument type: one channel, or up to three separated by commas."""
+    parts = [int(part) for part in text.split(",")]
+    return parts[0] if len(parts) == 1 else parts
+
+
+def zoom(text: str) -> float | str:
+    """An argument type: auto, or a number."""
+    return text if text == "auto" else float(text)
+
+
+def start(run: Callable[..., dict[str, Any]], arguments: argparse.Namespace) -> int:
+    """Run a flow with parsed arguments and return the exit status.
+
+    With ``--json`` or ``--progress jsonl`` the last line on standard output is the result as JSON.
+    """
+    from flows.telling import LINES
+
+    values = vars(arguments).copy()
+    lines, as_json = values.pop("progress") == "jsonl", values.pop("json")
+    token = LINES.set(sys.stdout if lines else None)
+    try:
+        result = run(**values)
+    except BlocksFailedError as error:
+        return _tell(error, FAILED_BLOCKS)
+    except (InterruptedRunError, KeyboardInterrupt) as error:
+        return _tell(error if str(error) else "interrupted", INTERRUPTED)
+    except VolsegError as error:
+        return _tell(error, WRONG_INPUT)
+    finally:
+        LINES.reset(token)
+    if lines or as_json:
+        print(json.dumps({"result": result}), flush=True)
+    else:
+        print(result.get("text", ""), flush=True)
+    return 0
+
+
+def _tell(error: object, status: int) -> int:
+    print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return status
