@@ -108,6 +108,10 @@ class Applier:
         for start in range(0, len(todo), _BATCH):
             list(self._pool.map(self._apply_finest, todo[start : start + _BATCH]))
             self._step("chunks-put")
+        self.renew(dirty)
+
+    def renew(self, dirty: Dirty) -> None:
+        """Renew the voxels of all coarser levels above dirty boxes of level 0."""
         for level in range(1, len(self._levels)):
             dirty = self._coarser(level, dirty)
             self._step(f"level-{level}-put")

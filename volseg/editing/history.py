@@ -1,0 +1,285 @@
+"""Looking back: who changed what and when, and the labels as they were at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volseg.editing.deltas import Delta, id_counts
+from volseg.editing.index import JournalIndex, region_of
+from volseg.editing.record import Operation, Record
+from volseg.errors import InputError
+from volseg.progress import Progress, silent
+from volseg.store.urls import Location
+from volseg.volume.blocks import Region, intersection, region_shape, shifted, slices
+
+if TYPE_CHECKING:
+    from volseg.volume.image import Volume
+    from volseg.volume.labels import Labels
+
+Replay = Callable[[Operation, Region, int, np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+"""What a segmentation run does: (operation, region, time, ids before, voxels that people own) to ids after."""
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One operation of the journal.
+
+    Parameters
+    ----------
+    number, operation
+        Number of the record, and the operation's `uuid` (for `Editor.undo`).
+    time
+        When it was made, UTC.
+    annotator, kind
+        Who, and what ("paint", "merge", "undo", "segment" …).
+    voxels, chunks
+        How many changed.
+    bbox
+        Box around them, half-open (z, y, x) of level 0; None where there are none.
+    ids
+        Objects that grew or shrank, by how many voxels.
+    classes
+        Changed classes: id to (old, new).
+    undone
+        It was taken back later.
+    details
+        What else the record says: merged ids; plan and tracks of a run.
+    """
+
+    number: int
+    operation: str
+    time: datetime
+    annotator: str
+    kind: str
+    voxels: int
+    chunks: int
+    bbox: Region | None
+    ids: dict[int, int]
+    classes: dict[int, tuple[str | None, str | None]]
+    undone: bool
+    details: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "number": self.number,
+            "operation": self.operation,
+            "time": self.time.isoformat(timespec="milliseconds"),
+            "annotator": self.annotator,
+            "kind": self.kind,
+            "voxels": self.voxels,
+            "chunks": self.chunks,
+            "bbox": self.bbox,
+            "ids": {str(label): number for label, number in self.ids.items()},
+            "classes": {str(label): list(pair) for label, pair in self.classes.items()},
+            "undone": self.undone,
+            "details": self.details,
+        }
+
+
+def history(labels: Labels) -> list[HistoryEntry]:
+    """Return every operation of a label image's journal, oldest first."""
+    index = JournalIndex(labels)
+    return [
+        _entry(index, record, operation)
+        for record in index.records
+        for operation in record.operations
+    ]
+
+
+def _entry(index: JournalIndex, record: Record, operation: Operation) -> HistoryEntry:
+    details = dict(operation.details)
+    if operation.run is not None:
+        details["run"] = dict(operation.run)
+    if operation.inverts is not None:
+        details["operation"] = operation.chain
+    return HistoryEntry(
+        number=record.number,
+        operation=operation.uuid,
+        time=datetime.fromtimestamp(operation.time, UTC),
+        annotator=record.annotator,
+        kind=operation.kind,
+        voxels=operation.voxels,
+        chunks=len(operation.deltas),
+        bbox=_around(operation.deltas),
+        ids=dict(operation.counts) or id_counts(operation.deltas),
+        classes=dict(operation.classes),
+        undone=operation.inverts is None and not index.is_done(operation),
+        details=details,
+    )
+
+
+def _around(deltas: tuple[Delta, ...]) -> Region | None:
+    if not deltas:
+        return None
+    regions = [region_of(delta) for delta in deltas]
+    spans = [(min(r[a][0] for r in regions), max(r[a][1] for r in regions)) for a in range(3)]
+    return spans[0], spans[1], spans[2]
+
+
+def labels_at(
+    labels: Labels, when: datetime | str | int, *, replay: Replay | None = None
+) -> LabelsAt:
+    """Return a label image as it was.
+
+    Parameters
+    ----------
+    labels
+        The label image.
+    when
+        A time (a datetime, or ISO 8601 text; UTC where it says no zone), or the number of the last record to keep
+        (0: before the first).
+    replay
+        What a segmentation run does; needed only where a run was recorded after `when`.
+
+    Raises
+    ------
+    InputError
+        If the time can't be read, or a run after it can't be taken back without `replay`.
+    """
+    index = JournalIndex(labels)
+    number = when if isinstance(when, int) else _number_at(index, _moment(when))
+    if not 0 <= number <= index.last:
+        raise InputError(f"{labels.location} has records 1 to {index.last}; there is no number {number}")
+    later = [n for n, _ in index.runs() if n > number]
+    if later and replay is None:
+        raise InputError(
+            f"{labels.location}: record {later[0]} is a segmentation run after {when}; what it replaced is not in "
+            f"the journal. Choose a time after it, or segment again with its plan"
+        )
+    return LabelsAt(index, number, replay)
+
+
+def _moment(when: datetime | str) -> datetime:
+    if isinstance(when, str):
+        try:
+            when = datetime.fromisoformat(when)
+        except ValueError:
+            raise InputError(f"{when!r} is no time; expected ISO 8601, as 2025-06-30T14:00:00+02:00") from None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _number_at(index: JournalIndex, when: datetime) -> int:
+    moment = when.timestamp()
+    return max((record.number for record in index.records if record.time <= moment), default=0)
+
+
+class LabelsAt:
+    """A label image after a certain record; get it from `labels_at`.
+
+    Later records are taken back from the labels as they are now. Where a run is among them, the journal is replayed
+    from empty labels instead.
+
+    Parameters
+    ----------
+    index
+        All records.
+    number
+        The last record to keep.
+    replay
+        What runs do.
+    """
+
+    def __init__(self, index: JournalIndex, number: int, replay: Replay | None = None) -> None:
+        self._index = index
+        self._replay = replay
+        self.labels = index.labels
+        self.number = number
+        self._applied = index.journal.checkpoint()
+        self._forward = any(n > number for n, _ in index.runs())
+
+    def read(self, region: Region, *, time: int = 0) -> np.ndarray[Any, Any]:
+        """Read a region of level 0: ids (z, y, x)."""
+        if self._forward:
+            return replayed(self._index, region, time=time, upto=self.number, replay=self._replay)
+        block = self.labels.read(region, time=time)
+        for _, _, delta in self._index.changes(region, time, after=self._applied):
+            put(block, region, delta, back=False)
+        for _, _, delta in reversed(list(self._index.changes(region, time, after=self.number))):
+            put(block, region, delta, back=True)
+        return block
+
+    def write(self, url: str | Path | Location, *, progress: Progress = silent) -> Volume:
+        """Write a copy with a whole pyramid as an OME-Zarr label image of its own.
+
+        Raises
+        ------
+        ExistsError
+            If there is something.
+        """
+        from volseg.editing.copying import write_copy_of
+
+        return write_copy_of(self, url, progress)
+
+
+def replayed(
+    index: JournalIndex,
+    region: Region,
+    *,
+    time: int = 0,
+    upto: int | None = None,
+    replay: Replay | None = None,
+) -> np.ndarray[Any, Any]:
+    """Return a region as the journal alone makes it, from empty labels.
+
+    Parameters
+    ----------
+    index
+        All records.
+    region
+        Voxels of level 0.
+    time
+        Time index.
+    upto
+        Last record; None for all.
+    replay
+        What segmentation runs do.
+
+    Raises
+    ------
+    InputError
+        If there is a run and no `replay`.
+    """
+    block = np.zeros(region_shape(region), index.labels.dtype)
+    last = index.last if upto is None else upto
+    for operation, deltas in _in_order(index, region, time, last):
+        if operation.run is not None:
+            if replay is None:
+                raise InputError(f"{index.labels.location}: replaying a segmentation run needs its tracks")
+            block = replay(operation, region, time, block, index.person_edited(region, time))
+        for delta in deltas:
+            put(block, region, delta, back=False)
+    return block
+
+
+def _in_order(
+    index: JournalIndex, region: Region, time: int, last: int
+) -> Iterator[tuple[Operation, list[Delta]]]:
+    touching: dict[str, list[Delta]] = {}
+    for _, operation, delta in index.changes(region, time):
+        touching.setdefault(operation.uuid, []).append(delta)
+    for record in index.records:
+        if record.number > last:
+            return
+        for operation in record.operations:
+            yield operation, touching.get(operation.uuid, [])
+
+
+def put(block: np.ndarray, region: Region, delta: Delta, *, back: bool) -> None:
+    """Set a delta's new (or old) values in the block of a region."""
+    part = intersection(region_of(delta), region)
+    if part is None:
+        return
+    inside = slices(shifted(part, [-start for start, _ in region]))
+    own = slices(shifted(part, [-o for o in delta.origin]))
+    change = delta.change()
+    values = np.zeros(change.mask.shape, delta.dtype)
+    values[change.mask] = change.old if back else change.new
+    chosen = change.mask[own]
+    block[inside][chosen] = values[own][chosen]

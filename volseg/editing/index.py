@@ -1,0 +1,117 @@
+"""All records of a journal, by chunk: who touched what last, without reading a voxel more than asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volseg.editing.deltas import Delta, Index, Place
+from volseg.editing.journal import Journal
+from volseg.editing.record import Operation, Record
+from volseg.volume.blocks import Region, intersection, region_shape, shifted, slices
+
+if TYPE_CHECKING:
+    from volseg.volume.labels import Labels
+
+
+class JournalIndex:
+    """Every record of a label image, kept up to date by `refresh`. Read it once per process, ask it per block.
+
+    Parameters
+    ----------
+    labels
+        The label image.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.journal = Journal(labels.store)
+        self.records: list[Record] = []
+        self._chunks: Index = labels.grid.chunk
+        self._by_place: dict[Place, list[tuple[int, Operation, Delta]]] = defaultdict(list)
+        self._links: dict[str, int] = defaultdict(int)
+        self._lock = threading.Lock()
+        self.refresh()
+
+    @property
+    def last(self) -> int:
+        """Number of the newest record that is known."""
+        return self.records[-1].number if self.records else 0
+
+    def refresh(self) -> int:
+        """Take in new records; one request where there are none. Return how many."""
+        with self._lock:
+            news = self.journal.after(self.last)
+            for record in news:
+                self.records.append(record)
+                for operation in record.operations:
+                    self._links[operation.chain] += 1
+                    for delta in operation.deltas:
+                        place = delta.place(self._chunks)
+                        self._by_place[place].append((record.number, operation, delta))
+            return len(news)
+
+    def is_done(self, operation: Operation) -> bool:
+        """Tell whether an operation's chain stands as done: it, or its last redo, was not undone."""
+        return self._links[operation.chain] % 2 == 1
+
+    def changes(
+        self, region: Region, time: int = 0, after: int = 0
+    ) -> Iterator[tuple[int, Operation, Delta]]:
+        """Yield (record number, operation, delta) of what records changed in a region, oldest first."""
+        found = [
+            entry
+            for index in self.labels.grid.index_of(region)
+            for entry in self._by_place.get(Place(time, *index), ())
+            if entry[0] > after and intersection(region_of(entry[2]), region) is not None
+        ]
+        return iter(sorted(found, key=lambda entry: entry[0]))
+
+    def runs(self) -> list[tuple[int, Operation]]:
+        """Return the records of segmentation runs: (number, operation), oldest first."""
+        return [
+            (record.number, operation)
+            for record in self.records
+            for operation in record.operations
+            if operation.run is not None
+        ]
+
+    def person_edited(self, region: Region, time: int = 0) -> np.ndarray[Any, Any]:
+        """Return which voxels of a region (z, y, x) were last edited by a person; see `person_edited_mask`."""
+        mask = np.zeros(region_shape(region), bool)
+        forgotten = max((n for n, op in self.runs() if _overwrites(op, region, time)), default=0)
+        done: set[str] = set()
+        for _, operation, delta in self.changes(region, time, after=forgotten):
+            chain = f"{operation.chain}@{delta.origin}"
+            if operation.run is None and self.is_done(operation) and chain not in done:
+                done.add(chain)
+                mark(mask, region, delta)
+        return mask
+
+
+def region_of(delta: Delta) -> Region:
+    """Return the bounding box of a delta."""
+    z, y, x = ((o, o + n) for o, n in zip(delta.origin, delta.shape, strict=True))
+    return z, y, x
+
+
+def mark(mask: np.ndarray, region: Region, delta: Delta) -> None:
+    """Set the voxels of a delta in a mask of a region."""
+    part = intersection(region_of(delta), region)
+    if part is None:
+        return
+    inside = slices(shifted(part, [-start for start, _ in region]))
+    own = slices(shifted(part, [-o for o in delta.origin]))
+    mask[inside] |= delta.change().mask[own]
+
+
+def _overwrites(operation: Operation, region: Region, time: int) -> bool:
+    run = operation.run or {}
+    if not run.get("overwrite_edits") or run.get("time", 0) != time:
+        return False
+    where = run.get("region")
+    return where is None or intersection(tuple(tuple(r) for r in where), region) is not None
