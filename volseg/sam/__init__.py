@@ -1,0 +1,5 @@
+"""The model: weights and their registry, rendering, tiling, the encoder and the decoder.
+
+Nothing here knows about volumes on a store, jobs or propagation. Only `model`, `attention` and
+`nano` import torch.
+"""

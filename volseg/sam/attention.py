@@ -1,0 +1,151 @@
+"""SAM's image encoder with exact attention that never holds the whole attention matrix.
+
+Same parameters, same numbers, a fraction of the memory. Nothing about weights, tiles or prompts
+lives here.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from torch import Tensor, nn
+
+QUERIES = 512  # queries at a time on a CPU: their scores against 4096 keys stay within the caches
+
+
+class FusedAttention(nn.Module):
+    """Multi-head attention with decomposed relative positions, as ``segment_anything``'s
+    ``Attention``.
+
+    The score of query (y, x) and key (v, u) is ``q·k / sqrt(d) + q·Rh[y - v] + q·Rw[x - u]``
+    (Li et al. 2022, MViTv2, eq. 4). On a CPU it is computed for a block of queries at a time.
+    Elsewhere the two position terms are appended to the query and one-hot codes of the key's row
+    and column to the key, which makes the sum one dot product and leaves everything to
+    ``scaled_dot_product_attention``.
+
+    Parameters
+    ----------
+    original : Attention
+        The module whose parameters are taken over (shared, not copied).
+    """
+
+    def __init__(self, original: Attention) -> None:
+        super().__init__()
+        self.num_heads, self.scale = original.num_heads, original.scale
+        self.qkv, self.proj = original.qkv, original.proj
+        self.use_rel_pos = original.use_rel_pos
+        if self.use_rel_pos:
+            self.rel_pos_h, self.rel_pos_w = original.rel_pos_h, original.rel_pos_w
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within each image or window.
+
+        Parameters
+        ----------
+        x : Tensor (b, h, w, c)
+            Normalised tokens.
+
+        Returns
+        -------
+        Tensor (b, h, w, c)
+        """
+        batch, height, width, channels = x.shape
+        tokens = height * width
+        mixed = self.qkv(x).view(batch, tokens, 3, self.num_heads, channels // self.num_heads)
+        query, key, value = mixed.permute(2, 0, 3, 1, 4).unbind(0)  # (b, heads, tokens, d)
+        if not self.use_rel_pos:
+            out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        else:
+            rows = get_rel_pos(height, height, self.rel_pos_h).to(query.dtype)
+            columns = get_rel_pos(width, width, self.rel_pos_w).to(query.dtype)
+            attend = _in_blocks if x.device.type == "cpu" else _appended
+            out = attend(query, key, value, rows, columns, self.scale)
+        return self.proj(out.transpose(1, 2).reshape(batch, height, width, channels))
+
+
+def _position_terms(query: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """q·Rh and q·Rw of every query: (b, heads, h, w, h) and (b, heads, h, w, w)."""
+    batch, heads, _, depth = query.shape
+    height, width = rows.shape[0], columns.shape[0]
+    grid = query.reshape(batch, heads, height, width, depth)
+    by_row = torch.matmul(grid, rows.transpose(1, 2))
+    by_column = torch.matmul(grid.transpose(2, 3), columns.transpose(1, 2)).transpose(2, 3)
+    return by_row, by_column
+
+
+def _in_blocks(
+    query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor, scale: float
+) -> Tensor:
+    batch, heads, tokens, depth = query.shape
+    height, width = rows.shape[0], columns.shape[0]
+    by_row, by_column = _position_terms(query, rows, columns)
+    flat = (batch * heads, tokens)
+    by_row, by_column = by_row.reshape(*flat, height), by_column.reshape(*flat, width)
+    query = (query * scale).reshape(*flat, depth)
+    keys = key.reshape(*flat, depth).transpose(1, 2)
+    value = value.reshape(*flat, depth)
+    out = torch.empty_like(value)
+    if tokens <= QUERIES:  # windows: many small matrices, a few at a time
+        step = max(1, QUERIES * 4096 // (tokens * tokens))
+        for first in range(0, flat[0], step):
+            part = slice(first, first + step)
+            _attend(query[part], keys[part], value[part], by_row[part], by_column[part], out[part])
+        return out.view(batch, heads, tokens, depth)
+    for one in range(flat[0]):  # global: one large matrix, a few of its rows at a time
+        head = slice(one, one + 1)
+        for first in range(0, tokens, QUERIES):
+            part = slice(first, first + QUERIES)
+            _attend(
+                query[head, part], keys[head], value[head],
+                by_row[head, part], by_column[head, part], out[head, part],
+            )  # fmt: skip
+    return out.view(batch, heads, tokens, depth)
+
+
+def _attend(
+    query: Tensor, keys: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor, out: Tensor
+) -> None:
+    scores = torch.bmm(query, keys)
+    count, queries, _ = scores.shape
+    grid = scores.view(count, queries, by_row.shape[-1], by_column.shape[-1])
+    grid += by_row[..., None]
+    grid += by_column[..., None, :]
+    out.copy_(torch.bmm(torch.softmax(scores, -1), value))
+
+
+def _appended(
+    query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor, scale: float
+) -> Tensor:
+    batch, heads, tokens, depth = query.shape
+    height, width = rows.shape[0], columns.shape[0]
+    by_row, by_column = _position_terms(query, rows, columns)
+    row_code = torch.eye(height, dtype=query.dtype, device=query.device)
+    column_code = torch.eye(width, dtype=query.dtype, device=query.device)
+    code = torch.cat(
+        [row_code.repeat_interleave(width, 0), column_code.repeat(height, 1)], 1
+    ).expand(batch, heads, tokens, height + width)
+    long_query = torch.cat([query * scale, by_row.flatten(2, 3), by_column.flatten(2, 3)], -1)
+    long_key = torch.cat([key, code], -1)
+    missing = -long_query.shape[-1] % 8  # fused kernels want multiples of 8
+    long_query, long_key = F.pad(long_query, (0, missing)), F.pad(long_key, (0, missing))
+    padded = F.pad(value, (0, long_query.shape[-1] - depth))
+    out = F.scaled_dot_product_attention(long_query, long_key, padded, scale=1.0)
+    return out[..., :depth]
+
+
+def fuse(encoder: nn.Module) -> int:
+    """Replace every attention of a SAM image encoder, in place, by the exact one above.
+
+    Returns
+    -------
+    int
+        How many were replaced; 0 for encoders of another make.
+    """
+    count = 0
+    for module in list(encoder.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is Attention:
+                setattr(module, name, FusedAttention(child))
+                count += 1
+    return count
