@@ -13,7 +13,7 @@ DEMO   ?=
 .PHONY: demo test check docs clean
 
 demo: $(VENV)/.installed
-	$(BIN)/volseg demo $(DEMO)
+	$(BIN)/volseg demo --overwrite $(DEMO)
 
 test: $(VENV)/.installed-dev
 	bash deploy/debian-packages.sh

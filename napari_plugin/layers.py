@@ -24,7 +24,9 @@ def layers_of(volume: Volume) -> list[LayerData]:
         As a napari reader returns them. Data is a dask array, or a list of them, finest first,
         with axes (t,) z, y, x and for colour images a last axis of 3.
     """
-    images = [_rgb(volume)] if volume.is_rgb else [_channel(volume, c) for c in range(volume.n_channels)]
+    images = (
+        [_rgb(volume)] if volume.is_rgb else [_channel(volume, c) for c in range(volume.n_channels)]
+    )
     return images + [_labels(volume, labels) for labels in volume.labels.values()]
 
 

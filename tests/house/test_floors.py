@@ -51,7 +51,11 @@ def module_name(path: Path) -> str:
 def imports_of(path: Path, *, only_types_too: bool) -> Iterator[str]:
     tree = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not only_types_too:
+        if (
+            isinstance(node, ast.If)
+            and "TYPE_CHECKING" in ast.dump(node.test)
+            and not only_types_too
+        ):
             node.body = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -80,7 +84,13 @@ def test_a_room_imports_only_from_below(path: Path) -> None:
 def test_the_library_knows_neither_prefect_nor_a_screen(path: Path) -> None:
     if module_name(path).startswith("volseg"):
         for imported in imports_of(path, only_types_too=True):
-            assert imported.split(".")[0] not in ("prefect", "napari", "qtpy", "magicgui", "PySide6")
+            assert imported.split(".")[0] not in (
+                "prefect",
+                "napari",
+                "qtpy",
+                "magicgui",
+                "PySide6",
+            )
 
 
 @pytest.mark.parametrize(

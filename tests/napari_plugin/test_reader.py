@@ -33,7 +33,9 @@ def volume_url(request: pytest.FixtureRequest, work_url: str) -> str:
     )
     whole = tuple((0, n) for n in SHAPE)
     for channel in range(2):
-        volume.write(whole, np.full(SHAPE, 100 * (channel + 1), np.uint16), level=0, channel=channel)
+        volume.write(
+            whole, np.full(SHAPE, 100 * (channel + 1), np.uint16), level=0, channel=channel
+        )
     labels = volume.create_labels("cells", channel=1)
     ids = np.zeros(SHAPE, np.uint32)
     ids[2:4, 10:20, 10:20] = 7
@@ -96,7 +98,10 @@ def test_napari_ome_zarr_reads_what_volseg_wrote(volume_url: str, tmp_path: Path
     from napari_ome_zarr import napari_get_reader
 
     layers = napari_get_reader(volume_url)(volume_url)
-    names = {options["name"] if isinstance(options["name"], str) else tuple(options["name"]) for _, options, _ in layers}
+    names = {
+        options["name"] if isinstance(options["name"], str) else tuple(options["name"])
+        for _, options, _ in layers
+    }
     assert any("cells" in name for name in names)
     cells = next(data for data, _, kind in layers if kind == "labels")
     ours = np.asarray(open_volume(volume_url).labels["cells"].levels[0])

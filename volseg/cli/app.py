@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from volseg import __version__
-from volseg.cli import demo, edits, models, runs, segmenting, volumes
+from volseg.cli import demo, edits, models, results, runs, segmenting, volumes
 from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
 
 FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -27,7 +27,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options_of_all)
-    for room in (demo, volumes, segmenting, edits, models, runs):
+    for room in (demo, volumes, segmenting, results, edits, models, runs):
         room.add_to(app)
     return app
 
@@ -80,7 +80,9 @@ def _status_of(arguments: list[str] | None) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             place = f": {error.filename}" if error.filename else ""
-            return _tell(f"{error.strerror}{place}; free space or choose another place", WRONG_INPUT)
+            return _tell(
+                f"{error.strerror}{place}; free space or choose another place", WRONG_INPUT
+            )
         raise
     return 0
 

@@ -42,7 +42,9 @@ def _import_labels(
     file: Annotated[str, typer.Argument(metavar="FILE", help="TIFF or volseg JSON.")],
     url: Url,
     name: LabelName,
-    overwrite: Annotated[bool, typer.Option(help="Replace the label image.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the label image.")
+    ] = False,
     labels_at: LabelsAt = None,
 ) -> None:
     """Make a label image from labels that exist already."""

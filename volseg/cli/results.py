@@ -31,8 +31,10 @@ def _export(
     class_: Annotated[str | None, typer.Option("--class", help="Objects of this class.")] = None,
     level: Annotated[int, typer.Option(min=0, help="Pyramid level.")] = 0,
     time: Annotated[int, typer.Option(min=0, help="Time point.")] = 0,
-    shards: Annotated[bool, typer.Option(help="ome-zarr: write a sharded copy.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    shards: Annotated[
+        bool, typer.Option("--shards", help="ome-zarr: write a sharded copy.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     labels_at: LabelsAt = None,
 ) -> None:
     """Export a label image with its provenance."""

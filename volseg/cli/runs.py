@@ -52,7 +52,9 @@ def _show(url: Url, plan: Run = None, labels_at: LabelsAt = None, as_json: AsJso
     typer.echo(json.dumps(details.to_json()) if as_json else details.describe())
 
 
-def _verify(url: Url, plan: Run = None, labels_at: LabelsAt = None, as_json: AsJson = False) -> None:
+def _verify(
+    url: Url, plan: Run = None, labels_at: LabelsAt = None, as_json: AsJson = False
+) -> None:
     """Re-read what a run wrote: every marker, object and digest."""
     from volseg.jobs import verify_run
     from volseg.volume.image import open_volume

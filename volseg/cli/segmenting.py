@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from volseg.cli.bars import Bars
-from volseg.cli.options import (
-    AsJson,
-    LabelsAt,
-    Url,
-    parse_channels,
-    parse_range,
-    parse_zoom,
-)
-from volseg.errors import BlocksFailedError, InputError, InterruptedRunError
+from volseg.cli.flowing import run_flow
+from volseg.cli.options import AsJson, LabelsAt, Url, parse_channels, parse_range, parse_zoom
+from volseg.errors import InputError
 
 Model = Annotated[str, typer.Option(help="Model name, checkpoint path or URL.")]
 Channel = Annotated[str | None, typer.Option(help="Channel index, or up to three: 0,1,2.")]
@@ -78,17 +70,29 @@ def _segment(
     zoom: Zoom = None,
     cluster: Annotated[str, typer.Option(help="local, tcp://… or tls://….")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of a local cluster.")] = None,
-    plan_only: Annotated[bool, typer.Option(help="Print the plan and do nothing.")] = False,
-    resume: Annotated[bool, typer.Option(help="Go on where a run was interrupted.")] = False,
-    restart: Annotated[bool, typer.Option(help="Forget what an interrupted run did.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing label image.")] = False,
-    overwrite_edits: Annotated[bool, typer.Option(help="Also voxels that people edited.")] = False,
-    break_lease: Annotated[bool, typer.Option(help="Take the label image from a job.")] = False,
-    flow: Annotated[bool, typer.Option(help="Run as a Prefect flow.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Print the plan and do nothing.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run was interrupted.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget what an interrupted run did.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing label image.")
+    ] = False,
+    break_lease: Annotated[
+        bool, typer.Option("--break-lease", help="Take the label image from a job.")
+    ] = False,
+    flow: Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow.")] = False,
     labels_at: LabelsAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Propagate prompted masks through z and write a multiscale label image."""
+    from volseg.jobs import make_plan, run_on_cluster
+    from volseg.volume.image import open_volume
+
     if resume and restart:
         raise InputError("--resume and --restart exclude each other")
     choices = {
@@ -99,49 +103,76 @@ def _segment(
         "time": time,
         "zoom": parse_zoom(zoom),
         "overwrite": overwrite,
-        "overwrite_edits": overwrite_edits,
     }
     how = {"resume": resume, "restart": restart, "break_lease": break_lease}
-    if flow:
-        _segment_by_flow(sys.argv)
+    where = {"labels_at": labels_at, "cluster": cluster, "workers": workers}
+    if flow and not plan_only:
+        given = {"prompts": prompts, **choices, **where, **how}
+        with Bars() as bars:
+            result = run_flow("segment", [url, *_as_options(given)], bars)
+        typer.echo(json.dumps(result) if as_json else result["text"])
         return
-    from volseg.jobs import make_plan, open_cluster, run
-    from volseg.prompts import load_prompts
-    from volseg.volume.image import open_volume
-
-    volume = open_volume(url, labels_at, writable=not plan_only)
-    plan = make_plan(volume, load_prompts(prompts), **choices)
+    plan = make_plan(open_volume(url, labels_at), prompts, **choices)
     if plan_only:
         typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
         return
-    with open_cluster(cluster, workers=workers, plan=plan) as client, Bars() as bars:
-        result = run(plan, client, progress=bars, **how)
-    _tell_result(result, as_json)
+    with Bars() as bars:
+        done = run_on_cluster(plan, cluster, workers=workers, progress=bars, **how)
+    typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
 
 
-def _segment_by_flow(command_line: list[str]) -> None:
-    raise NotImplementedError
-
-
-def _tell_result(result: Any, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result.to_json()))
-    else:
-        typer.echo(result.describe())
+def _as_options(values: Mapping[str, Any]) -> list[str]:
+    """Command-line options for values: flags for True, nothing for None and False."""
+    options = []
+    for name, value in values.items():
+        option = "--" + name.replace("_", "-")
+        if value is True:
+            options.append(option)
+        elif value is not None and value is not False:
+            text = ",".join(str(v) for v in value) if isinstance(value, list) else str(value)
+            options += [option, text]
+    return options
 
 
 def _prompts_from_labels(
-    source: Annotated[str, typer.Argument(metavar="URL_OR_TIFF", help="Existing labels.")],
-    out: Annotated[str, typer.Option(metavar="FILE", help="Prompts file to write.")],
+    source: Annotated[
+        str, typer.Argument(metavar="URL_OR_TIFF", help="…/labels/NAME of a volume, or a file.")
+    ],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Prompts file to write; else printed.")
+    ] = None,
     kind: Annotated[str, typer.Option(help="point, box or mask.")] = "point",
+    layer: Annotated[
+        str, typer.Option(help="Name of the layer, and so of the labels.")
+    ] = "objects",
+    min_voxels: Annotated[int, typer.Option(min=1, help="Leave out smaller objects.")] = 1,
+    time: Time = 0,
 ) -> None:
     """Write one prompt per object of existing labels."""
-    raise NotImplementedError
+    from volseg.evaluation.sources import LabelImageSource, open_source
+    from volseg.prompts import prompts_from_labels
+
+    found = open_source(source, time=time)
+    z, y, x = found.shape
+    lazy = isinstance(found, LabelImageSource)
+    labels = found.labels if lazy else found.read(((0, z), (0, y), (0, x)))
+    prompts = prompts_from_labels(
+        labels, kind=kind, layer=layer, min_voxels=min_voxels, time=time if lazy else 0
+    )
+    if out is None:
+        typer.echo(prompts.to_json())
+        return
+    prompts.dump(out)
+    typer.echo(f"{out}: {len(prompts.objects)} objects")
 
 
-def _check_prompts(file: str, url: Url) -> None:
-    """Check a prompts file against a volume."""
-    raise NotImplementedError
+def _check_prompts(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Prompts file.")], url: Url
+) -> None:
+    """Check a prompts file, against a volume."""
+    from volseg.prompts import load_prompts
+    from volseg.volume.image import open_volume
 
-
-_ = (BlocksFailedError, InterruptedRunError, shutil, subprocess)
+    volume, prompts = open_volume(url), load_prompts(file)
+    prompts.check_inside(volume.shape, volume.n_times, volume.n_channels)
+    typer.echo(f"{file}: {len(prompts.objects)} objects, all inside")

@@ -30,7 +30,7 @@ def _import(
         typer.Option(metavar="Z Y X", help="Voxel size in micrometres."),
     ] = None,
     ngff: Annotated[str, typer.Option(help="OME-Zarr version: 0.4 or 0.5.")] = "0.5",
-    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Write an OME-Zarr volume from TIFF, image stacks, DICOM, NIfTI, NRRD, NumPy or OME-Zarr."""
     from volseg.importing import import_volume

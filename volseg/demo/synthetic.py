@@ -93,7 +93,8 @@ def _cluster(centre_um: NDArray[np.float64], rng: np.random.Generator) -> list[_
         cells.append((place.copy(), radii, shear))
         angle += rng.uniform(-0.9, 0.9)
         step = radii[1:].mean() + rng.uniform(2.0, 3.6)
-        place = place + [rng.uniform(-1.2, 1.2), step * np.sin(angle), step * np.cos(angle)]
+        offset = [rng.uniform(-1.2, 1.2), step * np.sin(angle), step * np.cos(angle)]
+        place = place + np.array(offset)
     return cells
 
 
@@ -109,8 +110,7 @@ def _ellipsoid(
     shear: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     z, y, x = (
-        np.arange(n) * size - c
-        for n, size, c in zip(shape, VOXEL_SIZE_UM, centre_um, strict=True)
+        np.arange(n) * size - c for n, size, c in zip(shape, VOXEL_SIZE_UM, centre_um, strict=True)
     )
     z, y, x = z[:, None, None], y[None, :, None], x[None, None, :]
     dy, dx = y - shear[0] * z, x - shear[1] * z

@@ -1,0 +1,52 @@
+"""`volseg demo`: the whole way on a synthetic volume, with a report at the end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Annotated
+
+import typer
+
+from volseg.cli.bars import Bars
+from volseg.cli.flowing import run_flow
+from volseg.cli.options import AsJson
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this room."""
+    app.command("demo")(_demo)
+
+
+def _demo(
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder to write.")] = "demo-output",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier demonstration.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Segment a synthetic volume with known truth, export it, and write a report to look at."""
+    from volseg.demo.run import run_demo
+
+    with Bars() as bars:
+        result = run_demo(out, run_flow, bars, overwrite=overwrite)
+    paths = {name: shlex.quote(path) for name, path in result.paths.items()}
+    typer.echo(
+        f"""
+mean Dice {result.mean_dice:.3f} over {result.objects} objects (one point each); \
+threshold and components {result.baseline_dice:.3f}
+{sum(result.seconds.values()):.0f} s: {", ".join(f"{k} {v:.1f}" for k, v in result.seconds.items())}
+
+report    {paths["report"]}
+volume    {paths["volume"]}
+labels    {paths["labels"]}
+exports   {paths["tiff"]}  {paths["png"]}  {paths["csv"]}  {paths["json"]}
+
+look at it:
+  open {paths["report"]} in a browser
+  volseg info {paths["volume"]}
+  volseg evaluate {paths["volume"]} cells --truth {paths["truth"]}
+  napari {paths["volume"]}                                      (with the extra: pip install 'volseg[napari]')"""
+    )
+    if as_json:
+        typer.echo(json.dumps(result.to_json()))
