@@ -41,7 +41,7 @@ def this_machine() -> Machine:
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
-    return Machine(int(CPU_COUNT), int(MEMORY_LIMIT), len(_gpus()))
+    return Machine(int(CPU_COUNT), int(MEMORY_LIMIT), len(local_gpus()))
 
 
 def worker_memory(machine: Machine, workers: int) -> int:
@@ -105,7 +105,7 @@ def _local(workers: int | None, memory: int | None, needed: int) -> Iterator[Cli
     from distributed import Client, LocalCluster
 
     machine = this_machine()
-    gpus = _gpus()
+    gpus = local_gpus()
     count = workers or (len(gpus) or machine.cores)
     if needed and workers is None:
         count = max(1, min(count, worker_memory(machine, 1) // needed))
@@ -265,7 +265,7 @@ def _security() -> Any:
     )
 
 
-def _gpus() -> list[str]:
+def local_gpus() -> list[str]:
     """Indices of the visible NVIDIA devices, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:

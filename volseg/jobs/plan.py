@@ -332,10 +332,17 @@ def _predictor(
         embedding=spec.embedding,
         zoom=_zoom(zoom, source, objects, spec),
         overlap=None,
-        encode_batch=encode_batch or 1,
-        decode_batch=decode_batch or 4,
+        encode_batch=encode_batch or default_batches()[0],
+        decode_batch=decode_batch or default_batches()[1],
         rendering=rendering.model_dump(mode="json"),
     )
+
+
+def default_batches() -> tuple[int, int]:
+    """Tiles per encoder call and prompts per decoder call: one on a CPU, where more are no faster."""
+    from volseg.jobs.cluster import local_gpus
+
+    return (8, 64) if local_gpus() else (1, 1)
 
 
 def _digest_of(spec: ModelSpec) -> str:
