@@ -103,9 +103,7 @@ class _Lattice:
 
 
 def _lattice(first: int, length: int, whole: int) -> _Lattice:
-    last_number = max(
-        0, whole // CLAHE_TILE - 1
-    )  # a rest narrower than a region joins the last one
+    last_number = max(0, whole // CLAHE_TILE - 1)  # a narrow rest joins the last one
     numbers = (
         min(first // CLAHE_TILE, last_number),
         min((first + length - 1) // CLAHE_TILE, last_number),

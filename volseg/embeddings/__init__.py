@@ -1,0 +1,17 @@
+"""Embeddings of slices: the cache on the store that all workers and the plugin share, and filling
+it ahead.
+"""
+
+from volseg.embeddings.ahead import embed_volume
+from volseg.embeddings.cache import EmbeddingCache, cache_key, cache_of
+from volseg.embeddings.reading import SlabReader, SourceVersions, TileEncoder
+
+__all__ = [
+    "EmbeddingCache",
+    "SlabReader",
+    "SourceVersions",
+    "TileEncoder",
+    "cache_key",
+    "cache_of",
+    "embed_volume",
+]
