@@ -16,24 +16,28 @@ Table = dict[int, TrackSlice]
 
 
 def repair(table: Table, masks: dict[int, MaskWindow], settings: Settings) -> None:
-    """Replaces one or two slices that both their neighbours contradict; changes the arguments."""
+    """Drops one or two slices that both their neighbours contradict; changes the arguments."""
     for length in (1, 2):
-        for low in sorted(table):
-            inner, high = list(range(low + 1, low + 1 + length)), low + 1 + length
-            if high not in table or any(
-                z not in table or table[z].kind != SliceKind.DECODED for z in inner
-            ):
+        slices = sorted(table)
+        for n in range(len(slices) - length - 1):
+            low, inner, high = slices[n], slices[n + 1 : n + 1 + length], slices[n + 1 + length]
+            if high - low - 1 > max(settings.patience, length):
+                continue
+            if any(z not in table for z in (low, *inner, high)):
+                continue
+            if any(table[z].confidence >= settings.repair_confidence for z in inner):
                 continue
             alike = aligned_iou(masks[low], masks[high])
             if alike < settings.repair_agreement:
                 continue
-            should = {z: between(masks[low], masks[high], (z - low) / (high - low)) for z in inner}
-            if all(iou(masks[z], should[z]) < settings.repair_below * alike for z in inner):
+            share = {z: (z - low) / (high - low) for z in inner}
+            if all(
+                iou(masks[z], between(masks[low], masks[high], share[z]))
+                < settings.repair_below * alike
+                for z in inner
+            ):
                 for z in inner:
-                    masks[z] = should[z]
-                    table[z] = TrackSlice.of(
-                        should[z], settings.bridge_confidence, SliceKind.BRIDGED
-                    )
+                    del table[z], masks[z]
 
 
 def bridge(

@@ -86,6 +86,9 @@ class Settings(BaseModel):
     glitches: bool = Field(
         default=True, description="after an abrupt change keep the former mask too"
     )
+    doubtful: float = Field(
+        default=0.7, description="agreement below which the former mask is kept in mind"
+    )
     abrupt: float = Field(
         default=0.6, description="agreement below which a change counts as abrupt"
     )
@@ -99,6 +102,9 @@ class Settings(BaseModel):
     repair: bool = Field(default=True, description="replace slices that both neighbours contradict")
     repair_agreement: float = Field(
         default=0.6, description="likeness of the neighbours that may contradict a slice"
+    )
+    repair_confidence: float = Field(
+        default=0.75, description="confidence from which a slice is not contradicted"
     )
     repair_below: float = Field(
         default=0.7, description="share of that likeness below which a slice is contradicted"

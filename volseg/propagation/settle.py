@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from volseg.propagation.branches import follow_back
@@ -10,6 +11,7 @@ from volseg.propagation.context import Context
 from volseg.propagation.mending import Table, bridge, repair, trim
 from volseg.propagation.predictor import SlicePredictor
 from volseg.propagation.settings import DEFAULTS, Settings
+from volseg.propagation.state import Direction
 from volseg.propagation.track import SliceKind, Track, TrackSlice
 from volseg.propagation.window import MaskWindow, iou
 
@@ -45,7 +47,7 @@ def settle(
     Track
     """
     settings, context = settings or DEFAULTS, context or Context()
-    table = join_passes(seeds, up.entries(), down.entries())
+    table = join_passes(seeds, standing(up, 1), standing(down, -1))
     masks = {z: entry.window() for z, entry in table.items()}
     if not table:
         return Track(predictor.shape)
@@ -59,6 +61,22 @@ def settle(
     if settings.return_branches:
         follow_back(predictor, object_id, table, masks, context, settings)
     return Track(predictor.shape, table)
+
+
+def standing(found: Track, direction: Direction) -> Table:
+    """What a pass found and did not take back.
+
+    Each slice names the one that it continues. After a glitch the pass goes on from the mask
+    before it, so that the slices in between are not on the way from the last slice to the seed.
+    """
+    table: Table = {}
+    wanted: int | None = None
+    for z in sorted(found.slices, reverse=direction > 0):
+        if wanted is None or (wanted - z) * direction >= 0:
+            entry = found.entry(z)
+            wanted = entry.continues
+            table[z] = replace(entry, continues=-1)
+    return table
 
 
 def join_passes(seeds: Mapping[int, MaskWindow], up: Table, down: Table) -> Table:

@@ -65,6 +65,8 @@ class State:
         Smoothed score of the accepted masks, -1 before the first.
     spread : float
         Smoothed deviation of the scores from their mean: whether they can be trusted.
+    refuted : int
+        Slices on which the other side of the seed spoke against what was offered here.
     pending : {z: MaskWindow}
         Seeds still ahead.
     finished : bool
@@ -77,6 +79,7 @@ class State:
     anchor: Pose | None = None
     score: float = -1.0
     spread: float = 0.02
+    refuted: int = 0
     pending: Mapping[int, MaskWindow] = field(default_factory=dict)
     finished: bool = False
 
@@ -100,6 +103,7 @@ class State:
             "anchor": _pose_record(self.anchor),
             "score": self.score,
             "spread": self.spread,
+            "refuted": self.refuted,
             "pending": {str(z): _mask_record(self.pending[z]) for z in sorted(self.pending)},
             "finished": self.finished,
         }
@@ -125,6 +129,7 @@ class State:
                 anchor=_pose(record["anchor"]),
                 score=record["score"],
                 spread=record["spread"],
+                refuted=record["refuted"],
                 pending={int(z): _mask(m) for z, m in sorted(record["pending"].items())},
                 finished=record["finished"],
             )

@@ -337,18 +337,24 @@ class Search:
         """Judges again with the velocity and the score that were plainly found behind the seed."""
         moved = (expected.pose.mask.centroid - behind.mask.centroid) / expected.steps
         pose = replace(expected.pose, velocity=(float(moved[0]), float(moved[1])), known=True)
-        self.state = replace(self.state, last=pose, score=max(self.state.score, behind.score))
         again = Expected.at(pose, self.z, self.shape_yx, self.settings)
         self._settled = (None,)
-        if not again.mask.area:
-            return
-        self.expectations = [again]
-        self._judged = [[]]
+        if again.mask.area:
+            usual = replace(self.state, score=max(self.state.score, behind.score))
+            self._settled = (self._best_under(again, usual),)
+        if self._settled[0] is None:
+            refuted = self.state.refuted + 1
+            self.state = replace(self.state, refuted=refuted)
+            if refuted > 1:  # one slice may be wrong, two hardly
+                self.state = replace(self.state, last=pose, anchor=None)
+
+    def _best_under(self, expected: Expected, state: State) -> tuple[Expected, Judgement] | None:
+        """The best of all that was offered, under another expectation."""
+        self.state, self.expectations, self._judged = state, [expected], [[]]
         for offer in self._offers:
             self._consider(offer)
         found = self._best(0)
-        if found is not None:
-            self._settled = ((again, found),)
+        return None if found is None else (expected, found)
 
     def _unknown(self) -> Expected:
         """The expectation from a mask of unknown velocity: a seed's."""
@@ -373,7 +379,7 @@ class Search:
         ]
         if len(found) == 2:
             (_, new), (_, old) = found
-            same_as_before = old.agreement >= 0.65 and old.total >= new.total - 0.1
+            same_as_before = old.agreement >= max(0.65, new.agreement - 0.05)
             return found[1] if same_as_before else found[0]
         return found[0] if found else None
 
@@ -404,7 +410,7 @@ def _take_seed(state: State, z: int, n_slices: int, settings: Settings) -> State
     """A prompted slice: the seed is the mask, and a motion from the last mask is kept."""
     seed = state.pending[z]
     pending = {at: mask for at, mask in state.pending.items() if at != z}
-    state = replace(state, pending=pending, anchor=None)
+    state = replace(state, pending=pending, anchor=None, refuted=0)
     if not seed.area:
         return waiting(_past(state), n_slices)
     pose = Pose(z, seed)
@@ -445,7 +451,8 @@ def _found(
     anchor = state.anchor
     if anchor is before or (anchor is not None and abs(z - anchor.z) >= settings.patience + 1):
         anchor = None
-    if settings.glitches and abrupt and anchor is None:
+    doubtful = judgement.agreement < settings.doubtful
+    if settings.glitches and doubtful and anchor is None:
         anchor = before
     score, spread = judgement.score, state.spread
     if state.score >= 0:
@@ -458,5 +465,6 @@ def _found(
         score=score,
         spread=spread,
     )
-    record = TrackSlice.of(judgement.mask, judgement.confidence(settings), SliceKind.DECODED)
+    sure = judgement.confidence(settings)
+    record = TrackSlice.of(judgement.mask, sure, SliceKind.DECODED, before.z)
     return _ended(state, n_slices), record

@@ -18,7 +18,7 @@ from volseg.propagation.window import Box, MaskWindow, union_box
 
 _MAGIC = b"VSTRACK1"
 _HEADER = struct.Struct("<8s4I")
-_RECORD = struct.Struct("<i4iBdI")
+_RECORD = struct.Struct("<i4iBidI")
 
 
 class SliceKind(IntEnum):
@@ -48,17 +48,35 @@ def decode_runs(runs: NDArray[np.uint32], shape: tuple[int, int]) -> NDArray[np.
 
 @dataclass(frozen=True, eq=False)
 class TrackSlice:
-    """One slice of a track: bounding box in voxels, run lengths in the box, confidence, kind."""
+    """One slice of a track.
+
+    Parameters
+    ----------
+    bbox : (y0, x0, y1, x1)
+        Voxels, half-open.
+    runs : (n,) uint32
+        Run lengths in the box, row order, starting with background.
+    confidence : float
+        0..1.
+    kind : SliceKind
+    continues : int
+        In a pass: the slice whose mask this one continues; what the pass found in between was
+        taken back. -1 in settled tracks.
+    """
 
     bbox: Box
     runs: NDArray[np.uint32]
     confidence: float
     kind: SliceKind = SliceKind.DECODED
+    continues: int = -1
 
     @staticmethod
-    def of(window: MaskWindow, confidence: float, kind: SliceKind) -> TrackSlice:
+    def of(
+        window: MaskWindow, confidence: float, kind: SliceKind, continues: int = -1
+    ) -> TrackSlice:
         """The record of a mask."""
-        return TrackSlice(window.box, encode_runs(window.mask), float(confidence), kind)
+        runs = encode_runs(window.mask)
+        return TrackSlice(window.box, runs, float(confidence), kind, continues)
 
     def window(self) -> MaskWindow:
         """The mask cropped to its bounding box."""
@@ -73,6 +91,7 @@ class TrackSlice:
             self.bbox == other.bbox
             and self.confidence == other.confidence
             and self.kind == other.kind
+            and self.continues == other.continues
             and np.array_equal(self.runs, other.runs)
         )
 
@@ -194,7 +213,8 @@ class Track:
         """Little-endian records; equal tracks give equal bytes."""
         parts = [_HEADER.pack(_MAGIC, *self.shape, len(self._slices))]
         for z, e in self._slices.items():
-            parts.append(_RECORD.pack(z, *e.bbox, int(e.kind), e.confidence, len(e.runs)))
+            head = (z, *e.bbox, int(e.kind), e.continues, e.confidence, len(e.runs))
+            parts.append(_RECORD.pack(*head))
             parts.append(e.runs.astype("<u4").tobytes())
         return b"".join(parts)
 
@@ -221,13 +241,13 @@ def _parse(data: bytes) -> Track:
         raise ValueError(f"expected the mark {_MAGIC!r}, found {magic!r}")
     at, entries = _HEADER.size, {}
     for _ in range(count):
-        z, y0, x0, y1, x1, kind, confidence, n_runs = _RECORD.unpack_from(data, at)
+        z, y0, x0, y1, x1, kind, back, confidence, n_runs = _RECORD.unpack_from(data, at)
         at += _RECORD.size
         runs = np.frombuffer(data, dtype="<u4", count=n_runs, offset=at).astype(np.uint32)
         at += 4 * n_runs
         if int(runs.sum()) != (y1 - y0) * (x1 - x0):
             raise ValueError(f"run lengths of slice {z} do not fill its box")
-        entries[z] = TrackSlice((y0, x0, y1, x1), runs, confidence, SliceKind(kind))
+        entries[z] = TrackSlice((y0, x0, y1, x1), runs, confidence, SliceKind(kind), back)
     if at != len(data):
         raise ValueError(f"{len(data) - at} bytes too many")
     return Track((shape[0], shape[1], shape[2]), entries)
