@@ -23,7 +23,6 @@ from volseg.sam.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
     from volseg.sam.model import Model
-    from volseg.volume.blocks import Region
     from volseg.volume.image import Volume
 
 AHEAD = 3  # objects that are read and rendered before they are needed
@@ -33,7 +32,7 @@ AHEAD = 3  # objects that are read and rendered before they are needed
 class _Work:
     z_range: Range
     tile: Tile
-    region: Region
+    sources: Any
     images: NDArray[np.uint8] | None  # None: is there already
 
 
@@ -141,7 +140,7 @@ def _encode(cache: EmbeddingCache, encoder: TileEncoder, waiting: list[_Work]) -
     embeddings = encoder.model.encode(together)
     first = 0
     for work, part in zip(waiting, images, strict=True):
-        cache.add(work.z_range, work.tile, embeddings[first : first + len(part)], work.region)
+        cache.add(work.z_range, work.tile, embeddings[first : first + len(part)], work.sources)
         first += len(part)
     waiting.clear()
     return first
@@ -155,8 +154,9 @@ def _ahead(cache: EmbeddingCache, encoder: TileEncoder, ranges: list[Range]) -> 
     def prepare(z_range: Range, tile: Tile) -> _Work:
         region = encoder.region(z_range, tile)
         if cache.get(z_range[0], tile, region) is not None:
-            return _Work(z_range, tile, region, None)
-        return _Work(z_range, tile, region, encoder.images(z_range, tile))
+            return _Work(z_range, tile, None, None)
+        sources = cache.sources(region)
+        return _Work(z_range, tile, sources, encoder.images(z_range, tile))
 
     order = _order(encoder, ranges)
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import socket
+import threading
 import time
 import uuid
 from collections import OrderedDict
@@ -118,6 +119,7 @@ class EmbeddingCache:
         self.encoded = 0  # embeddings made by this cache, for reports
         self._memory: OrderedDict[tuple[int, int], NDArray[np.float16]] = OrderedDict()
         self._bytes = 0
+        self._lock = threading.Lock()  # of the embeddings in memory
         self._writers: ThreadPoolExecutor | None = None
         self._pending: list[Future[None]] = []
 
@@ -147,11 +149,17 @@ class EmbeddingCache:
         """As `embedding`, for the slices of one object: (n, C, E, E)."""
         region = encoder.region(z_range, tile)
         found = self._load(z_range, tile, region)
-        if found is None and self._writable and not self.claim(z_range, tile):
+        if found is None and not self.claim(z_range, tile):
             found = self._wait(z_range, tile, region)
-        if found is None:
+        if found is not None:
+            return found
+        try:
+            sources = self.sources(region)  # before reading: a change meanwhile must show
             found = encoder.encode(z_range, tile)
-            self.add(z_range, tile, found, region)
+        except BaseException:
+            self._release(z_range, tile)
+            raise
+        self.add(z_range, tile, found, sources)
         return found
 
     def ensure(
@@ -176,18 +184,27 @@ class EmbeddingCache:
         return self.encoded - before
 
     def add(
-        self, z_range: Range, tile: Tile, embeddings: NDArray[np.float16], region: Region
+        self, z_range: Range, tile: Tile, embeddings: NDArray[np.float16], sources: Any
     ) -> None:
-        """Keep new embeddings, and write them behind where there is a store."""
+        """Keep new embeddings, and write them behind where there is a store.
+
+        `sources` are what the method of this name gave before the voxels were read.
+        """
         self.encoded += len(embeddings)
         self._keep(z_range, tile, embeddings)
-        if not self._writable:
+        if self.store is None or self.store.read_only:
             return
         if self._writers is None:
             self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="embeddings")
         while len(self._pending) > 2 * WRITERS:
             self._pending.pop(0).result()
-        self._pending.append(self._writers.submit(self._write, z_range, tile, embeddings, region))
+        self._pending.append(
+            self._writers.submit(self._write, self.store, z_range, tile, embeddings, sources)
+        )
+
+    def sources(self, region: Region) -> Any:
+        """Versions of the source objects of a region as they stand in an object's header."""
+        return None if self.versions is None else _plain(self.versions(region))
 
     def flush(self) -> None:
         """Wait until everything written behind is on the store; raises what went wrong there."""
@@ -207,17 +224,18 @@ class EmbeddingCache:
             return False
         return True
 
-    @property
-    def _writable(self) -> bool:
-        return self.store is not None and not self.store.read_only
+    def _release(self, z_range: Range, tile: Tile) -> None:
+        if self.store is not None and not self.store.read_only:
+            self.store.delete(_claim_name(z_range, tile))
 
     def _load(
         self, z_range: Range, tile: Tile, region: Region | None
     ) -> NDArray[np.float16] | None:
-        kept = self._memory.get((z_range[0], tile.index))
-        if kept is not None:
-            self._memory.move_to_end((z_range[0], tile.index))
-            return kept
+        with self._lock:
+            kept = self._memory.get((z_range[0], tile.index))
+            if kept is not None:
+                self._memory.move_to_end((z_range[0], tile.index))
+                return kept
         if self.store is None:
             return None
         data = self.store.get_or_none(_name(z_range, tile))
@@ -230,11 +248,7 @@ class EmbeddingCache:
             return None
         if header.get("key") != self.key or header.get("z") != list(z_range):
             return None
-        if (
-            self.versions is not None
-            and region is not None
-            and header["sources"] != _plain(self.versions(region))
-        ):
+        if region is not None and header["sources"] != self.sources(region):
             logger.info("the source of %s/%s has changed", self.store, _name(z_range, tile))
             return None
         self._keep(z_range, tile, embeddings)
@@ -242,32 +256,33 @@ class EmbeddingCache:
 
     def _keep(self, z_range: Range, tile: Tile, embeddings: NDArray[np.float16]) -> None:
         place = (z_range[0], tile.index)
-        old = self._memory.pop(place, None)
-        self._bytes += embeddings.nbytes - (0 if old is None else old.nbytes)
-        self._memory[place] = embeddings
-        while self._bytes > self.memory_bytes and len(self._memory) > 1:
-            self._bytes -= self._memory.popitem(last=False)[1].nbytes
+        with self._lock:
+            old = self._memory.pop(place, None)
+            self._bytes += embeddings.nbytes - (0 if old is None else old.nbytes)
+            self._memory[place] = embeddings
+            while self._bytes > self.memory_bytes and len(self._memory) > 1:
+                self._bytes -= self._memory.popitem(last=False)[1].nbytes
 
     def _write(
-        self, z_range: Range, tile: Tile, embeddings: NDArray[np.float16], region: Region
+        self,
+        store: Store,
+        z_range: Range,
+        tile: Tile,
+        embeddings: NDArray[np.float16],
+        sources: Any,
     ) -> None:
-        assert self.store is not None
-        header = {
-            "key": self.key,
-            "z": list(z_range),
-            "tile": tile.index,
-            "sources": None if self.versions is None else _plain(self.versions(region)),
-        }
+        header = {"key": self.key, "z": list(z_range), "tile": tile.index, "sources": sources}
         try:
-            self.store.put(_name(z_range, tile), pack(header, embeddings))
+            store.put(_name(z_range, tile), pack(header, embeddings))
         finally:
-            self.store.delete(_claim_name(z_range, tile))
+            store.delete(_claim_name(z_range, tile))
 
     def _wait(self, z_range: Range, tile: Tile, region: Region) -> NDArray[np.float16] | None:
         """The object that another process has announced; None where that process seems to have
         died.
         """
-        assert self.store is not None
+        if self.store is None:
+            return None
         until = time.monotonic() + self.claim_seconds
         while time.monotonic() < until:
             found = self._load(z_range, tile, region)
