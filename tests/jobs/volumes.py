@@ -19,7 +19,7 @@ def make_truth(shape: tuple[int, int, int], count: int, seed: int = 0) -> np.nda
     for i in range(1, count + 1):
         centre = [rng.uniform(0.2, 0.8) * n for n in shape]
         radii = [max(2.0, rng.uniform(0.1, 0.25) * n) for n in shape]
-        slope = rng.uniform(-1.5, 1.5, 2)
+        slope = rng.uniform(-0.8, 0.8, 2)
         dz = z - centre[0]
         inside = (
             (dz / radii[0]) ** 2

@@ -184,6 +184,7 @@ def make_plan(
     time: int = 0,
     zoom: float | Literal["auto"] | None = None,
     settings: Settings | dict[str, Any] | None = None,
+    preprocess: Sequence[str] = (),
     overwrite: bool = False,
     encode_batch: int | None = None,
     decode_batch: int | None = None,
@@ -212,6 +213,8 @@ def make_plan(
         None: 1.
     settings
         Thresholds of propagation.
+    preprocess
+        Filters applied before the model sees a slice; names of `volseg.sam.preprocessing`.
     overwrite
         Replace an existing label image.
     encode_batch, decode_batch
@@ -236,7 +239,14 @@ def make_plan(
     objects = objects_of(checked, layer_name, time)
     if not objects:
         raise InputError(f"no object of layer {layer_name!r} has a prompt at time point {time}")
-    predictor = _predictor(volume, source, objects, model, zoom, encode_batch, decode_batch)
+    predictor: PlannedModel | PlannedOracle
+    if isinstance(model, PlannedOracle):
+        predictor = model
+    else:
+        predictor = _model(volume, source, objects, model, zoom, tuple(preprocess))
+        batches = {"encode_batch": encode_batch, "decode_batch": decode_batch}
+        given = {key: value for key, value in batches.items() if value is not None}
+        predictor = predictor.model_copy(update=given)
     thresholds = settings if isinstance(settings, Settings) else _settings(settings or {})
     tile = source.shape[1] if predictor.kind == "oracle" else _tile_size(predictor, source.shape)
     geometry = choose_geometry(volume, level, tile, window, group)
@@ -308,32 +318,31 @@ def _triple(values: Sequence[int]) -> Triple:
     return (z, y, x)
 
 
-def _predictor(
+def _model(
     volume: Volume,
     source: Source,
     objects: Sequence[PromptedObject],
-    model: str | PlannedOracle,
+    model: str,
     zoom: float | str | None,
-    encode_batch: int | None,
-    decode_batch: int | None,
-) -> PlannedModel | PlannedOracle:
-    if isinstance(model, PlannedOracle):
-        return model
+    preprocess: tuple[str, ...],
+) -> PlannedModel:
     from volseg.sam.registry import find_model
     from volseg.sam.rendering import measure_rendering
 
     spec = find_model(model)
-    rendering = measure_rendering(volume, source.level, source.time, source.channels)
+    encode_batch, decode_batch = default_batches()
+    chosen = _zoom(zoom, source, objects, spec)
+    rendering = measure_rendering(volume, source.level, source.time, source.channels, preprocess)
     return PlannedModel(
         name=spec.name,
         variant=spec.kind,
         sha256=_digest_of(spec),
         img_size=spec.img_size,
         embedding=spec.embedding,
-        zoom=_zoom(zoom, source, objects, spec),
+        zoom=chosen,
         overlap=None,
-        encode_batch=encode_batch or default_batches()[0],
-        decode_batch=decode_batch or default_batches()[1],
+        encode_batch=encode_batch,
+        decode_batch=decode_batch,
         rendering=rendering.model_dump(mode="json"),
     )
 
