@@ -368,6 +368,16 @@ class Search:
 
     # --- choosing --------------------------------------------------------------------------------
 
+    def _was_glitch(self, new: Judgement, old: Judgement) -> bool:
+        """Whether the object is again as it was before the abrupt change.
+
+        Where one mask continues both, the change is undone only if it fits the changed mask badly.
+        """
+        if old.agreement < max(0.65, new.agreement - 0.05):
+            return False
+        fits_both = iou(new.mask, old.mask) >= self.settings.support_agreement
+        return not fits_both or new.agreement < self.settings.doubtful
+
     def chosen(self) -> tuple[Expected, Judgement] | None:
         """The candidate that continues the object, and which former mask it continues."""
         if self._settled is not None:
@@ -379,8 +389,7 @@ class Search:
         ]
         if len(found) == 2:
             (_, new), (_, old) = found
-            same_as_before = old.agreement >= max(0.65, new.agreement - 0.05)
-            return found[1] if same_as_before else found[0]
+            return found[1] if self._was_glitch(new, old) else found[0]
         return found[0] if found else None
 
 
