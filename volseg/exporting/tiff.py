@@ -239,6 +239,8 @@ def check_stack(selection: Selection, path: Path) -> None:
 
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
+        if series.kind not in ("ome", "imagej"):
+            raise StorageError(f"{path}: its metadata can't be read back; try again")
         depth = selection.shape[0]
         shape = tuple(n for n in selection.shape)
         found = tuple(series.shape)

@@ -15,6 +15,7 @@ from volseg.importing.guard import reading, shown, whole_number
 from volseg.importing.json_stream import JsonStream
 
 MAX_ID = 2**64 - 1
+_NEEDED = {"format", "version", "shape", "layers", "times"}
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,26 @@ class LabelsFile:
         self.path = path
         with reading(path, "JSON file"):
             self._stream = JsonStream(path, "slices")
-            try:
-                self.head = self._stream.read_head()
-            except BaseException:
-                self._stream.close()
-                raise
         try:
-            self.shape, self.layers = self._check_head()
+            with reading(path, "JSON file"):
+                self.head = self._read_head()
+                self.shape, self.layers = self._check_head()
         except BaseException:
             self._stream.close()
             raise
+
+    def _read_head(self) -> dict[str, Any]:
+        """The members beside the slices, also where they were put behind them."""
+        head = self._stream.read_head()
+        if _NEEDED <= set(head):
+            return head
+        for _ in self._stream.items():
+            pass
+        whole = self._stream.members
+        self._stream.close()
+        self._stream = JsonStream(self.path, "slices")
+        self._stream.read_head()
+        return whole
 
     def __enter__(self) -> LabelsFile:
         return self

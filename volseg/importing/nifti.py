@@ -40,7 +40,7 @@ def open_nifti(path: Path, axes: str | None) -> OpenedImage:
     spool = Spool()
     try:
         with reading(path, "NIfTI file"):
-            image: Any = nibabel.load(path)  # type: ignore[attr-defined]
+            image: Any = nibabel.load(path)
             if not isinstance(image, nibabel.Nifti1Pair):
                 raise UnsupportedFormatError(f"{shown(path)}: not a single-file NIfTI")
             return _opened(image, path, axes, spool)

@@ -25,7 +25,7 @@ def open_ome_zarr(url: str) -> OpenedImage:
         Path(volume.location.name),
         "OME-Zarr image",
         _Level0(volume),
-        "tczyx",
+        "".join(volume.axes),
         scale_um=volume.scale,
         channel_names=tuple(channel.name for channel in volume.channels),
         is_rgb=volume.is_rgb,
@@ -33,17 +33,23 @@ def open_ome_zarr(url: str) -> OpenedImage:
 
 
 class _Level0:
-    """Level 0 as an array (t, c, z, y, x)."""
+    """Level 0 as an array with the image's own axes."""
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
-        self.shape = (volume.n_times, volume.n_channels, *volume.shape)
+        sizes = {"t": volume.n_times, "c": volume.n_channels}
+        sizes |= dict(zip("zyx", volume.shape, strict=True))
+        self.shape = tuple(sizes[axis] for axis in volume.axes)
         self.dtype = volume.dtype
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
-        time, channel, *space = index
-        region: Any = tuple((part.start, part.stop) for part in space)
-        if not isinstance(channel, slice):
-            return self._volume.read(region, time=time, channel=channel)
-        channels = range(*channel.indices(self.shape[1]))
-        return np.stack([self._volume.read(region, time=time, channel=c) for c in channels])
+        wanted: dict[str, Any] = {"t": 0, "c": 0, "z": slice(0, 1)}
+        wanted |= dict(zip(self._volume.axes, index, strict=True))
+        region: Any = tuple((wanted[axis].start, wanted[axis].stop) for axis in "zyx")
+        time, channel = wanted["t"], wanted["c"]
+        if isinstance(channel, slice):
+            channels = range(*channel.indices(self._volume.n_channels))
+            found = np.stack([self._volume.read(region, time=time, channel=c) for c in channels])
+        else:
+            found = self._volume.read(region, time=time, channel=channel)
+        return found if "z" in self._volume.axes else found.squeeze(-3)

@@ -85,9 +85,9 @@ def load_picture(path: Path) -> NDArray[Any]:
     with reading(path, "picture"), Image.open(path) as image:
         _check_picture(path, image)
         if image.mode in ("P", "RGBA", "CMYK", "YCbCr", "PA", "LAB", "HSV"):
-            image = image.convert("RGB")
-        elif image.mode == "LA" or image.mode == "1":
-            image = image.convert("L")
+            return np.asarray(image.convert("RGB"))
+        if image.mode in ("LA", "1"):
+            return np.asarray(image.convert("L"))
         return np.asarray(image)
 
 
