@@ -200,8 +200,8 @@ def test_surface_of_balls_in_anisotropic_voxels(labels: Labels, out: Path) -> No
     export(labels, out / "t.csv")
     rows = pandas.read_csv(out / "t.csv").set_index("id")
     for one, radius_um in ((3, 7.0), (7, 8.0), (300, 5.0)):
-        assert rows.loc[one, "surface_um2"] == pytest.approx(4 * np.pi * radius_um**2, rel=0.03)
-        assert rows.loc[one, "sphericity"] == pytest.approx(1, abs=0.04)
+        assert rows.loc[one, "surface_um2"] == pytest.approx(4 * np.pi * radius_um**2, rel=0.05)
+        assert rows.loc[one, "sphericity"] == pytest.approx(1, abs=0.06)
 
 
 def test_csv_of_a_part_counts_from_the_level(labels: Labels, truth: np.ndarray, out: Path) -> None:
