@@ -69,7 +69,11 @@ class LocalObjects:
                 os.link(temporary, path)
             except FileExistsError:
                 raise AlreadyWrittenError(f"{path} exists already") from None
-            _sync_folder(path.parent)
+            try:
+                _sync_folder(path.parent)
+            except OSError:  # not durable, so not created
+                os.unlink(path)
+                raise
             return etag
 
     def put_if(self, key: str, data: bytes, etag: str) -> str:
@@ -94,7 +98,7 @@ class LocalObjects:
         self._prune(path.parent)
 
     def delete_all(self, prefix: str) -> None:
-        """Delete every object below a prefix ("" for all), temporary files included; the root itself stays."""
+        """Delete every object below a prefix ("" for all), temporary files included, and the folders left empty."""
         top = self._path(prefix) if prefix else self.root
         if top.is_symlink() or top.is_file():
             with suppress(FileNotFoundError):
@@ -109,8 +113,8 @@ class LocalObjects:
                     os.unlink(inner)
                 else:
                     _remove_if_empty(inner)
+        _remove_if_empty(top)
         if prefix:
-            _remove_if_empty(top)
             self._prune(top.parent)
 
     def list(self, prefix: str) -> Iterator[Stat]:
@@ -156,6 +160,11 @@ class LocalObjects:
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            self._prune(path.parent)
+            raise
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +214,8 @@ class ObjectCodec:
         array = level.array
         self._level = level
         self._metadata: Any = array.metadata
-        self._config = array.config
+        # Zarr 2 keeps the order of a chunk's bytes in the metadata, Zarr 3 among the codecs
+        self._config = replace(array.config, order=array.order)
         self._pipeline: Any = array.async_array.codec_pipeline
         self.shape: tuple[int, ...] = tuple(array.shards or array.chunks)
         fill = array.fill_value

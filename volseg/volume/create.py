@@ -82,14 +82,30 @@ def undone_on_failure(store: Store, prefix: str) -> Iterator[None]:
         raise
 
 
-def put_group(store: Store, path: str, version: str, attributes: dict[str, Any], *, new: bool) -> None:
-    """Write a group's documents; with `new` the first is created conditionally (AlreadyWrittenError)."""
-    prefix = f"{path}/" if path else ""
-    for i, (key, document) in enumerate(group_documents(version, attributes).items()):
-        if new and i == 0:
-            store.put_new(prefix + key, document)
-        else:
-            store.put(prefix + key, document)
+def put_group(store: Store, path: str, version: str, attributes: dict[str, Any]) -> None:
+    """Write a group's documents."""
+    for key, document in group_documents(version, attributes).items():
+        store.put(f"{path}/{key}" if path else key, document)
+
+
+@contextlib.contextmanager
+def claimed_group(
+    store: Store, path: str, version: str, attributes: dict[str, Any]
+) -> Iterator[None]:
+    """Create a group that nobody else creates, undone if what happens inside fails.
+
+    Raises
+    ------
+    AlreadyWrittenError
+        If the group is there; then nothing is touched.
+    """
+    documents = list(group_documents(version, attributes).items())
+    key, document = documents[0]
+    store.put_new(f"{path}/{key}", document)
+    with undone_on_failure(store, path):
+        for key, document in documents[1:]:
+            store.put(f"{path}/{key}", document)
+        yield
 
 
 def fitted(chunks: Sequence[int], shape: Sequence[int]) -> Triple:
@@ -210,7 +226,7 @@ def create_volume(
             )
             for key, document in documents.items():
                 store.put(f"{dataset.path}/{key}", document)
-        put_group(store, "", ngff, ngff_attributes(ngff, content), new=False)
+        put_group(store, "", ngff, ngff_attributes(ngff, content))
         return open_volume(store.location, writable=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from volseg.errors import (
 from volseg.store import Location, Store, check_name
 from volseg.volume.arrays import LevelArray
 from volseg.volume.blocks import Grid, Region, Triple
-from volseg.volume.create import array_documents, datasets_of, fitted, put_group, undone_on_failure
+from volseg.volume.create import array_documents, claimed_group, datasets_of, fitted, put_group
 from volseg.volume.image import Level, Volume, open_volume, read_levels
 from volseg.volume.levels import LevelPlan, level_plan, plan_of, whole_factors
 from volseg.volume.metadata import (
@@ -376,11 +377,7 @@ def create_labels(
         },
     }
     n_times = volume.n_times
-    try:
-        put_group(root, path, version, ngff_attributes(version, content), new=True)
-    except AlreadyWrittenError:
-        raise _exists(root, name) from None
-    with undone_on_failure(root, path):
+    with _claim(root, name, version, content):
         for item, plan in zip(datasets, plans, strict=True):
             sizes = dict(zip("zyx", plan.shape, strict=True), t=n_times)
             piece = dict(zip("zyx", fitted(chunks or LABEL_CHUNKS, plan.shape), strict=True), t=1)
@@ -393,7 +390,7 @@ def create_labels(
             )
             for key, document in documents.items():
                 root.put(f"{path}/{item.path}/{key}", document)
-        put_group(root, f"{path}/{RECORDS}", version, metadata.to_attributes(), new=False)
+        put_group(root, f"{path}/{RECORDS}", version, metadata.to_attributes())
         _list_in_group(root, name, version)
     at = None if root.location == volume.location else root.location
     return Labels(volume.location, root.sub(path), at)
@@ -406,6 +403,18 @@ def _checked_channel(volume: Volume, channel: int | Sequence[int] | None) -> int
     for c in several:
         volume.levels[0].lazy.check_index("c", c)
     return several[0] if isinstance(channel, int) else several
+
+
+@contextmanager
+def _claim(root: Store, name: str, version: str, content: dict[str, Any]) -> Iterator[None]:
+    """Create the group, undone if what happens inside fails; ExistsError if someone else was faster."""
+    attributes = ngff_attributes(version, content)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(claimed_group(root, f"labels/{name}", version, attributes))
+        except AlreadyWrittenError:
+            raise _exists(root, name) from None
+        yield
 
 
 def _make_way(root: Store, name: str, overwrite: bool) -> None:
@@ -446,7 +455,7 @@ def _source(volume: Volume) -> str:
 def _list_in_group(root: Store, name: str, version: str) -> None:
     """Add a name to the listing of the labels group, creating the groups where missing; safe among several writers."""
     if read_group(root) is None:  # a place of its own for labels
-        put_group(root, "", version, {}, new=False)
+        put_group(root, "", version, {})
     key = f"labels/{group_key(version)}"
     while True:
         found = root.get_with_etag(key)

@@ -206,10 +206,10 @@ def publish_properties(labels: Labels, rows: Sequence[ObjectRow], most: int = 10
         document = json.loads(found[0])
         part = document if labels.ngff_version == "0.4" else document["attributes"]["ome"]
         entry = part.setdefault("image-label", {})
-        entry["colors"] = [{"label-value": 0, "rgba": [0, 0, 0, 0]}]
-        entry["colors"] += [{"label-value": row.id, "rgba": color_of(row.id)} for row in chosen]
         entry.pop("properties", None)
-        if chosen:
+        entry["colors"] = [{"label-value": 0, "rgba": [0, 0, 0, 0]}]
+        if chosen:  # colours and properties of the same ids: validators insist
+            entry["colors"] = [{"label-value": r.id, "rgba": color_of(r.id)} for r in chosen]
             entry["properties"] = [_property(row) for row in chosen]
         try:
             labels.store.put_if(key, to_json(document), found[1])
