@@ -209,7 +209,7 @@ def batch_loss(model: nn.Module, batch: Batch) -> Losses:
                 seed = [batch.number, index, order]
                 found.append((group, *group_loss(sam, embedding, group, seed)))
     masks = torch.stack([entry[1] for entry in found]).mean()
-    values: Losses = {"loss": masks + dense, "masks": masks, "dense": dense}
+    values: Losses = {"loss": masks + 2 * dense, "masks": masks, "dense": dense}
     real = [entry[2][torch.from_numpy(entry[0].targets.any((1, 2)))] for entry in found]
     scores = [entry[3][torch.from_numpy(entry[0].targets.any((1, 2)))] for entry in found]
     iou, estimates = torch.cat(real)[:, 1:], torch.cat(scores)[:, 1:].detach()

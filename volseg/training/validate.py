@@ -231,7 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     times = result["timings"]
     print(
         f"One core, 256 x 256: encoder {times['encoder_ms']} ms; "
-        f"decoder {times['decoder_ms']} ms a prompt, {times['decoder_ms_in_16']} ms in a batch of 16"
+        f"decoder {times['decoder_ms']} ms a prompt, "
+        f"{times['decoder_ms_in_16']} ms in a batch of 16"
     )
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -148,6 +148,7 @@ class NanoEncoder(nn.Module):
         self.lateral = nn.Conv2d(fourth, out_chans, 1)
         self.skip = nn.Conv2d(third, out_chans, 1)
         self.fuse = nn.Sequential(Residual(out_chans), nn.Conv2d(out_chans, out_chans, 1))
+        self.norm = nn.LayerNorm(out_chans)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed images.
@@ -170,4 +171,5 @@ class NanoEncoder(nn.Module):
         wide = F.interpolate(
             self.lateral(coarse), scale_factor=2, mode="bilinear", align_corners=False
         )
-        return self.fuse(F.relu(self.skip(fine) + wide))
+        embedding = self.fuse(F.relu(self.skip(fine) + wide))
+        return self.norm(embedding.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -53,6 +53,10 @@ class DensePromptEncoder(PromptEncoder):
             nn.ReLU(),
             nn.Conv2d(hidden, embed_dim, kernel_size=1),
         )
+        for layer in self.mask_downscaling:
+            if isinstance(layer, nn.Conv2d):  # the maps must be loud from the first step on
+                nn.init.kaiming_normal_(layer.weight)
+        nn.init.normal_(self.no_mask_embed.weight, std=0.02)
 
     def forward(
         self, points: Points | None, boxes: Tensor | None, masks: Tensor | None
@@ -65,7 +69,7 @@ class DensePromptEncoder(PromptEncoder):
             Coordinates (b, n, 2) as x, y in pixels of the padded input, and labels (b, n): 1, 0, or
             -1 for padding.
         boxes : Tensor or None
-            (b, 4) as x0, y0, x1, y1 in pixels of the padded input.
+            (b, 4) or (b, 1, 4) as x0, y0, x1, y1 in pixels of the padded input.
         masks : Tensor or None
             Logits (b, 1, 4 h, 4 w) of an earlier mask, for an embedding of h by w.
 
@@ -103,7 +107,7 @@ class DensePromptEncoder(PromptEncoder):
         if points is not None:
             maps[:, 0:4] = self._clicks(points, rows, columns)
         if boxes is not None:
-            maps[:, 4] = _pyramid(boxes.float(), rows, columns)
+            maps[:, 4] = _pyramid(boxes.float().reshape(-1, 4), rows, columns)
         if masks is not None:
             maps[:, 5] = torch.tanh(masks[:, 0].float() / 6)
             maps[:, 6] = 1
