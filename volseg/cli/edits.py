@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.table import Table
 from volseg.cli.bars import Bars
 from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
 from volseg.errors import InputError
+
+if TYPE_CHECKING:
+    from volseg.editing.history import HistoryEntry
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,9 +36,49 @@ def _history(
     as_json: AsJson = False,
 ) -> None:
     """List the edits of a label image, or write the labels as they were."""
+    from volseg.editing.history import history
+    from volseg.editing.history import labels_at as labels_as_of
+    from volseg.volume.image import open_volume
+    from volseg.volume.labels import open_labels
+
     if (at is None) != (out is None):
         raise InputError("--at TIME and --out URL go together")
-    raise NotImplementedError
+    labels = open_labels(open_volume(url, labels_at), name)
+    if at is not None and out is not None:
+        with Bars() as bars:
+            volume = labels_as_of(labels, at).write(out, progress=bars)
+        typer.echo(f"{volume.location}: {name} as it was at {at}")
+        return
+    entries = history(labels)
+    if as_json:
+        typer.echo(json.dumps([_facts(entry) for entry in entries]))
+        return
+    table = Table(
+        "record", "time (UTC)", "annotator", "what", "voxels", "chunks", "objects", box=None
+    )
+    for entry in entries:
+        ids = ", ".join(f"{one} {change:+d}" for one, change in list(entry.ids.items())[:4])
+        more = " …" if len(entry.ids) > 4 else ""
+        kind = f"{entry.kind} (undone)" if entry.undone else entry.kind
+        when = f"{entry.time:%Y-%m-%d %H:%M:%S}"
+        counts = (str(entry.voxels), str(entry.chunks))
+        table.add_row(str(entry.number), when, entry.annotator, kind, *counts, ids + more)
+    Console().print(table)
+
+
+def _facts(entry: HistoryEntry) -> dict[str, Any]:
+    return {
+        "record": entry.number,
+        "operation": entry.operation,
+        "time": entry.time.isoformat(),
+        "annotator": entry.annotator,
+        "kind": entry.kind,
+        "voxels": entry.voxels,
+        "chunks": entry.chunks,
+        "bbox_zyx": entry.bbox,
+        "ids": {str(one): change for one, change in entry.ids.items()},
+        "undone": entry.undone,
+    }
 
 
 def _import_labels(
@@ -55,6 +98,3 @@ def _import_labels(
     with Bars() as bars:
         labels = import_labels(file, volume, name, overwrite=overwrite, progress=bars)
     typer.echo(f"{volume.location}: labels {labels.name}")
-
-
-_ = (json, Console, Table)
