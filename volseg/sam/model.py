@@ -231,7 +231,7 @@ def _stacked(prompts: list[TilePrompt]) -> tuple[NDArray[Any] | None, ...]:
     count, boxed, masked = prompts[0].form
     half = np.float32(0.5)
     points = np.stack([p.points for p in prompts]).astype(np.float32) - half if count else None
-    boxes = np.array([p.box for p in prompts], np.float32) - half if boxed else None
+    boxes = np.array([p.box for p in prompts], np.float32) if boxed else None
     masks = np.stack([p.mask for p in prompts])[:, None] if masked else None  # type: ignore[misc]
     return points, boxes, masks
 
