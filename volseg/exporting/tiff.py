@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError, StorageError, UnsupportedFormatError
+from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
 from volseg.volume.blocks import Region
 
 COMPRESSIONS = {"none": None, "zlib": "zlib", "zstd": "zstd", "lzw": "lzw"}
 _BIG = 2**32 - 2**25
-
-
-class _TooNarrowError(Exception):
-    """An id does not fit the type that the file was begun with."""
 
 
 def write_stack(
@@ -47,7 +44,7 @@ def write_stack(
     """
     if compression not in COMPRESSIONS:
         raise InputError(f"compression {compression!r}: expected one of {', '.join(COMPRESSIONS)}")
-    for dtype in _candidates(selection, imagej):
+    for dtype in candidates(selection, 65535 if imagej else 2**32 - 1):
         try:
             if COMPRESSIONS[compression] is None:
                 _write_mapped(selection, path, dtype, provenance, progress, imagej)
@@ -55,7 +52,7 @@ def write_stack(
                 packed = COMPRESSIONS[compression]
                 pages = _pages(selection, dtype, progress)
                 _imwrite(selection, path, dtype, provenance, imagej, pages, compression=packed)
-        except _TooNarrowError:
+        except TooNarrowError:
             path.unlink(missing_ok=True)
             continue
         check_stack(selection, path)
@@ -65,16 +62,6 @@ def write_stack(
         f"{selection.labels.name}: ids beyond {limit} don't fit "
         f"{'an ImageJ' if imagej else 'a'} TIFF; export OME-TIFF, JSON or OME-Zarr"
     )
-
-
-def _candidates(selection: Selection, imagej: bool) -> list[np.dtype[Any]]:
-    """Types to try, narrowest first; those too narrow for ids in the object table are left out."""
-    known = max((i for i in selection.rows), default=0)
-    types: list[np.dtype[Any]] = [np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)]
-    fitting = [t for t in types if np.iinfo(t).max >= known]
-    # Without a table, begin with what nearly every label image fits into.
-    fitting = fitting if known else types[1:]
-    return [t for t in fitting if t.itemsize <= 2] if imagej else fitting
 
 
 def _write_mapped(
@@ -101,7 +88,7 @@ def _write_mapped(
             if done < len(blocks):
                 ahead = reader.submit(selection.read, blocks[done])
             (z0, _), (y0, _), _ = region
-            data = _narrowed(ids, dtype)
+            data = narrowed(ids, dtype)
             if data.shape[1] == height:
                 out.seek(offset + z0 * height * width * dtype.itemsize)
                 out.write(data.data)
@@ -117,7 +104,7 @@ def _pages(
 ) -> Iterator[NDArray[Any]]:
     blocks = list(selection.blocks(slabs=True))
     for done, region in enumerate(blocks, 1):
-        yield from _narrowed(selection.read(region), dtype)
+        yield from narrowed(selection.read(region), dtype)
         progress("export", done, len(blocks))
 
 
@@ -182,9 +169,9 @@ def write_slices(
     for done, region in enumerate(blocks, 1):
         for z, plane in enumerate(selection.read(region), region[0][0] + selection.origin[0]):
             try:
-                data = _narrowed(plane, dtype)
-            except _TooNarrowError:
-                data = _narrowed(plane, np.dtype(np.uint32))
+                data = narrowed(plane, dtype)
+            except TooNarrowError:
+                data = narrowed(plane, np.dtype(np.uint32))
             tifffile.imwrite(
                 folder / f"z{z:05d}.tif",
                 data,
@@ -252,9 +239,3 @@ def check_stack(selection: Selection, path: Path) -> None:
             page = file.pages[z].asarray()
             if not np.array_equal(page[:rows], selection.read(region)[0]):
                 raise StorageError(f"{path}: slice {z} differs from the labels; try again")
-
-
-def _narrowed(ids: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    if ids.dtype.itemsize > dtype.itemsize and ids.size and int(ids.max()) > np.iinfo(dtype).max:
-        raise _TooNarrowError
-    return np.ascontiguousarray(ids, dtype)

@@ -54,7 +54,7 @@ class LabelsFile:
     def _read_head(self) -> dict[str, Any]:
         """The members beside the slices, also where they were put behind them."""
         head = self._stream.read_head()
-        if _NEEDED <= set(head):
+        if set(head) >= _NEEDED:
             return head
         for _ in self._stream.items():
             pass

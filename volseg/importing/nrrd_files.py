@@ -15,6 +15,15 @@ from volseg.importing.spool import Spool, open_binary, unpack
 from volseg.importing.tiff_facts import in_micrometres
 from volseg.store.urls import check_name
 
+_SPACES = {
+    name: signs
+    for names, signs in [
+        (("left-posterior-superior", "lps"), (-1.0, -1.0, 1.0)),
+        (("right-anterior-superior", "ras"), (1.0, 1.0, 1.0)),
+        (("left-anterior-superior", "las"), (-1.0, 1.0, 1.0)),
+    ]
+    for name in names
+}
 _COLOURS = {"rgb-color", "rgba-color", "3-color", "4-color"}
 
 
@@ -122,8 +131,15 @@ def _scale(header: dict[str, Any], letters: str) -> tuple[float | None, float | 
 
 def _facts(header: dict[str, Any]) -> dict[str, Any]:
     """The place in space, for NIfTI and NRRD exports; nothing else of the header is kept."""
-    kept: dict[str, Any] = {}
-    for key in ("space", "space directions", "space origin", "space units"):
-        if (value := header.get(key)) is not None:
-            kept[key] = value.tolist() if isinstance(value, np.ndarray) else value
-    return {"nrrd": kept} if kept else {}
+    signs = _SPACES.get(str(header.get("space", "")).lower())
+    vectors, origin = header.get("space directions"), header.get("space origin")
+    if signs is None or vectors is None:
+        return {}
+    rows = [row for row in vectors if row is not None and np.isfinite(row).all()]
+    if len(rows) != 3:
+        return {}
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(rows, float).T
+    if origin is not None:
+        affine[:3, 3] = origin
+    return {"affine_ras_mm": (np.diag([*signs, 1.0]) @ affine).tolist()}

@@ -1,0 +1,174 @@
+"""A copy of image and labels as OME-Zarr, sharded where asked for: few large objects to publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volseg.errors import InputError, StorageError
+from volseg.exporting.selection import Selection
+from volseg.progress import Progress
+from volseg.volume.blocks import Grid, Region, Triple, whole_region
+
+if TYPE_CHECKING:
+    from volseg.volume.image import Volume
+    from volseg.volume.labels import Labels
+
+SHARD_CHUNKS: Triple = (4, 2, 2)
+"""Chunks (z, y, x) in a shard: 32 MB of uint32 labels with the usual chunks."""
+
+
+def write_ome_zarr(
+    selection: Selection,
+    folder: Path,
+    provenance: dict[str, Any],
+    progress: Progress,
+    *,
+    shards: bool = False,
+    ngff: str | None = None,
+) -> None:
+    """Write image and labels, all times and channels, with pyramids and the object table.
+
+    Parameters
+    ----------
+    shards : bool
+        Put several chunks into each stored object (NGFF 0.5 only; such labels are not edited).
+    ngff : {"0.4", "0.5"}, optional
+        Version; default: 0.5 for shards, else the image's.
+    """
+    from volseg.volume.labels import create_labels
+    from volseg.volume.objects import scan_objects
+    from volseg.volume.pyramid import build_image_pyramid, build_pyramid
+
+    labels, source = selection.labels, selection.volume
+    shape = labels.level_info[selection.level].shape
+    if selection.level != 0 or selection.region != whole_region(shape):
+        raise InputError(
+            "format ome-zarr copies whole volumes; import a TIFF of the part to make a new one"
+        )
+    copy = _copy_image(
+        source, folder, shards, ngff or ("0.5" if shards else source.ngff_version), progress
+    )
+    build_image_pyramid(copy, progress=progress)
+    level = next((one.index for one in copy.levels if one.shape == labels.shape), None)
+    if level is None:
+        raise InputError(f"{labels.name} does not lie on a level that a copy would have")
+    made = create_labels(
+        copy,
+        labels.name,
+        labels.dtype,
+        level=level,
+        channel=labels.channel,
+        chunks=labels.levels[0].chunks[-3:],
+        category=labels.metadata.category,
+    )
+    if shards:
+        made = _sharded(copy, made)
+    for time in range(labels.n_times):
+        part = Selection(labels, 0, time, selection.region, selection.ids)
+        _each(made.grid, part.read, _label_writer(made, time), f"labels t{time}", progress)
+    build_pyramid(made, progress=progress)
+    rows = {(row.time, row.id): row for row in labels.objects.rows()}
+    scanned = scan_objects(made, progress=progress)
+    made.objects.replace([rows.get((row.time, row.id), row) for row in scanned])
+    made.objects.publish()
+    _check(selection, made)
+
+
+def _copy_image(
+    source: Volume, folder: Path, shards: bool, ngff: str, progress: Progress
+) -> Volume:
+    from volseg.volume.create import create_volume
+
+    sizes = {"t": source.n_times, "c": source.n_channels}
+    sizes |= dict(zip("zyx", source.shape, strict=True))
+    chunks = source.levels[0].chunks
+    copy = create_volume(
+        folder,
+        axes=source.axes,
+        shape=[sizes[axis] for axis in source.axes],
+        dtype=source.dtype,
+        scale_um=source.scale,
+        ngff=ngff,
+        channels=[channel.name for channel in source.channels],
+        chunks=chunks,
+        shards=_times(chunks, SHARD_CHUNKS) if shards else None,
+        rgb=source.is_rgb,
+        name=source.name,
+    )
+    for time in range(source.n_times):
+        for channel in range(source.n_channels):
+
+            def read(region: Region, t: int = time, c: int = channel) -> Any:
+                return source.read(region, time=t, channel=c)
+
+            def write(region: Region, data: Any, t: int = time, c: int = channel) -> None:
+                copy.write(region, data, time=t, channel=c)
+
+            stage = f"image t{time} c{channel}"
+            _each(copy.levels[0].grid, read, write, stage, progress)
+    return copy
+
+
+def _sharded(copy: Volume, labels: Labels) -> Labels:
+    """Describe the (still empty) levels anew with shards, and open them again."""
+    from volseg.volume.create import array_documents
+    from volseg.volume.labels import open_labels
+
+    for level in labels.level_info:
+        array = level.lazy.array
+        chunks = _times(level.chunks, (1, 1, 1))
+        counts = [-(-n // c) for n, c in zip(level.shape, chunks, strict=True)]
+        several = [min(many, n) for many, n in zip(SHARD_CHUNKS, counts, strict=True)]
+        outer = _times(chunks, tuple(several))
+        lead = [1] * (array.ndim - 3) if array.ndim > 3 else []
+        flat = array.ndim - len(lead) < 3
+        documents = array_documents(
+            "0.5",
+            array.shape,
+            [*lead, *(chunks[1:] if flat else chunks)],
+            labels.dtype,
+            axes=copy.axes if "c" not in copy.axes else [a for a in copy.axes if a != "c"],
+            shards=[*lead, *(outer[1:] if flat else outer)],
+        )
+        for key, document in documents.items():
+            labels.store.put(f"{level.path}/{key}", document)
+    return open_labels(copy, labels.name)
+
+
+def _label_writer(made: Labels, time: int) -> Callable[[Region, Any], None]:
+    def write(region: Region, data: Any) -> None:
+        made.write_objects(region, data, time=time, fresh=True)
+
+    return write
+
+
+def _each(
+    grid: Grid,
+    read: Callable[[Region], Any],
+    write: Callable[[Region, Any], None],
+    stage: str,
+    progress: Progress,
+) -> None:
+    """Copy storage object by storage object."""
+    blocks = list(grid.blocks((1, 1, 1)))
+    for done, region in enumerate(blocks, 1):
+        write(region, read(region))
+        progress("export", done, len(blocks), stage)
+
+
+def _check(selection: Selection, made: Labels) -> None:
+    """Reopen the labels and compare a slice."""
+    z = selection.shape[0] // 2
+    region: Region = ((z, z + 1), (0, selection.shape[1]), (0, selection.shape[2]))
+    first = Selection(selection.labels, 0, 0, selection.region, selection.ids)
+    if not np.array_equal(made.read(region), first.read(region)):
+        raise StorageError(f"{made.location}: slice {z} reads back differently; try again")
+
+
+def _times(shape: Triple, many: tuple[int, ...]) -> Triple:
+    z, y, x = (n * m for n, m in zip(shape, many, strict=True))
+    return z, y, x
