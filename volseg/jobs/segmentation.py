@@ -12,6 +12,7 @@ from volseg.errors import (
     BlocksFailedError,
     ExistsError,
     InputError,
+    NotThereError,
     PlanMismatchError,
     VolsegError,
 )
@@ -275,7 +276,6 @@ def stored_plan(volume: Volume, labels: str) -> Plan:
     NotThereError
         No run is known for it.
     """
-    from volseg.errors import NotThereError
     from volseg.jobs.lease import read_lease
 
     record = read_lease(volume.output_store, labels)
@@ -314,7 +314,7 @@ def _refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) ->
     from volseg.jobs.lease import read_lease
 
     name = plan.labels.name
-    if name not in volume.labels or plan.overwrite:
+    if plan.overwrite or not _is_there(volume, name):
         return
     record = read_lease(volume.output_store, name)
     if record is not None and record.run == plan.hash and (resume or restart):
@@ -325,6 +325,16 @@ def _refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) ->
             "replace it with --overwrite, or continue its run with --resume"
         )
     raise PlanMismatchError(_mismatch(plan, volume, name))
+
+
+def _is_there(volume: Volume, name: str) -> bool:
+    """Whether a label image is whole: one that a killed job was just creating is not listed yet, a deleted one may be."""
+    if name not in volume.labels:
+        return False
+    try:
+        return bool(volume.labels[name].levels)
+    except NotThereError:
+        return False
 
 
 def _mismatch(plan: Plan, volume: Volume, name: str) -> str:
@@ -346,7 +356,7 @@ def _finished(plan: Plan, volume: Volume, ledger: Ledger) -> RunResult | None:
     record = read_lease(volume.output_store, plan.labels.name)
     if report is None or report["status"] != "done" or record is None or record.run != plan.hash:
         return None
-    if plan.labels.name not in volume.labels:
+    if not _is_there(volume, plan.labels.name):
         return None
     return RunResult("done", plan, report)
 
@@ -357,7 +367,7 @@ def _finished(plan: Plan, volume: Volume, ledger: Ledger) -> RunResult | None:
 def _prepare(plan: Plan, volume: Volume, ledger: Ledger, lease: Lease, resume: bool) -> None:
     """Plan, label image and prompts, each harmless to repeat; undone where the first of them can't be written."""
     ours = lease.previous is not None and lease.previous.run == plan.hash
-    exists = plan.labels.name in volume.labels
+    exists = _is_there(volume, plan.labels.name)
     try:
         if not (resume and ours):
             ledger.delete()

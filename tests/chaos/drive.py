@@ -1,0 +1,25 @@
+"""A driver in a process of its own, to be killed: runs or resumes a plan, optionally armed. Arguments as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+
+from tests.chaos.killing import Kill, arm
+from volseg.jobs import Plan, open_cluster, run
+
+
+def main() -> None:
+    """Run what standard input says."""
+    order = json.loads(sys.argv[1])
+    plan = Plan.from_json(json.loads(open(order["plan"]).read()))
+    if order.get("kill"):
+        arm(Kill(**order["kill"]))
+    where = open_cluster(order["cluster"]) if order.get("cluster") else nullcontext()
+    with where as client:
+        run(plan, client, resume=True)
+
+
+if __name__ == "__main__":
+    main()
