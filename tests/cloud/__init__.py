@@ -1,1 +1,1 @@
-"""The room volseg/cloud, tested against moto, against real Dask processes, and in network namespaces."""
+"""volseg/cloud tested against moto, real Dask processes, and in network namespaces."""

@@ -1,4 +1,4 @@
-"""`python -m tests.cloud.command …`: the rooms of the command line that belong to this part, alone."""
+"""`python -m tests.cloud.command …`: this part's commands alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""An instance metadata service (IMDSv2) to be run as a script: refuses requests without a session token.
+"""An instance metadata service (IMDSv2) as a script: refuses requests without a token.
 
-Its answers stand in a JSON file, read anew for each request, so that a test announces a spot interruption by writing.
+Its answers stand in a JSON file, read anew for each request, so that a test announces a spot
+interruption by writing.
 """
 
 from __future__ import annotations

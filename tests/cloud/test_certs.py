@@ -59,7 +59,7 @@ def test_certificates_end(authority: Authority) -> None:
 
 
 def test_no_identity_for_an_unknown_role(authority: Authority) -> None:
-    with pytest.raises(InputError, match="'root'.*head, worker, client"):
+    with pytest.raises(InputError, match=r"'root'.*head, worker, client"):
         issue(authority, "root")
 
 

@@ -1,4 +1,4 @@
-"""One host's workers as real processes on loopback: they leave without losing work, come back when they die."""
+"""One host's workers as real processes on loopback: they leave without losing work."""
 
 from __future__ import annotations
 

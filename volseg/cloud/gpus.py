@@ -17,7 +17,8 @@ def visible_gpus(devices: Path = Path("/dev")) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Those of ``CUDA_VISIBLE_DEVICES`` where it is set (indices or UUIDs), else one per device file.
+        Those of ``CUDA_VISIBLE_DEVICES`` where it is set (indices or UUIDs), else one per device
+        file.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:

@@ -1,0 +1,87 @@
+"""Fleets, the price list, and the arithmetic of an estimate."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+from volseg.cloud.prices import Fleet, encode_seconds, estimate, load_prices, parse_fleet
+from volseg.errors import InputError
+
+
+def test_fleets() -> None:
+    assert parse_fleet("ec2:g6.xlarge*40") == Fleet("g6.xlarge", 40)
+    assert parse_fleet("ec2:g6.xlarge") == Fleet("g6.xlarge", 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["g6.xlarge*4", "ec2:", "ec2:g6*4", "ec2:g6.xlarge*0", "ec2:g6.xlarge*-1"]
+)
+def test_what_is_no_fleet(text: str) -> None:
+    with pytest.raises(InputError, match=r"ec2:g6\.xlarge\*40"):
+        parse_fleet(text)
+
+
+def test_the_list_is_dated_and_names_the_default_workers() -> None:
+    prices = load_prices()
+    assert prices.date > datetime.date(2025, 1, 1)
+    for name in ("g6.xlarge", "g5.xlarge", "g6e.xlarge", "t3.large"):
+        assert 0 < prices.kind(name).on_demand < 5
+    for kind in prices.kinds.values():
+        assert kind.spot is None or kind.spot < kind.on_demand
+
+
+def test_an_unknown_type_is_told_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"no price for 'p9.big'.*g6\.xlarge"):
+        load_prices().kind("p9.big")
+
+
+def test_a_damaged_list_is_told(tmp_path: Path) -> None:
+    (tmp_path / "prices.json").write_text(json.dumps({"date": "2026-01-01"}))
+    with pytest.raises(InputError, match="region"):
+        load_prices(tmp_path / "prices.json")
+
+
+def test_twice_the_instances_halve_the_work_but_not_the_start() -> None:
+    prices = load_prices()
+    one = estimate(prices, Fleet("g6.xlarge", 1), 7200, parts=1000, start_s=300)
+    two = estimate(prices, Fleet("g6.xlarge", 2), 7200, parts=1000, start_s=300)
+    assert one.wall_s == 7500
+    assert two.wall_s == 3900
+    hour = prices.kind("g6.xlarge").on_demand + prices.address_hour + 120 * prices.disk_month / 730
+    assert one.on_demand == pytest.approx(7500 / 3600 * hour)
+    assert two.on_demand == pytest.approx(2 * 3900 / 3600 * hour)
+    assert one.spot is not None and one.spot < one.on_demand
+
+
+def test_more_workers_than_parts_cost_and_do_not_help() -> None:
+    prices = load_prices()
+    few = estimate(prices, Fleet("g6.xlarge", 4), 7200, parts=4)
+    many = estimate(prices, Fleet("g6.xlarge", 8), 7200, parts=4)
+    assert many.wall_s == few.wall_s
+    assert many.on_demand == pytest.approx(2 * few.on_demand)
+
+
+def test_every_gpu_of_an_instance_works() -> None:
+    prices = load_prices()
+    four = estimate(prices, Fleet("g6.12xlarge", 1), 4000, parts=100, start_s=0)
+    assert four.wall_s == 1000
+
+
+def test_the_worked_example() -> None:
+    """1000 × 4000 × 4000 with ViT-B: 25,000 tile embeddings, 17 minutes on one L4."""
+    seconds = encode_seconds(load_prices(), "g6.xlarge", "vit_b", 25_000)
+    assert seconds == 1000
+    with pytest.raises(InputError, match=r"no speed of vit_h on g6\.xlarge"):
+        encode_seconds(load_prices(), "g6.xlarge", "vit_h", 25_000)
+
+
+def test_people_are_told_in_one_sentence() -> None:
+    prices = load_prices()
+    told = estimate(prices, Fleet("g6.xlarge", 4), 7200, parts=1000).describe()
+    assert told.startswith("4 × g6.xlarge: 35 min (2 h 00 min on one worker), $1.9")
+    assert "typical spot prices" in told
+    assert str(prices.date) in told

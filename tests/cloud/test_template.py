@@ -1,0 +1,207 @@
+"""What `deploy/stack.yaml` itself promises, where an emulator would not show it; the linters."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+class Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short functions as `{"Fn": value}`."""
+
+
+def _function(loader: Loader, name: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", _function)
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return yaml.load((DEPLOY / "stack.yaml").read_text(), Loader)
+
+
+@pytest.fixture(scope="module")
+def resources(template: dict[str, Any]) -> dict[str, Any]:
+    return template["Resources"]
+
+
+def properties(resources: dict[str, Any], name: str) -> dict[str, Any]:
+    return resources[name]["Properties"]
+
+
+def statements(resources: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every statement that allows something."""
+    found = []
+    for resource in resources.values():
+        if resource["Type"] == "AWS::IAM::Role":
+            policies = resource["Properties"]["Policies"]
+            found += [s for p in policies for s in p["PolicyDocument"]["Statement"]]
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            found += resource["Properties"]["PolicyDocument"]["Statement"]
+    return found
+
+
+def test_only_the_bucket_survives(resources: dict[str, Any]) -> None:
+    kept = {name for name, r in resources.items() if r.get("DeletionPolicy") == "Retain"}
+    assert kept == {"Bucket", "BucketRules"}
+    assert resources["Bucket"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_bucket_refuses_unencrypted_connections(resources: dict[str, Any]) -> None:
+    (rule,) = properties(resources, "BucketRules")["PolicyDocument"]["Statement"]
+    assert rule["Effect"] == "Deny"
+    assert rule["Action"] == "s3:*"
+    assert rule["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_bucket_is_closed_to_the_public(resources: dict[str, Any]) -> None:
+    bucket = properties(resources, "Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+
+
+def test_scratch_is_swept(resources: dict[str, Any]) -> None:
+    rules = properties(resources, "Bucket")["LifecycleConfiguration"]["Rules"]
+    scratch, uploads = rules
+    assert (scratch["Prefix"], scratch["Status"]) == ("scratch/", "Enabled")
+    assert scratch["ExpirationInDays"] == {"Ref": "ScratchDays"}
+    assert uploads["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 2
+
+
+def test_no_way_in_from_outside(resources: dict[str, Any]) -> None:
+    group = properties(resources, "Members")
+    assert "SecurityGroupIngress" not in group
+    ways_in = [r for r in resources.values() if r["Type"] == "AWS::EC2::SecurityGroupIngress"]
+    assert [r["Properties"]["SourceSecurityGroupId"] for r in ways_in] == [{"Ref": "Members"}]
+    assert all("CidrIp" not in r["Properties"] for r in ways_in)
+    (out,) = group["SecurityGroupEgress"]
+    assert (out["FromPort"], out["ToPort"]) == (443, 443)
+    assert not [name for name in ("KeyName",) if name in str(resources)]
+
+
+@pytest.mark.parametrize("name", ["HeadTemplate", "WorkerTemplate"])
+def test_metadata_version_two_only_and_out_of_reach_of_bridged_containers(
+    resources: dict[str, Any], name: str
+) -> None:
+    options = properties(resources, name)["LaunchTemplateData"]["MetadataOptions"]
+    assert options["HttpTokens"] == "required"
+    assert options["HttpPutResponseHopLimit"] == 1
+
+
+def test_workers_go_away_with_their_instance_and_the_head_only_stops(
+    resources: dict[str, Any],
+) -> None:
+    worker = properties(resources, "WorkerTemplate")["LaunchTemplateData"]
+    head = properties(resources, "HeadTemplate")["LaunchTemplateData"]
+    assert worker["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert head["InstanceInitiatedShutdownBehavior"] == "stop"
+
+
+def test_workers_start_at_none_and_an_update_does_not_end_them(resources: dict[str, Any]) -> None:
+    group = properties(resources, "Workers")
+    assert group["MinSize"] == "0"
+    assert "DesiredCapacity" not in group
+    assert group["CapacityRebalance"] is True
+    (hook,) = group["LifecycleHookSpecificationList"]
+    assert hook["DefaultResult"] == "CONTINUE"
+    assert hook["HeartbeatTimeout"] <= 300
+
+
+def test_rights_are_on_things_of_this_stack(resources: dict[str, Any]) -> None:
+    everywhere = {
+        "autoscaling:DescribeAutoScalingGroups",
+        "ecr:GetAuthorizationToken",
+        "ssm:UpdateInstanceInformation",
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
+    }  # those that AWS does not let one narrow down
+    for statement in statements(resources):
+        actions = statement["Action"]
+        actions = [actions] if isinstance(actions, str) else actions
+        assert not [action for action in actions if "*" in action], statement["Sid"]
+        if statement["Resource"] == "*":
+            assert set(actions) <= everywhere, statement["Sid"]
+
+
+def test_a_node_reads_its_own_secrets_and_nobody_the_authority(resources: dict[str, Any]) -> None:
+    reading = [s for s in statements(resources) if "ssm:GetParameter" in s["Action"]]
+    ends = sorted(s["Resource"]["Sub"].rsplit("/volseg/", 1)[1] for s in reading)
+    assert ends == ["${AWS::StackName}/head/*", "${AWS::StackName}/worker/*"]
+
+
+def test_each_kind_of_node_has_its_role(resources: dict[str, Any]) -> None:
+    for node, role in (("Head", "HeadRole"), ("Worker", "WorkerRole")):
+        data = properties(resources, f"{node}Template")["LaunchTemplateData"]
+        assert data["IamInstanceProfile"] == {"Arn": {"GetAtt": f"{node}Profile.Arn"}}
+        assert properties(resources, f"{node}Profile")["Roles"] == [{"Ref": role}]
+
+
+def test_the_budget_mails_what_is_spent_and_what_is_foreseen(resources: dict[str, Any]) -> None:
+    alarms = properties(resources, "Budget")["NotificationsWithSubscribers"]
+    assert {a["Notification"]["NotificationType"] for a in alarms} == {"ACTUAL", "FORECASTED"}
+    assert all(a["Subscribers"][0]["Address"] == {"Ref": "AlarmEmail"} for a in alarms)
+
+
+def test_no_parameter_takes_a_secret(template: dict[str, Any]) -> None:
+    names = " ".join(template["Parameters"]).lower()
+    assert not [word for word in ("password", "secret", "token", "key") if word in names]
+
+
+def scripts(resources: dict[str, Any]) -> dict[str, str]:
+    """The user data, with CloudFormation's substitutions done as it would."""
+    found = {}
+    for name in ("HeadTemplate", "WorkerTemplate"):
+        text = properties(resources, name)["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Sub"]
+        for parameter in ("HeadImage", "WorkerImage", "HeadIdleHours", "IdleMinutes"):
+            text = text.replace(f"${{{parameter}}}", parameter.lower())
+        text = text.replace("${AWS::Region}", "region").replace("${AWS::StackName}", "stack")
+        found[name] = text.replace("${!", "${")
+        assert "${AWS" not in found[name]
+    return found
+
+
+def tool(name: str) -> str:
+    """A linter of the development environment."""
+    beside = Path(sys.executable).with_name(name)
+    path = str(beside) if beside.exists() else shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def lint(*command: str, given: str | None = None) -> None:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_cfn_lint() -> None:
+    lint(tool("cfn-lint"), str(DEPLOY / "stack.yaml"))
+
+
+def test_shellcheck_of_the_user_data(resources: dict[str, Any]) -> None:
+    for text in scripts(resources).values():
+        lint(tool("shellcheck"), "-", given=text)
+
+
+def test_shellcheck_of_the_scripts() -> None:
+    lint(tool("shellcheck"), *(str(path) for path in sorted(DEPLOY.glob("*.sh"))))
+
+
+def test_hadolint() -> None:
+    lint(tool("hadolint"), str(DEPLOY / "Dockerfile"))
