@@ -416,17 +416,16 @@ class Editor(LevelViews, Lifecycle):
             base = self._state.base
             collector = DeltaCollector(self._journal)
             collect(self._places(names, rows), self.block, change, self._grid, collector, progress, kind)
-            self.push(
-                Operation(
-                    kind,
-                    collector.deltas(),
-                    uuid=collector.uuid,
-                    classes=_renamed_classes(names, kind, self._classes(rows)),
-                    counts=collector.counts,
-                    details=details,
-                ),
-                base,
+            operation = Operation(
+                kind,
+                collector.deltas(),
+                uuid=collector.uuid,
+                classes=_renamed_classes(names, kind, self._classes(rows)),
+                counts=collector.counts,
+                details=details,
             )
+            if operation.deltas or operation.classes:
+                self.push(operation, base)
 
     def _places(self, ids: Iterable[int], rows: Iterable[ObjectRow]) -> set[Place]:
         """Return the chunks in which objects may lie: by the table, and wherever records or edits are newer than it."""

@@ -60,7 +60,7 @@ class IdClaims:
 
     def _claim(self, above: int) -> list[int]:
         store = self._labels.store
-        names = sorted(store.list_names(FOLDER))
+        names: list[str] = sorted(store.list_names(FOLDER))
         used = max([above, *(row.id for row in self._labels.objects.rows())])
         first = max([int(names[-1]) + 1 if names else 0, used // RANGE + (1 if used else 0)])
         most = np.iinfo(self._labels.dtype).max

@@ -114,4 +114,7 @@ def _overwrites(operation: Operation, region: Region, time: int) -> bool:
     if not run.get("overwrite_edits") or run.get("time", 0) != time:
         return False
     where = run.get("region")
-    return where is None or intersection(tuple(tuple(r) for r in where), region) is not None
+    if where is None:
+        return True
+    z, y, x = ((int(low), int(high)) for low, high in where)
+    return intersection((z, y, x), region) is not None
