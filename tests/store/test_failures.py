@@ -90,9 +90,7 @@ def test_endpoint_that_is_no_address(s3_url: str, monkeypatch: pytest.MonkeyPatc
         open_store(s3_url)
 
 
-def test_dead_endpoint_fails_past_its_retries(
-    s3_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dead_endpoint_fails_past_its_retries(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("volseg.store.remote.ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     store = Store(s3_url)

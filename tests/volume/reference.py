@@ -23,12 +23,12 @@ def mode(block: np.ndarray, factors: tuple[int, int, int], keep_thin: bool = Fal
 
 
 def objects(labels: np.ndarray) -> dict[int, tuple[tuple[tuple[int, int], ...], int]]:
-    """Bounding box and number of voxels of every id but 0."""
+    """Bounding box and number of voxels of every number but 0."""
     found = {}
-    for id in np.unique(labels[labels != 0]):
-        where = np.argwhere(labels == id)
+    for number in np.unique(labels[labels != 0]):
+        where = np.argwhere(labels == number)
         box = tuple((int(a), int(b) + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
-        found[int(id)] = (box, len(where))
+        found[int(number)] = (box, len(where))
     return found
 
 
@@ -37,9 +37,9 @@ def blobs(shape: tuple[int, int, int], n: int, seed: int, dtype: str = "uint32")
     rng = np.random.default_rng(seed)
     grid = np.ogrid[tuple(slice(0, s) for s in shape)]
     labels = np.zeros(shape, dtype)
-    for id in range(1, n + 1):
+    for number in range(1, n + 1):
         centre = [rng.uniform(0, s) for s in shape]
         radius = rng.uniform(2, max(3, min(shape) / 4))
         inside = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) < radius**2
-        labels[inside] = id
+        labels[inside] = number
     return labels

@@ -68,10 +68,10 @@ def test_coarser_and_back(case: tuple[Grid, Region], factors: tuple[int, int, in
     grid, region = case
     back = refined(coarsened(region, factors), factors, grid.shape)
     assert intersection(back, region) == region
-    for (low, high), (l, h), f, n in zip(region, back, factors, grid.shape, strict=True):
-        assert low - l < f
-        assert h - high < f
-        assert h <= n
+    for (low, high), (start, end), f, n in zip(region, back, factors, grid.shape, strict=True):
+        assert low - start < f
+        assert end - high < f
+        assert end <= n
 
 
 def test_intersection_and_shift() -> None:

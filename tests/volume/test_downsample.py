@@ -21,7 +21,8 @@ DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int6
 def labels(draw: st.DrawFn) -> np.ndarray:
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))
     top = int(np.iinfo(dtype).max)
-    ids = draw(st.lists(st.integers(1, top), min_size=1, max_size=3)) + [0, top]
+    ids = draw(st.lists(st.integers(1, top), min_size=1, max_size=3))
+    ids += [0, top]
     shape = draw(st.tuples(*[st.integers(1, 7)] * 3))
     return draw(arrays(dtype, shape, elements=st.sampled_from(ids)))
 
@@ -45,11 +46,11 @@ def test_real_looking_labels_of_odd_shape(by: tuple[int, int, int]) -> None:
     np.testing.assert_array_equal(downsample_labels(seen_otherwise, by), reference.mode(block, by))
 
 
-@pytest.mark.parametrize("id", [2**32 + 1, 2**53 + 1, 2**64 - 1])
-def test_large_ids_are_exact(id: int) -> None:
-    block = np.full((4, 4, 4), id, np.uint64)
-    block[0, 0, :3] = [id - 1, 0, id - 2]
-    assert (downsample_labels(block, (2, 2, 2)) == np.uint64(id)).all()
+@pytest.mark.parametrize("number", [2**32 + 1, 2**53 + 1, 2**64 - 1])
+def test_large_ids_are_exact(number: int) -> None:
+    block = np.full((4, 4, 4), number, np.uint64)
+    block[0, 0, :3] = [number - 1, 0, number - 2]
+    assert (downsample_labels(block, (2, 2, 2)) == np.uint64(number)).all()
 
 
 def test_ties() -> None:

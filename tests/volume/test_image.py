@@ -25,7 +25,12 @@ def ngff(request: pytest.FixtureRequest) -> str:
 
 
 def make(url: Any, ngff: str = "0.5", **options: Any) -> Any:
-    given = {"axes": "tczyx", "shape": (2, 3, 9, 300, 310), "dtype": "u2", "scale_um": (0.4, 0.1, 0.1)}
+    given = {
+        "axes": "tczyx",
+        "shape": (2, 3, 9, 300, 310),
+        "dtype": "u2",
+        "scale_um": (0.4, 0.1, 0.1),
+    }
     return create_volume(url, **(given | {"ngff": ngff, "chunks": (4, 128, 128)} | options))
 
 
@@ -53,7 +58,7 @@ def test_what_is_created_is_read_again(work_url: str, ngff: str) -> None:
     )
     assert not volume.read(region, time=0, channel=2).any()
     keys = volume.levels[0].source_objects(region, time=1, channel=2)
-    assert {key for key in keys} == {item.key for item in written}
+    assert set(keys) == {item.key for item in written}
     assert len(volume.levels[0].source_objects(region, time=1)) == 3 * len(keys)
     for item in written:
         stat = volume.store.head(item.key)
@@ -86,7 +91,7 @@ def test_sharded_images(work_url: str) -> None:
 
 @pytest.mark.parametrize("axes", ["yx", "cyx", "zyx"])
 def test_fewer_axes(tmp_path: Path, ngff: str, axes: str) -> None:
-    shape = [dict(c=2, z=5, y=40, x=50)[k] for k in axes]
+    shape = [{"c": 2, "z": 5, "y": 40, "x": 50}[k] for k in axes]
     volume = make(tmp_path / "v.zarr", ngff, axes=axes, shape=shape)
     assert volume.shape == (5 if "z" in axes else 1, 40, 50)
     data = np.random.default_rng(0).integers(0, 2**16, (volume.shape[0], 40, 50), dtype=np.uint16)
@@ -202,7 +207,11 @@ def test_a_file_that_others_wrote(shared_data: Path, tmp_path: Path) -> None:
     labels = volume.create_labels("cells")
     assert list(open_volume(copy).labels) == ["embryo", "cells"]
     assert labels.multiscale.axis("c") is None
-    assert [level.shape for level in labels.levels] == [(3, 2, 512, 512), (3, 2, 256, 256), (3, 2, 128, 128)]
+    assert [level.shape for level in labels.levels] == [
+        (3, 2, 512, 512),
+        (3, 2, 256, 256),
+        (3, 2, 128, 128),
+    ]
 
 
 @pytest.mark.parametrize("separator", [".", "/"])

@@ -34,7 +34,12 @@ def ngff(request: pytest.FixtureRequest) -> str:
 
 
 def make(url: Any, ngff: str = "0.5", **options: Any) -> Volume:
-    given = {"axes": "tczyx", "shape": (2, 2, 9, 300, 310), "dtype": "u2", "scale_um": (0.4, 0.1, 0.1)}
+    given = {
+        "axes": "tczyx",
+        "shape": (2, 2, 9, 300, 310),
+        "dtype": "u2",
+        "scale_um": (0.4, 0.1, 0.1),
+    }
     return create_volume(url, **(given | {"ngff": ngff} | options))
 
 
@@ -59,7 +64,7 @@ def test_created_beside_the_image(work_url: str, ngff: str) -> None:
 
 @pytest.mark.parametrize("axes", ["tczyx", "czyx", "zyx", "cyx", "tyx"])
 def test_validator_and_other_reader_accept_it(tmp_path: Path, ngff: str, axes: str) -> None:
-    shape = [dict(t=2, c=2, z=9, y=300, x=310)[k] for k in axes]
+    shape = [{"t": 2, "c": 2, "z": 9, "y": 300, "x": 310}[k] for k in axes]
     volume = make(tmp_path / "v.zarr", ngff, axes=axes, shape=shape)
     labels = volume.create_labels("cells")
     full = tuple((0, n) for n in labels.shape)
@@ -94,7 +99,11 @@ def test_levels_follow_the_image(tmp_path: Path) -> None:
     assert coarse.scale == (2, 2, 2)
     assert coarse.metadata.level == 1
     for one, other in zip(coarse.level_info, labels.level_info[1:], strict=True):
-        assert (one.shape, one.scale, one.translation) == (other.shape, other.scale, other.translation)
+        assert (one.shape, one.scale, one.translation) == (
+            other.shape,
+            other.scale,
+            other.translation,
+        )
         image = volume.levels[other.index]
         assert (other.scale, other.translation) == (image.scale, image.translation)
 

@@ -17,8 +17,20 @@ def test_isotropic_voxels_are_halved_along_all_axes() -> None:
 
 def test_thick_sections_wait_until_voxels_are_near_isotropic() -> None:
     plans = level_plan((100, 4000, 4000), (0.04, 0.004, 0.004))
-    assert [plan.total for plan in plans] == [(1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8), (2, 16, 16)]
-    assert [plan.factors for plan in plans] == [(1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 2)]
+    assert [plan.total for plan in plans] == [
+        (1, 1, 1),
+        (1, 2, 2),
+        (1, 4, 4),
+        (1, 8, 8),
+        (2, 16, 16),
+    ]
+    assert [plan.factors for plan in plans] == [
+        (1, 1, 1),
+        (1, 2, 2),
+        (1, 2, 2),
+        (1, 2, 2),
+        (2, 2, 2),
+    ]
 
 
 def test_flat_images_stay_flat() -> None:

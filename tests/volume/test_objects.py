@@ -56,10 +56,10 @@ def test_every_integer_type_and_large_ids(dtype: str) -> None:
     data[data == 4] = top - 1
     found = block_extents(data, (100, 0, 7))
     wanted = {
-        id: (tuple((a + o, b + o) for (a, b), o in zip(box, (100, 0, 7), strict=True)), n)
-        for id, (box, n) in reference.objects(data).items()
+        number: (tuple((a + o, b + o) for (a, b), o in zip(box, (100, 0, 7), strict=True)), n)
+        for number, (box, n) in reference.objects(data).items()
     }
-    assert {id: (extent.bbox, extent.voxels) for id, extent in found.items()} == wanted
+    assert {number: (extent.bbox, extent.voxels) for number, extent in found.items()} == wanted
     assert block_extents(np.zeros((2, 3, 4), dtype), (0, 0, 0)) == {}
 
 
@@ -78,16 +78,16 @@ def test_table_keeps_what_only_it_knows(work_url: str) -> None:
     table = labels.objects
     assert table.rows() == []
     table.replace(scan_objects(labels))
-    id = table.rows()[0].id
-    row = table.set(id, class_="nucleus", parent=3, confidence=0.5, annotator="annotator-1")
-    assert table.row(id) == row
-    again = {r.id: r for r in scan_objects(labels)}[id]
+    number = table.rows()[0].id
+    row = table.set(number, class_="nucleus", parent=3, confidence=0.5, annotator="annotator-1")
+    assert table.row(number) == row
+    again = {r.id: r for r in scan_objects(labels)}[number]
     assert again == row
-    table.remove([id])
-    with pytest.raises(NotThereError, match=f"no object {id}"):
-        table.row(id)
+    table.remove([number])
+    with pytest.raises(NotThereError, match=f"no object {number}"):
+        table.row(number)
     table.update([row, ObjectRow(2**40, bbox=((0, 1), (2, 3), (4, 5)), voxels=1, channel=[0, 2])])
-    assert table.row(id) == row
+    assert table.row(number) == row
     assert table.row(2**40).channel == [0, 2]
     assert len(table) == len(reference.objects(data)) + 1
 
@@ -95,9 +95,9 @@ def test_table_keeps_what_only_it_knows(work_url: str) -> None:
 def test_changes_at_the_same_time_are_all_kept(work_url: str) -> None:
     labels = make(work_url, np.zeros((1, 4, 4), np.uint32))
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda id: labels.objects.set(id, class_=str(id)), range(1, 13)))
+        list(pool.map(lambda number: labels.objects.set(number, class_=str(number)), range(1, 13)))
     assert [(row.id, row.class_) for row in labels.objects.rows()] == [
-        (id, str(id)) for id in range(1, 13)
+        (number, str(number)) for number in range(1, 13)
     ]
 
 
@@ -111,7 +111,7 @@ def test_damaged_tables_are_told(tmp_path: Path) -> None:
 
 def test_properties_are_limited(tmp_path: Path) -> None:
     labels = make(tmp_path, np.zeros((1, 4, 4), np.uint32))
-    labels.objects.replace(ObjectRow(id, class_="x", voxels=1) for id in range(1, 1202))
+    labels.objects.replace(ObjectRow(number, class_="x", voxels=1) for number in range(1, 1202))
     labels.objects.publish()
     part = Labels(labels.volume_location, labels.store).multiscale.attributes["image-label"]
     assert len(part["properties"]) == len(part["colors"]) == 1000

@@ -26,7 +26,9 @@ from volseg.volume.pyramid import (
 )
 
 
-def make(url: Any, shape: tuple[int, ...] = (9, 75, 130), axes: str = "zyx", **options: Any) -> Volume:
+def make(
+    url: Any, shape: tuple[int, ...] = (9, 75, 130), axes: str = "zyx", **options: Any
+) -> Volume:
     given = {"dtype": "u1", "scale_um": (0.4, 0.2, 0.2), "chunks": (4, 16, 16), "levels": 3}
     return create_volume(url, axes=axes, shape=shape, **(given | options))
 
@@ -137,9 +139,7 @@ def test_a_writer_makes_the_levels_that_it_owns(tmp_path: Path) -> None:
             np.testing.assert_array_equal(labels.read(part, level=level), wanted[slices(part)])
 
 
-@settings(
-    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_updates_touch_only_the_objects_above(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -6,4 +6,13 @@ from volseg.store.objects import Store, open_store
 from volseg.store.stat import Stat, digest
 from volseg.store.urls import Location, check_key, check_name, parse_url
 
-__all__ = ["Location", "Stat", "Store", "check_key", "check_name", "digest", "open_store", "parse_url"]
+__all__ = [
+    "Location",
+    "Stat",
+    "Store",
+    "check_key",
+    "check_name",
+    "digest",
+    "open_store",
+    "parse_url",
+]

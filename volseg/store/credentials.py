@@ -71,7 +71,9 @@ def s3_settings() -> tuple[S3Config, ClientConfig, Callable[[], Any] | None]:
 def _keys() -> S3Config:
     secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not secret:
-        raise AccessDeniedError("AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not; set both")
+        raise AccessDeniedError(
+            "AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not; set both"
+        )
     keys: S3Config = {"access_key_id": os.environ["AWS_ACCESS_KEY_ID"], "secret_access_key": secret}
     token = os.environ.get("AWS_SESSION_TOKEN")
     if token:
@@ -100,7 +102,9 @@ def _has_default_profile() -> bool:
         try:
             parser.read(path)
         except (configparser.Error, UnicodeDecodeError, OSError) as error:
-            raise InputError(f"{path} can't be read: {type(error).__name__}; mend or remove it") from None
+            raise InputError(
+                f"{path} can't be read: {type(error).__name__}; mend or remove it"
+            ) from None
         if parser.has_section("default"):
             return True
     return False
@@ -141,7 +145,9 @@ def _profile_provider() -> Callable[[], Any]:
     session = _session()
     if session.get_credentials() is None:
         name = os.environ.get("AWS_PROFILE") or "default"
-        raise AccessDeniedError(f"AWS profile {name!r} has no credentials; add keys to it, or log in")
+        raise AccessDeniedError(
+            f"AWS profile {name!r} has no credentials; add keys to it, or log in"
+        )
     provider: Callable[[], Any] = Boto3CredentialProvider(session)
     return provider
 
@@ -149,7 +155,9 @@ def _profile_provider() -> Callable[[], Any]:
 def _checked_endpoint(endpoint: str) -> str:
     split = urlsplit(endpoint)
     if split.scheme not in ("http", "https") or not split.hostname:
-        raise InputError(f"AWS_ENDPOINT_URL is {endpoint!r}; expected http://host:port or https://host")
+        raise InputError(
+            f"AWS_ENDPOINT_URL is {endpoint!r}; expected http://host:port or https://host"
+        )
     return endpoint.rstrip("/")
 
 

@@ -59,7 +59,9 @@ def translated(location: Location, key: str = "") -> Iterator[None]:
         raise translation from error
 
 
-def translate(error: Exception, location: Location, key: str = "") -> StorageError | NotThereError | None:
+def translate(
+    error: Exception, location: Location, key: str = ""
+) -> StorageError | NotThereError | None:
     """Return the volseg error that says what `error` means at this place; None for one that is no storage error."""
     where = f"{location}/{key}" if key else str(location)
     if isinstance(error, OSError) and error.errno is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from secrets import randbits
 
 from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError
-from volseg.store.stat import Stat
+from volseg.store.stat import Names, Stat
 
 _TEMPORARY = re.compile(r".*#\d+")  # the form that obstore's LocalStore leaves out of listings too
 _LOCK_SUFFIX = "#0"
@@ -122,7 +122,7 @@ class LocalObjects:
         top = self._path(prefix) if prefix else self.root
         yield from self._walk(top, prefix + "/" if prefix else "")
 
-    def list_names(self, prefix: str) -> list[str]:
+    def list_names(self, prefix: str) -> Names:
         """Return the names one level below a prefix, sorted; folders and objects alike."""
         top = self._path(prefix) if prefix else self.root
         try:
@@ -208,7 +208,9 @@ def _locked(path: Path) -> Iterator[None]:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if _same_file(handle, lock):  # else the former holder unlinked it: this lock protects nothing
+            if _same_file(
+                handle, lock
+            ):  # else the former holder unlinked it: this lock protects nothing
                 try:
                     yield
                 finally:
@@ -240,7 +242,9 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
-    except OSError as error:  # some network file systems can't sync a folder; their rename is durable by itself
+    except (
+        OSError
+    ) as error:  # some network file systems can't sync a folder; their rename is durable by itself
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -13,7 +13,7 @@ from volseg.errors import InputError, NotThereError
 from volseg.store.failures import translated
 from volseg.store.local import LocalObjects
 from volseg.store.remote import RemoteObjects
-from volseg.store.stat import Stat
+from volseg.store.stat import Names, Stat
 from volseg.store.urls import Location, check_key, parse_url
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Store:
         with translated(self.location, prefix):
             yield from self._objects.list(prefix)
 
-    def list_names(self, prefix: str = "") -> list[str]:
+    def list_names(self, prefix: str = "") -> Names:
         """Return the names one level below a prefix, sorted; groups and objects alike."""
         if prefix:
             check_key(prefix)

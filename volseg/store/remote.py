@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from volseg.errors import AlreadyWrittenError, ChangedError, InputError, StorageError
 from volseg.store.credentials import s3_settings
 from volseg.store.failures import TransientError, missing_bucket, translated
-from volseg.store.stat import Stat
+from volseg.store.stat import Names, Stat
 from volseg.store.urls import Location
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ class RemoteObjects:
         for attempt in range(ATTEMPTS + 1):
             try:
                 with translated(self.location, key):
-                    put = self._obs().put(
-                        self._single, key, data, mode=mode, use_multipart=False
-                    )
+                    put = self._obs().put(self._single, key, data, mode=mode, use_multipart=False)
                     return _tag(put)
             except refusal:
                 found = self.get_with_etag(key) if uncertain else None
@@ -155,7 +153,7 @@ class RemoteObjects:
                 if item["path"].startswith(start):
                     yield _stat(item)
 
-    def list_names(self, prefix: str) -> list[str]:
+    def list_names(self, prefix: str) -> Names:
         """Return the names one level below a prefix, sorted; folders and objects alike."""
         self._refuse_listing()
         result = self._obs().list_with_delimiter(self.obstore, prefix or None)
@@ -191,5 +189,3 @@ def _tag(meta: Any) -> str:
 
 def _stat(meta: Any) -> Stat:
     return Stat(meta["path"], meta["size"], _tag(meta), meta["last_modified"])
-
-

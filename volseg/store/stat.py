@@ -6,6 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+Names = list[str]
+"""A list of names; classes here have a method `list`, which hides the type."""
+
 
 @dataclass(frozen=True)
 class Stat:

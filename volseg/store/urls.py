@@ -162,7 +162,9 @@ def parse_url(text: str | Path | Location) -> Location:
         return _parse_s3(text, rest)
     if scheme in ("https", "http"):
         return _parse_http(text, scheme)
-    raise InputError(f"{text!r}: unknown kind of URL {scheme!r}; use a path or {', '.join(SCHEMES)}")
+    raise InputError(
+        f"{text!r}: unknown kind of URL {scheme!r}; use a path or {', '.join(SCHEMES)}"
+    )
 
 
 def _local(path: str) -> Location:
@@ -172,14 +174,18 @@ def _local(path: str) -> Location:
 def _parse_file(text: str, rest: str) -> Location:
     host, slash, path = rest.partition("/")
     if host not in ("", "localhost") or not slash:
-        raise InputError(f"{text!r}: a file URL has three slashes and an absolute path: file:///data/x.zarr")
+        raise InputError(
+            f"{text!r}: a file URL has three slashes and an absolute path: file:///data/x.zarr"
+        )
     return _local("/" + unquote(path))
 
 
 def _parse_s3(text: str, rest: str) -> Location:
     bucket, _, key = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise InputError(f"{text!r}: {bucket!r} is not the name of a bucket; expected s3://bucket/key")
+        raise InputError(
+            f"{text!r}: {bucket!r} is not the name of a bucket; expected s3://bucket/key"
+        )
     parts = [part for part in key.split("/") if part]
     if any(part in (".", "..") for part in parts) or not "".join(parts or "x").isprintable():
         raise InputError(f"{text!r}: keys can't have '.', '..' or control characters as parts")

@@ -1,4 +1,4 @@
-"""One level's array: opened from its metadata document, seen as (t, c,) z, y, x, read lazily, packed object by object."""
+"""One level's array: opened from its metadata, seen as (t, c,) z, y, x, read lazily, packed object by object."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def open_array(store: Store, path: str, zarr_format: int) -> zarr.Array[Any]:
     key = f"{path}/{'.zarray' if zarr_format == 2 else 'zarr.json'}"
     document = store.get_or_none(key)
     if document is None:
-        raise NotThereError(f"{store.location}/{key} does not exist, though the image's metadata names it")
+        raise NotThereError(
+            f"{store.location}/{key} does not exist, though the image's metadata names it"
+        )
     kind: Any = ArrayV2Metadata if zarr_format == 2 else ArrayV3Metadata
     try:
         metadata = kind.from_dict(json.loads(document))
@@ -65,7 +67,9 @@ class LevelArray:
         The array's axes in its own order.
     """
 
-    def __init__(self, store: Store, path: str, array: zarr.Array[Any], axes: Sequence[Axis]) -> None:
+    def __init__(
+        self, store: Store, path: str, array: zarr.Array[Any], axes: Sequence[Axis]
+    ) -> None:
         if len(axes) != array.ndim:
             raise NotOmeZarrError(
                 f"{store.location}/{path} has {array.ndim} axes, but the metadata names {len(axes)}"
@@ -104,7 +108,8 @@ class LevelArray:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        return f"LevelArray({str(self.store.location)!r}, {self.path!r}, {''.join(self.axes)} {self.shape} {self.dtype})"
+        what = f"{''.join(self.axes)} {self.shape} {self.dtype}"
+        return f"LevelArray({str(self.store.location)!r}, {self.path!r}, {what})"
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
@@ -125,7 +130,9 @@ class LevelArray:
             else:
                 position = int(k) + (n if k < 0 else 0)
                 if not 0 <= position < n:
-                    raise IndexError(f"index {k} is out of bounds for axis {self.axes[i]} with size {n}")
+                    raise IndexError(
+                        f"index {k} is out of bounds for axis {self.axes[i]} with size {n}"
+                    )
                 ranges.append(slice(position, position + 1, 1))
                 drop.append(i)
         found = self._read(dict(zip(self.axes, ranges, strict=True)))
@@ -165,7 +172,13 @@ class LevelArray:
         """
         region = check_region(region, _zyx(self.shape))
         z, y, x = slices(region)
-        ranges = {"z": z, "y": y, "x": x, "t": slice(time, time + 1), "c": slice(channel, channel + 1)}
+        ranges = {
+            "z": z,
+            "y": y,
+            "x": x,
+            "t": slice(time, time + 1),
+            "c": slice(channel, channel + 1),
+        }
         self.check_index("t", time)
         self.check_index("c", channel)
         data = self._read(ranges)
@@ -187,8 +200,10 @@ class LevelArray:
         text = json.dumps(document, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-    def object_keys(self, region: Region, time: int = 0, channel: int | None = None) -> Iterator[str]:
-        """Yield the keys, in `store`, of the storage objects that hold a region of one time and of one or all channels."""
+    def object_keys(
+        self, region: Region, time: int = 0, channel: int | None = None
+    ) -> Iterator[str]:
+        """Yield the keys, in `store`, of the objects that hold a region of one time and of one or all channels."""
         n_channels = self.shape[self.axes.index("c")] if "c" in self.axes else 1
         per_object = dict(zip(self.axes, self.objects, strict=True))
         channels = range(n_channels) if channel is None else (channel,)
@@ -226,7 +241,8 @@ class ObjectCodec:
         by_kind = dict(zip("zyx", index, strict=True)) | {"t": time, "c": channel}
         per_object = dict(zip(self._level.kinds, self.shape, strict=True))
         return tuple(
-            by_kind[kind] // per_object[kind] if kind in "tc" else by_kind[kind] for kind in self._level.kinds
+            by_kind[kind] // per_object[kind] if kind in "tc" else by_kind[kind]
+            for kind in self._level.kinds
         )
 
     def key(self, index: Triple, time: int = 0, channel: int = 0) -> str:
@@ -238,7 +254,9 @@ class ObjectCodec:
         """Return the object that a missing key stands for."""
         return np.full(self.shape, self.fill, dtype=self._level.dtype)
 
-    def view(self, data: np.ndarray[Any, Any], time: int = 0, channel: int = 0) -> np.ndarray[Any, Any]:
+    def view(
+        self, data: np.ndarray[Any, Any], time: int = 0, channel: int = 0
+    ) -> np.ndarray[Any, Any]:
         """Return the writable (z, y, x) part of an unpacked object that belongs to one time and channel."""
         wanted = {"t": time, "c": channel}
         index = tuple(
@@ -256,7 +274,9 @@ class ObjectCodec:
         if not (data.any() if self.fill == 0 else (data != self.fill).any()):
             return None
         prototype = default_buffer_prototype()
-        buffer = prototype.nd_buffer.from_numpy_array(np.ascontiguousarray(data, self._stored_dtype))
+        buffer = prototype.nd_buffer.from_numpy_array(
+            np.ascontiguousarray(data, self._stored_dtype)
+        )
         packed = list(sync(self._pipeline.encode([(buffer, self._spec(prototype))])))
         return bytes(packed[0].to_bytes())
 

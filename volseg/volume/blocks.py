@@ -1,4 +1,4 @@
-"""Regions and grids: where a volume is cut into storage objects and blocks of them. Pure arithmetic on voxel indices."""
+"""Regions and grids: where a volume is cut into storage objects and blocks. Pure arithmetic on voxel indices."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def check_region(region: Region, shape: Sequence[int], what: str = "region") -> 
         ranges = [(int(low), int(high)) for low, high in region]
     except (TypeError, ValueError):
         raise InputError(f"{what} {region!r} is not ((z0, z1), (y0, y1), (x0, x1))") from None
-    if len(ranges) != 3 or any(not 0 <= a < b <= n for (a, b), n in zip(ranges, shape, strict=True)):
+    if len(ranges) != 3 or any(
+        not 0 <= a < b <= n for (a, b), n in zip(ranges, shape, strict=True)
+    ):
         raise InputError(
             f"{what} {tuple(ranges)} does not lie inside the volume of {tuple(shape)} voxels (z, y, x); "
             "expected 0 <= start < end <= size along each axis"
@@ -75,7 +77,8 @@ def coarsened(region: Region, factors: Sequence[int]) -> Region:
 def refined(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Region:
     """Return the voxels of the level finer by whole (z, y, x) factors, of this shape, below a region."""
     z, y, x = (
-        (low * f, min(high * f, n)) for (low, high), f, n in zip(region, factors, shape, strict=True)
+        (low * f, min(high * f, n))
+        for (low, high), f, n in zip(region, factors, shape, strict=True)
     )
     return (z, y, x)
 
@@ -103,16 +106,17 @@ class Grid:
 
     def index_of(self, region: Region) -> Iterator[Triple]:
         """Yield the indices of the objects that a region touches, in z, y, x order."""
-        ranges = (
-            range(low // c, -(-high // c)) for (low, high), c in zip(region, self.chunk, strict=True)
+        z, y, x = (
+            range(low // c, -(-high // c))
+            for (low, high), c in zip(region, self.chunk, strict=True)
         )
-        for z, y, x in product(*ranges):
-            yield (z, y, x)
+        yield from product(z, y, x)
 
     def region(self, index: Sequence[int]) -> Region:
         """Return the voxels of the object of an index, cut at the array's border."""
         z, y, x = (
-            (i * c, min((i + 1) * c, n)) for i, c, n in zip(index, self.chunk, self.shape, strict=True)
+            (i * c, min((i + 1) * c, n))
+            for i, c, n in zip(index, self.chunk, self.shape, strict=True)
         )
         return (z, y, x)
 

@@ -115,7 +115,10 @@ def fitted(chunks: Sequence[int], shape: Sequence[int]) -> Triple:
 
 
 def datasets_of(
-    plans: Sequence[LevelPlan], axes: Sequence[Axis], scale: Sequence[float], origin: Sequence[float]
+    plans: Sequence[LevelPlan],
+    axes: Sequence[Axis],
+    scale: Sequence[float],
+    origin: Sequence[float],
 ) -> list[Dataset]:
     """Return the levels' datasets with exact transforms: a coarse voxel's centre is the mean of its voxels' centres.
 
@@ -201,14 +204,25 @@ def create_volume(
     sizes = _checked_sizes(axes, shape, ngff, dtype, rgb, shards)
     zyx = tuple(sizes.get(kind, 1) for kind in "zyx")
     if len(scale_um) != 3 or not all(0 < s < float("inf") for s in scale_um):
-        raise InputError(f"voxel size {scale_um!r}: expected three positive numbers (z, y, x) in micrometres")
-    plans = level_plan(zyx, scale_um) if levels is None else level_plan(zyx, scale_um, smallest=1, most=levels)
+        raise InputError(
+            f"voxel size {scale_um!r}: expected three positive numbers (z, y, x) in micrometres"
+        )
+    plans = (
+        level_plan(zyx, scale_um)
+        if levels is None
+        else level_plan(zyx, scale_um, smallest=1, most=levels)
+    )
     store = _claim(url, overwrite)
     described = [_axis(kind, time_step_s) for kind in axes]
-    scale = [dict(zip("zyx", scale_um, strict=True), t=time_step_s or 1.0).get(kind, 1.0) for kind in axes]
+    scale = [
+        dict(zip("zyx", scale_um, strict=True), t=time_step_s or 1.0).get(kind, 1.0)
+        for kind in axes
+    ]
     datasets = datasets_of(plans, described, scale, [0.0] * len(axes))
     content: dict[str, Any] = {
-        "multiscales": [multiscale_document(ngff, name or store.location.name, described, datasets)],
+        "multiscales": [
+            multiscale_document(ngff, name or store.location.name, described, datasets)
+        ],
         "omero": _omero(sizes.get("c", 1), dtype, channels, rgb),
     }
     with undone_on_failure(store, ""):
@@ -236,9 +250,13 @@ def _checked_sizes(
     if ngff not in VERSIONS:
         raise InputError(f"NGFF version {ngff!r}: volseg writes {' and '.join(VERSIONS)}")
     if list(axes) != [k for k in "tczyx" if k in axes] or not {"y", "x"} <= set(axes):
-        raise InputError(f"axes {''.join(axes)!r}: expected some of 'tczyx' in this order, with y and x")
+        raise InputError(
+            f"axes {''.join(axes)!r}: expected some of 'tczyx' in this order, with y and x"
+        )
     if len(shape) != len(axes) or any(int(n) < 1 for n in shape):
-        raise InputError(f"shape {tuple(shape)} does not give a positive length for each of the axes {''.join(axes)}")
+        raise InputError(
+            f"shape {tuple(shape)} does not give a positive length for each of the axes {''.join(axes)}"
+        )
     sizes = dict(zip(axes, map(int, shape), strict=True))
     if rgb and (sizes.get("c") != 3 or np.dtype(dtype) != np.uint8):
         raise InputError("a colour image has exactly three channels of uint8")
@@ -255,7 +273,9 @@ def _claim(url: str | Path | Location, overwrite: bool) -> Store:
         store.check()
     if not store.is_empty():
         if not overwrite:
-            raise ExistsError(f"{store.location} exists already; choose another place, or overwrite it")
+            raise ExistsError(
+                f"{store.location} exists already; choose another place, or overwrite it"
+            )
         store.delete_all()
     return store
 
@@ -274,7 +294,8 @@ def _per_axis(zyx: Sequence[int], axes: Sequence[str]) -> list[int]:
 def _whole_shard(shards: Sequence[int], chunk: Triple, shape: Triple) -> Triple:
     """Return the shard shape cut to the array, a whole number of chunks along each axis."""
     z, y, x = (
-        max(1, min(-(-int(s) // c), -(-n // c))) * c for s, c, n in zip(shards, chunk, shape, strict=True)
+        max(1, min(-(-int(s) // c), -(-n // c))) * c
+        for s, c, n in zip(shards, chunk, shape, strict=True)
     )
     return (z, y, x)
 

@@ -55,7 +55,9 @@ def downsample_labels(
     """
     block = np.asarray(block)
     if block.ndim != 3 or block.dtype.kind not in "iu":
-        raise InputError(f"expected integer labels (z, y, x), got {block.dtype} of shape {block.shape}")
+        raise InputError(
+            f"expected integer labels (z, y, x), got {block.dtype} of shape {block.shape}"
+        )
     steps = _checked(factors)
     out = np.empty(tuple(-(-n // f) for n, f in zip(block.shape, steps, strict=True)), block.dtype)
     for source, target, whole in _pieces(block.shape, steps):
@@ -170,7 +172,7 @@ def _decide(values: Labels3D, keep_thin: bool) -> Labels3D:
     kind = np.int16 if n < 8000 else np.int32  # of scores, at most 4n + 3
     best = values[0].copy()
     best_score = np.full(k, -1, kind)
-    run = np.zeros(k, kind)
+    run: npt.NDArray[Any] = np.zeros(k, kind)
     for i in range(n):
         if i:
             run *= values[i] == values[i - 1]

@@ -197,7 +197,7 @@ class Volume:
 
     @property
     def labels(self) -> Mapping[str, Labels]:
-        """The label images of this image by name, those at `labels_at` before the image's own; opened when asked for."""
+        """The label images of this image by name, those at `labels_at` first; opened when asked for."""
         from volseg.volume.labels import LabelsMapping
 
         return LabelsMapping(self)
@@ -387,5 +387,3 @@ def open_volume(
         If the credentials are refused.
     """
     return Volume(url, labels_at, writable=writable)
-
-

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.errors import (
-    AlreadyWrittenError,
-    ChangedError,
-    ExistsError,
-    InputError,
-    NameRefusedError,
-    NotOmeZarrError,
-    NotThereError,
-)
+from volseg.errors import InputError, NotOmeZarrError, NotThereError
 from volseg.store import Location, Store, check_name
 from volseg.volume.arrays import LevelArray
 from volseg.volume.blocks import Grid, Region, Triple
-from volseg.volume.create import array_documents, claimed_group, datasets_of, fitted, put_group
 from volseg.volume.image import Level, Volume, open_volume, read_levels
-from volseg.volume.levels import LevelPlan, level_plan, plan_of, whole_factors
-from volseg.volume.metadata import (
-    RECORDS,
-    Axis,
-    Multiscale,
-    group_key,
-    multiscale_document,
-    ngff_attributes,
-    read_group,
-    read_multiscale,
-    to_json,
+from volseg.volume.label_groups import (
+    LABEL_CHUNKS,
+    LabelMetadata,
+    checked_channel,
+    label_names,
+    label_plans,
+    make_way,
+    read_label_metadata,
+    write_groups,
 )
+from volseg.volume.levels import whole_factors
+from volseg.volume.metadata import Multiscale, read_group, read_multiscale
 from volseg.volume.writing import Written, write_whole
 
 if TYPE_CHECKING:
     from volseg.editing.editor import Editor
     from volseg.volume.objects import ObjectTable
 
-LABEL_CHUNKS: Triple = (8, 256, 256)
-MOST_PROPERTIES = 1000
-"""The `image-label` metadata lists at most this many objects; the object table is the authority."""
+__all__ = [
+    "LABEL_CHUNKS",
+    "LabelMetadata",
+    "Labels",
+    "LabelsMapping",
+    "create_labels",
+    "label_names",
+    "label_plans",
+    "open_labels",
+]
+
+_plan = label_plans
 
 
 class Labels:
@@ -232,66 +230,6 @@ class Labels:
         return self._levels[index]
 
 
-class LabelMetadata:
-    """volseg's own record of a label image, kept in its `volseg` group: what the labels were made from.
-
-    Parameters
-    ----------
-    channel
-        Channel index of the image, a list of several, or None.
-    category
-        What the objects are, as "nucleus".
-    level
-        Level of the image whose grid is level 0 of the labels.
-    keep_thin
-        The pyramid lets background win only where there is nothing else; see `volseg.volume.downsample`.
-    """
-
-    def __init__(
-        self,
-        channel: int | list[int] | None = None,
-        category: str | None = None,
-        level: int = 0,
-        keep_thin: bool = False,
-    ) -> None:
-        self.channel = channel
-        self.category = category
-        self.level = level
-        self.keep_thin = keep_thin
-
-    def to_attributes(self) -> dict[str, Any]:
-        """Return the attributes of the records group."""
-        return {
-            "volseg": {
-                "format": 1,
-                "channel": self.channel,
-                "category": self.category,
-                "level": self.level,
-                "keep_thin": self.keep_thin,
-            }
-        }
-
-
-def read_label_metadata(store: Store) -> LabelMetadata:
-    """Read volseg's record of a label image; defaults where others wrote it."""
-    for key in (f"{RECORDS}/zarr.json", f"{RECORDS}/.zattrs"):
-        data = store.get_or_none(key)
-        if data is None:
-            continue
-        try:
-            document = json.loads(data)
-            said = document.get("attributes", document)["volseg"]
-            return LabelMetadata(
-                said.get("channel"),
-                said.get("category"),
-                int(said.get("level") or 0),
-                bool(said.get("keep_thin", False)),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise NotOmeZarrError(f"{store.location}/{key} is damaged") from None
-    return LabelMetadata()
-
-
 def create_labels(
     volume: Volume,
     name: str,
@@ -345,149 +283,14 @@ def create_labels(
     kind = np.dtype(dtype)
     if kind.kind not in "iu":
         raise InputError(f"labels are whole numbers; {kind} is not an integer type")
-    source = volume.level(level)
-    metadata = LabelMetadata(_checked_channel(volume, channel), category, level, keep_thin)
+    volume.level(level)
+    metadata = LabelMetadata(checked_channel(volume, channel), category, level, keep_thin)
     volume.check_output()
     root = volume.output_store
-    _make_way(root, name, overwrite)
-    plans = _plan(volume, level)
-    axes = [_output_axis(axis) for axis in volume.multiscale.axes if axis.kind != "c"]
-    positions = [i for i, axis in enumerate(volume.multiscale.axes) if axis.kind != "c"]
-    dataset = volume.multiscale.datasets[level]
-    scale = [dataset.scale[i] for i in positions]
-    origin = [dataset.translation[i] for i in positions]
-    datasets = datasets_of(plans, axes, scale, origin)
-    version = volume.ngff_version
-    path = f"labels/{name}"
-    content = {
-        "multiscales": [
-            multiscale_document(
-                version,
-                name,
-                axes,
-                datasets,
-                type="mode",
-                metadata={"description": "mode; see volseg.volume.pyramid"},
-            )
-        ],
-        "image-label": {
-            "version": version,
-            "colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}],
-            "source": {"image": _source(volume)},
-        },
-    }
-    n_times = volume.n_times
-    with _claim(root, name, version, content):
-        for item, plan in zip(datasets, plans, strict=True):
-            sizes = dict(zip("zyx", plan.shape, strict=True), t=n_times)
-            piece = dict(zip("zyx", fitted(chunks or LABEL_CHUNKS, plan.shape), strict=True), t=1)
-            documents = array_documents(
-                version,
-                [sizes[axis.kind] for axis in axes],
-                [piece[axis.kind] for axis in axes],
-                kind,
-                axes=[axis.kind for axis in axes],
-            )
-            for key, document in documents.items():
-                root.put(f"{path}/{item.path}/{key}", document)
-        put_group(root, f"{path}/{RECORDS}", version, metadata.to_attributes())
-        _list_in_group(root, name, version)
+    make_way(root, name, overwrite)
+    write_groups(volume, name, kind, chunks or LABEL_CHUNKS, metadata)
     at = None if root.location == volume.location else root.location
-    return Labels(volume.location, root.sub(path), at)
-
-
-def _checked_channel(volume: Volume, channel: int | Sequence[int] | None) -> int | list[int] | None:
-    if channel is None:
-        return None
-    several = [channel] if isinstance(channel, int) else [int(c) for c in channel]
-    for c in several:
-        volume.levels[0].lazy.check_index("c", c)
-    return several[0] if isinstance(channel, int) else several
-
-
-@contextmanager
-def _claim(root: Store, name: str, version: str, content: dict[str, Any]) -> Iterator[None]:
-    """Create the group, undone if what happens inside fails; ExistsError if someone else was faster."""
-    attributes = ngff_attributes(version, content)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(claimed_group(root, f"labels/{name}", version, attributes))
-        except AlreadyWrittenError:
-            raise _exists(root, name) from None
-        yield
-
-
-def _make_way(root: Store, name: str, overwrite: bool) -> None:
-    if root.sub(f"labels/{name}").is_empty():
-        return
-    if not overwrite:
-        raise _exists(root, name)
-    root.delete_all(f"labels/{name}")
-
-
-def _exists(root: Store, name: str) -> ExistsError:
-    return ExistsError(f"{root.location}: label image {name!r} exists already; choose another name, or overwrite it")
-
-
-def _plan(volume: Volume, level: int) -> list[LevelPlan]:
-    """Levels of labels: the image's from `level` on where they are whole multiples, else halvings."""
-    levels = volume.levels[level:]
-    first = levels[0]
-    scales = [item.scale for item in levels]
-    totals = whole_factors([item.shape for item in levels], scales)
-    if totals is None or len(totals) == 1:
-        return level_plan(first.shape, first.scale)
-    return plan_of(first.shape, first.scale, totals)
-
-
-def _output_axis(axis: Axis) -> Axis:
-    """The axis as written: a length without a unit gets the one that it is taken as."""
-    if axis.kind in "zyx" and axis.unit is None:
-        return Axis(axis.kind, axis.kind, "micrometer")
-    return Axis(axis.kind, axis.kind, axis.unit, axis.micrometres)
-
-
-def _source(volume: Volume) -> str:
-    inside = volume.output_store.location == volume.location
-    return "../../" if inside else volume.location.url
-
-
-def _list_in_group(root: Store, name: str, version: str) -> None:
-    """Add a name to the listing of the labels group, creating the groups where missing; safe among several writers."""
-    if read_group(root) is None:  # a place of its own for labels
-        put_group(root, "", version, {})
-    key = f"labels/{group_key(version)}"
-    while True:
-        found = root.get_with_etag(key)
-        names = [] if found is None else _listed(json.loads(found[0]))
-        if name in names:
-            return
-        content = {"labels": [*names, name]}
-        document: dict[str, Any] = content
-        if version == "0.5":
-            attributes = ngff_attributes(version, content)
-            document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-            if found is not None:
-                document = json.loads(found[0])
-                document.setdefault("attributes", {}).update(attributes)
-        elif found is not None:
-            document = json.loads(found[0]) | content
-        try:
-            if version == "0.4" and not root.exists("labels/.zgroup"):
-                root.put("labels/.zgroup", to_json({"zarr_format": 2}))
-            if found is None:
-                root.put_new(key, to_json(document))
-            else:
-                root.put_if(key, to_json(document), found[1])
-            return
-        except (AlreadyWrittenError, ChangedError):
-            continue
-
-
-def _listed(document: dict[str, Any]) -> list[str]:
-    attributes = document.get("attributes", document)
-    names = attributes.get("ome", attributes).get("labels", attributes.get("labels"))
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return Labels(volume.location, root.sub(f"labels/{name}"), at)
 
 
 class LabelsMapping(Mapping[str, Labels]):
@@ -521,28 +324,6 @@ class LabelsMapping(Mapping[str, Labels]):
 def _places(volume: Volume) -> list[Store]:
     same = volume.output_store.location == volume.location
     return [volume.output_store] if same else [volume.output_store, volume.store]
-
-
-def label_names(store: Store) -> list[str]:
-    """Return the names that the labels group of an image lists, unsafe ones left out."""
-    for key in ("labels/zarr.json", "labels/.zattrs"):
-        data = store.get_or_none(key)
-        if data is None:
-            continue
-        try:
-            names = _listed(json.loads(data))
-        except (ValueError, AttributeError):
-            raise NotOmeZarrError(f"{store.location}/{key} is damaged") from None
-        return [name for name in names if _is_safe(name)]
-    return []
-
-
-def _is_safe(name: str) -> bool:
-    try:
-        check_name(name, "label image")
-    except NameRefusedError:
-        return False
-    return True
 
 
 class NoLabelsError(NotThereError, KeyError):

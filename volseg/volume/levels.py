@@ -58,7 +58,10 @@ def level_plan(
     size = [float(s) for s in scale]
     while max(current[1:]) > smallest and len(totals) < most:
         long = [s for n, s in zip(current, size, strict=True) if n > 1]
-        step = [2 if n > 1 and s <= min(long) * sqrt(2) else 1 for n, s in zip(current, size, strict=True)]
+        step = [
+            2 if n > 1 and s <= min(long) * sqrt(2) else 1
+            for n, s in zip(current, size, strict=True)
+        ]
         z, y, x = (t * f for t, f in zip(totals[-1], step, strict=True))
         totals.append((z, y, x))
         current = tuple(-(-n // t) for n, t in zip(shape, totals[-1], strict=True))
@@ -66,7 +69,9 @@ def level_plan(
     return plan_of(shape, scale, totals)
 
 
-def plan_of(shape: Sequence[int], scale: Sequence[float], totals: Sequence[Triple]) -> list[LevelPlan]:
+def plan_of(
+    shape: Sequence[int], scale: Sequence[float], totals: Sequence[Triple]
+) -> list[LevelPlan]:
     """Return the plan of given whole total factors, the first being (1, 1, 1)."""
     plans: list[LevelPlan] = []
     previous: Triple = (1, 1, 1)
@@ -92,7 +97,9 @@ def whole_factors(
     totals: list[Triple] = [(1, 1, 1)]
     for shape, scale in zip(shapes[1:], scales[1:], strict=True):
         total = []
-        for n0, s0, n, s, before in zip(shapes[0], scales[0], shape, scale, totals[-1], strict=True):
+        for n0, s0, n, s, before in zip(
+            shapes[0], scales[0], shape, scale, totals[-1], strict=True
+        ):
             factor = round(s / s0)
             fits = n in (n0 // factor, -(-n0 // factor)) if factor >= 1 else False
             if not fits or abs(s / s0 - factor) > 1e-3 * factor or factor % before:

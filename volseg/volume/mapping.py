@@ -30,7 +30,10 @@ def block_multiple(grid: Grid, step: Triple, dtype: np.dtype[Any]) -> Triple:
 
 
 def run_jobs(
-    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], client: Client | None, threads: int
+    function: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    client: Client | None,
+    threads: int,
 ) -> Iterator[Any]:
     """Yield the results as they come, with a bounded number of jobs in flight."""
     if client is not None:
@@ -57,5 +60,3 @@ def _run_on_dask(
         job = next(waiting, None)
         if job is not None:
             running.add(client.submit(function, *job, pure=False))
-
-

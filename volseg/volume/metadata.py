@@ -58,7 +58,9 @@ class Multiscale:
         result = []
         for kind in "zyx":
             position = self.axis(kind)
-            found = missing if position is None else values[position] * self.axes[position].micrometres
+            found = (
+                missing if position is None else values[position] * self.axes[position].micrometres
+            )
             result.append(float(found))
         return (result[0], result[1], result[2])
 
@@ -80,7 +82,9 @@ def group_documents(version: str, attributes: dict[str, Any]) -> dict[str, bytes
         if attributes:
             documents[".zattrs"] = attributes
     else:
-        documents = {"zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": attributes}}
+        documents = {
+            "zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        }
     return {key: to_json(value) for key, value in documents.items()}
 
 
@@ -186,8 +190,12 @@ def _nothing(store: Store) -> NotThereError | NotOmeZarrError:
     if not names:
         return NotThereError(f"{where} does not exist, or is empty")
     images = [name for name in names if name.endswith(".zarr")]
-    hint = f"; inside are {', '.join(images[:20])}" if images else "; convert it with `volseg import`"
-    return NotOmeZarrError(f"{where} is not an OME-Zarr image (no zarr.json, .zattrs or .zgroup){hint}")
+    hint = (
+        f"; inside are {', '.join(images[:20])}" if images else "; convert it with `volseg import`"
+    )
+    return NotOmeZarrError(
+        f"{where} is not an OME-Zarr image (no zarr.json, .zattrs or .zgroup){hint}"
+    )
 
 
 def _why_no_image(store: Store, attributes: dict[str, Any]) -> str:
@@ -203,10 +211,10 @@ def _why_no_image(store: Store, attributes: dict[str, Any]) -> str:
 def _images_inside(store: Store, attributes: dict[str, Any]) -> list[str]:
     """Paths of the images in a plate, well or bioformats2raw root."""
     if isinstance(attributes.get("plate"), dict):
-        wells = attributes["plate"].get("wells", [])
-        return [image for well in wells[:200] for image in _well(store, str(well.get("path")))]
+        wells = _paths(attributes["plate"].get("wells"))
+        return [image for well in wells[:200] for image in _well(store, well)]
     if isinstance(attributes.get("well"), dict):
-        return [str(image.get("path")) for image in attributes["well"].get("images", [])]
+        return _paths(attributes["well"].get("images"))
     series = read_group(store, "OME")
     if series is not None and isinstance(series[1].get("series"), list):
         return [str(path) for path in series[1]["series"]]
@@ -217,25 +225,37 @@ def _images_inside(store: Store, attributes: dict[str, Any]) -> list[str]:
 
 def _well(store: Store, path: str) -> list[str]:
     found = read_group(store, path)
-    images = (found[1].get("well") or {}).get("images", []) if found else []
-    return [f"{path}/{image.get('path')}" for image in images] or [path]
+    well = found[1].get("well") if found else None
+    images = _paths(well.get("images")) if isinstance(well, dict) else []
+    return [f"{path}/{image}" for image in images] or [path]
+
+
+def _paths(items: Any) -> list[str]:
+    """The safe paths that a list of wells or images names."""
+    named = [item.get("path") for item in items if isinstance(item, dict)] if items else []
+    return [path for path in named if isinstance(path, str) and ".." not in path]
 
 
 def _axes(axes: Any, where: Location) -> tuple[tuple[Axis, ...], tuple[str, ...]]:
-    if not isinstance(axes, list) or not all(isinstance(axis, dict) and axis.get("name") for axis in axes):
-        raise NotOmeZarrError(f"{where}: 'axes' is not a list of objects with names; is this NGFF 0.3 or older?")
-    kinds = [_kind(axis) for axis in axes]
+    if not isinstance(axes, list) or not all(
+        isinstance(axis, dict) and axis.get("name") for axis in axes
+    ):
+        raise NotOmeZarrError(
+            f"{where}: 'axes' is not a list of objects with names; is this NGFF 0.3 or older?"
+        )
+    kinds: list[str | None] = [_kind(axis) for axis in axes]
     spatial = [i for i, kind in enumerate(kinds) if kind == "space"]
     if len(spatial) not in (2, 3) or any(kinds.count(kind) > 1 for kind in "tc") or None in kinds:
         listed = ", ".join(f"{axis['name']} ({axis.get('type', 'no type')})" for axis in axes)
         raise NotOmeZarrError(
             f"{where}: axes {listed}; expected two or three of space, at most one of time and one of channel"
         )
-    for i, kind in zip(spatial, "zyx"[3 - len(spatial) :], strict=True):
-        if axes[i]["name"] in ("z", "y", "x") and axes[i]["name"] != kind:
+    for i, letter in zip(spatial, "zyx"[3 - len(spatial) :], strict=True):
+        if axes[i]["name"] in ("z", "y", "x") and axes[i]["name"] != letter:
             raise NotOmeZarrError(f"{where}: axes of space are not in the order z, y, x")
-        kinds[i] = kind
-    result, notes = [], []
+        kinds[i] = letter
+    result: list[Axis] = []
+    notes: list[str] = []
     for axis, kind in zip(axes, kinds, strict=True):
         result.append(_axis(str(axis["name"]), str(kind), axis.get("unit"), notes))
     return tuple(result), tuple(notes)
@@ -269,7 +289,11 @@ def _datasets(multiscale: dict[str, Any], n_axes: int, where: Location) -> tuple
     result = []
     for dataset in datasets:
         path = dataset.get("path") if isinstance(dataset, dict) else None
-        if not isinstance(path, str) or any(p in ("", ".", "..") for p in path.split("/")) or "\\" in path:
+        if (
+            not isinstance(path, str)
+            or any(p in ("", ".", "..") for p in path.split("/"))
+            or "\\" in path
+        ):
             raise NotOmeZarrError(f"{where}: dataset path {path!r} is not a relative path")
         own = _transform(dataset.get("coordinateTransformations"), n_axes, where, f"dataset {path}")
         scale = tuple(a * b for a, b in zip(own[0], common[0], strict=True))
@@ -288,7 +312,11 @@ def _transform(
         if kind == "identity":
             continue
         values = item.get(kind) if kind in ("scale", "translation") else None
-        if not isinstance(values, list) or len(values) != n_axes or not all(map(_is_number, values)):
+        if (
+            not isinstance(values, list)
+            or len(values) != n_axes
+            or not all(map(_is_number, values))
+        ):
             raise NotOmeZarrError(
                 f"{where}: {what} has a coordinate transformation that volseg can't read: {item!r}; "
                 f"expected scale or translation of {n_axes} numbers"
@@ -303,7 +331,11 @@ def _transform(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < float("inf")
+    )
 
 
 def multiscale_document(

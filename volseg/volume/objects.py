@@ -66,8 +66,8 @@ class ObjectRow:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as it is stored: `class` without the underscore, None left out."""
-        content = {key.rstrip("_"): value for key, value in asdict(self).items() if value is not None}
-        return content
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        return {key.rstrip("_"): value for key, value in given.items()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ObjectRow:
@@ -98,7 +98,7 @@ class ObjectTable:
         rows = [] if found is None else list(found[0].values())
         return sorted((r for r in rows if time is None or r.time == time), key=_place)
 
-    def row(self, id: int, time: int = 0) -> ObjectRow:
+    def row(self, object_id: int, time: int = 0) -> ObjectRow:
         """Return the row of an object.
 
         Raises
@@ -107,9 +107,11 @@ class ObjectTable:
             If there is none.
         """
         found = self._load()
-        row = None if found is None else found[0].get((time, id))
+        row = None if found is None else found[0].get((time, object_id))
         if row is None:
-            raise NotThereError(f"{self._labels.location} has no object {id} at time {time} in its table")
+            raise NotThereError(
+                f"{self._labels.location} has no object {object_id} at time {time} in its table"
+            )
         return row
 
     def replace(self, rows: Iterable[ObjectRow]) -> None:
@@ -131,12 +133,12 @@ class ObjectTable:
 
         self.change(without)
 
-    def set(self, id: int, time: int = 0, **values: Any) -> ObjectRow:
+    def set(self, object_id: int, time: int = 0, **values: Any) -> ObjectRow:
         """Change fields of an object (`class_`, `parent`, `confidence`, …) and return its new row."""
-        key = (time, id)
+        key = (time, object_id)
 
         def changed(old: dict[tuple[int, int], ObjectRow]) -> dict[tuple[int, int], ObjectRow]:
-            return old | {key: replace(old.get(key, ObjectRow(id, time)), **values)}
+            return old | {key: replace(old.get(key, ObjectRow(object_id, time)), **values)}
 
         return self.change(changed)[key]
 
@@ -160,7 +162,7 @@ class ObjectTable:
             return rows
 
     def publish(self) -> None:
-        """Write classes, parents and colours of up to 1,000 objects into the `image-label` metadata for other readers."""
+        """Write classes, parents and colours of up to 1,000 objects into the `image-label` metadata."""
         publish_properties(self._labels, self.rows())
 
     def _load(self) -> tuple[dict[tuple[int, int], ObjectRow], str] | None:
@@ -198,7 +200,7 @@ def publish_properties(labels: Labels, rows: Sequence[ObjectRow], most: int = 10
     first: dict[int, ObjectRow] = {}
     for row in sorted(rows, key=_place):
         first.setdefault(row.id, row)
-    chosen = [first[id] for id in sorted(first)[:most]]
+    chosen = [first[number] for number in sorted(first)[:most]]
     while True:
         found = labels.store.get_with_etag(key)
         if found is None:
@@ -229,12 +231,12 @@ def _property(row: ObjectRow) -> dict[str, Any]:
     return content
 
 
-def color_of(id: int) -> list[int]:
+def color_of(object_id: int) -> list[int]:
     """Return the RGBA colour (0..255) of an id: hues by the golden ratio, so that neighbours in number differ."""
     import colorsys
 
-    hue = (id * 0.6180339887498949) % 1.0
-    r, g, b = colorsys.hsv_to_rgb(hue, 0.75, 0.75 + 0.25 * (id % 2))
+    hue = (object_id * 0.6180339887498949) % 1.0
+    r, g, b = colorsys.hsv_to_rgb(hue, 0.75, 0.75 + 0.25 * (object_id % 2))
     return [round(255 * r), round(255 * g), round(255 * b), 255]
 
 

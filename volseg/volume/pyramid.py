@@ -160,7 +160,12 @@ def owned_levels(labels: Labels, region: Region) -> list[int]:
 
 
 def write_with_coarser(
-    labels: Labels, region: Region, data: np.ndarray[Any, Any], *, time: int = 0, fresh: bool = False
+    labels: Labels,
+    region: Region,
+    data: np.ndarray[Any, Any],
+    *,
+    time: int = 0,
+    fresh: bool = False,
 ) -> list[Written]:
     """Write a region of whole storage objects of level 0, and every coarser level that it owns entirely.
 

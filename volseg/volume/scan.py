@@ -12,8 +12,8 @@ import numpy as np
 from volseg.errors import InputError
 from volseg.volume.blocks import Region
 from volseg.volume.labels import Labels
-from volseg.volume.objects import ObjectRow
 from volseg.volume.mapping import block_multiple, run_jobs
+from volseg.volume.objects import ObjectRow
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,7 +30,9 @@ class Extent:
 
     def joined(self, other: Extent) -> Extent:
         """Return the extent of both parts together."""
-        z, y, x = ((min(a, c), max(b, d)) for (a, b), (c, d) in zip(self.bbox, other.bbox, strict=True))
+        z, y, x = (
+            (min(a, c), max(b, d)) for (a, b), (c, d) in zip(self.bbox, other.bbox, strict=True)
+        )
         return Extent((z, y, x), self.voxels + other.voxels)
 
 
@@ -49,7 +51,9 @@ def block_extents(data: np.ndarray[Any, Any], origin: tuple[int, int, int]) -> d
     import cc3d
     import fastremap
 
-    small, mapping = fastremap.renumber(np.array(data, order="C"), preserve_zero=True, in_place=True)
+    small, mapping = fastremap.renumber(
+        np.array(data, order="C"), preserve_zero=True, in_place=True
+    )
     ids = {int(new): int(old) for old, new in mapping.items()}
     found = cc3d.statistics(small)
     result: dict[int, Extent] = {}
@@ -96,24 +100,26 @@ def scan_objects(
     jobs = [(labels, block, t) for t in times for block in _blocks(labels)]
     extents: dict[tuple[int, int], Extent] = {}
     for done, (t, found) in enumerate(run_jobs(_scan_job, jobs, client, threads), start=1):
-        for id, extent in found.items():
-            old = extents.get((t, id))
-            extents[(t, id)] = extent if old is None else old.joined(extent)
+        for number, extent in found.items():
+            old = extents.get((t, number))
+            extents[(t, number)] = extent if old is None else old.joined(extent)
         if progress is not None:
             progress("objects", done, len(jobs), f"{len(extents)} objects")
     known = {(row.time, row.id): row for row in labels.objects.rows()}
-    return [_row(labels, t, id, extents[t, id], known.get((t, id))) for t, id in sorted(extents)]
+    return [_row(labels, *key, extents[key], known.get(key)) for key in sorted(extents)]
 
 
 def _scan_job(labels: Labels, region: Region, time: int) -> tuple[int, dict[int, Extent]]:
     return time, scan_region(labels, region, time)
 
 
-def _row(labels: Labels, time: int, id: int, extent: Extent, known: ObjectRow | None) -> ObjectRow:
+def _row(
+    labels: Labels, time: int, number: int, extent: Extent, known: ObjectRow | None
+) -> ObjectRow:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if known is None:
         meta = labels.metadata
-        known = ObjectRow(id, time, class_=meta.category, channel=meta.channel, modified=now)
+        known = ObjectRow(number, time, class_=meta.category, channel=meta.channel, modified=now)
     elif (known.bbox, known.voxels) != (extent.bbox, extent.voxels):
         known = replace(known, modified=now)
     volume = extent.voxels * float(np.prod(labels.scale))

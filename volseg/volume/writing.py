@@ -16,7 +16,7 @@ THREADS = 8
 
 
 class Written(NamedTuple):
-    """One storage object as it stands after a write: key in the store, entity tag and digest ("" where none is stored)."""
+    """One storage object after a write: key in the store, entity tag and digest ("" where nothing is stored)."""
 
     key: str
     etag: str
@@ -105,7 +105,9 @@ def _write_object(
 
 def _check_alignment(level: LevelArray, region: Region) -> None:
     grid = level.grid
-    several = [kind for kind, n in zip(level.axes, level.objects, strict=True) if kind in "tc" and n > 1]
+    several = [
+        kind for kind, n in zip(level.axes, level.objects, strict=True) if kind in "tc" and n > 1
+    ]
     if several:
         raise AlignmentError(
             f"{level.store.location}/{level.path}: one storage object holds several indices of axis "
@@ -136,5 +138,3 @@ def _fitting(level: LevelArray, region: Region, data: np.ndarray[Any, Any]) -> n
             f"{data.min()} to {data.max()}. Make the label image with a larger dtype, as uint64"
         )
     return data.astype(level.dtype)
-
-
