@@ -141,6 +141,7 @@ class Search:
         self._offers: list[_Offer] = []
         self._judged: list[list[tuple[Judgement, _Offer]]] = [[] for _ in self.expectations]
         self._others = context.others_masks(object_id, z)
+        self._marks = context.others_points(object_id, z, (0, 0, *shape_yx), 0)
         self._contained: list[_Offer] = []
         self._settled: tuple[tuple[Expected, Judgement] | None] | None = None
 
@@ -214,12 +215,12 @@ class Search:
         return SlicePrompt(np.concatenate(points), np.concatenate(labels).astype(np.int64))
 
     def _negatives(self, mask: MaskWindow) -> NDArray[np.float64]:
-        """The others' marks near the mask, but not in it."""
+        """The others' marks near the mask; those of slices nearby only where it is not."""
         s = self.settings
         size = max(mask.mask.shape)
         near: Box = grown(mask.box, 0.75 * size, self.shape_yx)
         found = self.context.others_points(self.object_id, self.z, near, s.negative_reach)
-        marks = [(y, x) for _, y, x in found if not mask.contains(y, x)]
+        marks = [(y, x) for away, y, x in found if not away or not mask.contains(y, x)]
         return np.array(marks[: s.negative_points], dtype=np.float64).reshape(-1, 2)
 
     # --- weighing ------------------------------------------------------------------------------
@@ -260,7 +261,9 @@ class Search:
         self._consider(_Offer(joined, score, (-1, 0)))
 
     def _is_other(self, judgement: Judgement) -> bool:
-        """Whether the candidate is the seed of another object rather than this one."""
+        """Whether the candidate is another object: holds its mark, or is its seed rather."""
+        if any(judgement.mask.contains(y, x) for _, y, x in self._marks):
+            return True
         for other in self._others:
             shared = shared_area(judgement.mask, other)
             if shared > 0.5 * other.area and iou(judgement.mask, other) > judgement.agreement:
