@@ -208,9 +208,15 @@ class _Painter:
 
 
 def _colours(ids: NDArray[Any]) -> NDArray[np.uint8]:
-    found, where = np.unique(ids, return_inverse=True)
-    table = np.array([color_of(int(i))[:3] if i else [0, 0, 0] for i in found], np.uint8)
-    return table[where].reshape(*ids.shape, 3)
+    import fastremap
+
+    small, new_of = fastremap.renumber(np.ascontiguousarray(ids), preserve_zero=True)
+    table = np.zeros((len(new_of) + 1, 3), np.uint8)
+    for one, number in new_of.items():
+        if one:
+            table[number] = color_of(int(one))[:3]
+    painted: NDArray[np.uint8] = table[small]
+    return painted
 
 
 def _outline(ids: NDArray[Any]) -> NDArray[np.bool_]:
