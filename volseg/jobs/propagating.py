@@ -9,6 +9,7 @@ from volseg.jobs.block import Block
 from volseg.jobs.found import Found, TrackEntry
 from volseg.jobs.opened import Opened, read_seeds, seeds_name, track_name
 from volseg.jobs.packing import pack, unpack
+from volseg.jobs.sam import flush
 from volseg.propagation import (
     SliceKind,
     State,
@@ -71,6 +72,7 @@ class SeedStage:
             self.plan.settings,
             context=Context(prompts.prompts, None, prompts.ends),
         )
+        flush(opened.predictor)
         tracks = {
             i: Track(
                 self.plan.source.shape,
@@ -150,6 +152,7 @@ class PropagateStage:
             opened.context(block.inputs, len(self.groups), context),
             plan.settings,
         )
+        flush(opened.predictor)
         parts = {f"piece/{i:010d}": piece.to_bytes() for i, piece in pieces.items() if len(piece)}
         going = {i: state for i, state in states.items() if not state.finished}
         parts |= {f"state/{i:010d}": state.to_bytes() for i, state in going.items()}
@@ -243,6 +246,7 @@ class SettleStage:
             )
             if len(track):
                 entries.append(self._store(i, track, context).to_json())
+        flush(opened.predictor)
         return {"tracks": entries}
 
     def _pieces(

@@ -1,1 +1,111 @@
-"""A SAM as the predictor of a plan: weights checked, embeddings through the shared cache."""
+"""A SAM as the predictor of a plan: its weights checked against the plan, embeddings through the volume's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from volseg.errors import ModelUnavailableError
+from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
+
+if TYPE_CHECKING:
+    from volseg.jobs.plan import Plan, PlannedModel
+    from volseg.propagation.sam_predictor import SamSlicePredictor
+    from volseg.volume.image import Volume
+
+
+def check_weights(planned: PlannedModel) -> None:
+    """Make sure, before anything is written, that the weights of a plan can be had; fetches missing ones.
+
+    Raises
+    ------
+    ModelUnavailableError
+        They can't be fetched, or are not those that the plan was made for.
+    """
+    from volseg.sam.registry import fetch_weights, find_model
+
+    spec = find_model(planned.name)
+    if not spec.path.is_file():
+        fetch_weights(spec)
+        spec = find_model(planned.name)
+    _check_digest(spec.sha256, planned)
+
+
+def open_sam(plan: Plan, volume: Volume) -> OneThread:
+    """Load the model of a plan and open its predictor.
+
+    Parameters
+    ----------
+    plan
+        Of a segment job with a model.
+    volume
+        Its image.
+
+    Raises
+    ------
+    ModelUnavailableError
+        The weights can't be had, or are not those of the plan.
+    """
+    from volseg.propagation.sam_predictor import open_sam_predictor
+    from volseg.sam.registry import load_model
+    from volseg.sam.rendering import Rendering
+
+    planned = plan.predictor
+    assert planned.kind == "sam"
+    model = load_model(
+        planned.name, encode_batch=planned.encode_batch, decode_batch=planned.decode_batch
+    )
+    _check_digest(model.spec.sha256, planned)
+    return OneThread(
+        open_sam_predictor(
+            volume,
+            model,
+            Rendering.model_validate(planned.rendering),
+            level=plan.source.level,
+            time=plan.source.time,
+            zoom=planned.zoom,
+            overlap=planned.overlap,
+        )
+    )
+
+
+class OneThread:
+    """A predictor whose computing keeps to one CPU thread, so that results don't depend on the machine's cores.
+
+    Workers have one thread each anyway; this is for blocks that run in a user's own process.
+    """
+
+    def __init__(self, predictor: SamSlicePredictor) -> None:
+        self._predictor = predictor
+        self.shape = predictor.shape
+
+    def predict(self, z: int, prompts: Sequence[SlicePrompt]) -> list[Candidates]:
+        """As the predictor behind."""
+        import torch
+
+        before = torch.get_num_threads()
+        if before != 1:
+            torch.set_num_threads(1)
+        try:
+            return self._predictor.predict(z, prompts)
+        finally:
+            if before != 1:
+                torch.set_num_threads(before)
+
+    def flush(self) -> None:
+        """Wait until new embeddings are on the store; raises what went wrong there."""
+        self._predictor.flush()
+
+
+def flush(predictor: SlicePredictor) -> None:
+    """At the end of a block: wait for what a predictor writes behind, if it does."""
+    if isinstance(predictor, OneThread):
+        predictor.flush()
+
+
+def _check_digest(found: str | None, planned: PlannedModel) -> None:
+    if found != planned.sha256:
+        raise ModelUnavailableError(
+            f"the weights of {planned.name} here have SHA-256 {found}, but the plan was made with "
+            f"{planned.sha256}; put those in place, or make a new plan"
+        )
