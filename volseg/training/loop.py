@@ -151,7 +151,8 @@ def prefetch(make: Callable[[int], Any], first: int, ahead: int = 3) -> Iterator
 def follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Move the averaged weights towards the model's; faster in the beginning."""
     decay = min(decay, (1 + step) / (10 + step))
-    ours, theirs = list(average.parameters()), list(model.parameters())
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(model.parameters())
     torch._foreach_lerp_(ours, theirs, 1 - decay)
     for mine, other in zip(average.buffers(), model.buffers(), strict=True):
         mine.copy_(other)

@@ -177,14 +177,14 @@ def simulate(rng: Generator, tile: Tile, count: int, kind: str | None = None) ->
     empty = (labels == 0) & tile.background
     if empty.any():
         empty = ndimage.binary_erosion(empty, iterations=3, border_value=1)
-    width = 2 if kind == "points" else 1
-    width = int(rng.integers(2, 7)) if kind in ("points", "mask+points") else width
+    width = int(rng.integers(2, 7)) if kind in ("points", "mask+points") else 1
     points = np.zeros((count, width, 2), np.float32)
     signs = np.full((count, width), -1, np.int64)
     boxes = np.zeros((count, 4), np.float32)
     targets = np.zeros((count, MASK_SIDE, MASK_SIDE), np.float32)
     masks = np.zeros_like(targets)
-    nowhere = np.argwhere(empty) if kind in ("point", "corrective") and rng.random() < 0.8 else []
+    offered = kind in ("point", "corrective") and rng.random() < 0.8
+    nowhere = np.argwhere(empty & offered)
     for row, identity in enumerate(chosen):
         if len(nowhere) and rng.random() < 0.15:
             points[row, 0] = nowhere[rng.integers(len(nowhere))][::-1]

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
-from volseg.errors import NotThereError
+from volseg.errors import InputError, NotThereError
 from volseg.sam import nano
 from volseg.training.cases import CaseTile, kinds, otsu_component
 
@@ -66,7 +66,10 @@ def _predict(
     """Predict for one point (n, 2) or box (n, 4) each: masks (n, 3, y, x) and estimates (n, 3)."""
     size, device = predictor.original_size, predictor.device
     masks, scores = [], []
-    for start in range(0, len(points if points is not None else boxes or []), CHUNK):
+    prompts = points if points is not None else boxes
+    if prompts is None:
+        raise InputError("prediction needs points or boxes")
+    for start in range(0, len(prompts), CHUNK):
         part = slice(start, start + CHUNK)
         places = signs = corners = None
         if points is not None:

@@ -121,9 +121,9 @@ def assemble() -> Sam:
         iou_head_depth=3,
         iou_head_hidden_dim=CHANNELS,
     )
-    decoder.output_upscaling = Upscaling(CHANNELS)  # type: ignore[assignment]
+    decoder.output_upscaling = Upscaling(CHANNELS)
     return Sam(
-        image_encoder=NanoEncoder(IMAGE_SIZE, CHANNELS, PIXEL_MEAN, PIXEL_STD),  # type: ignore[arg-type]
+        image_encoder=NanoEncoder(IMAGE_SIZE, CHANNELS, PIXEL_MEAN, PIXEL_STD),
         prompt_encoder=DensePromptEncoder(CHANNELS, size, (IMAGE_SIZE, IMAGE_SIZE)),
         mask_decoder=decoder,
         pixel_mean=PIXEL_MEAN,

@@ -148,7 +148,7 @@ class NanoEncoder(nn.Module):
         self.lateral = nn.Conv2d(fourth, out_chans, 1)
         self.skip = nn.Conv2d(third, out_chans, 1)
         self.fuse = nn.Sequential(Residual(out_chans), nn.Conv2d(out_chans, out_chans, 1))
-        self.norm = nn.LayerNorm(out_chans)
+        self.norm = nn.GroupNorm(out_chans, out_chans)  # else a constant drowns the picture
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed images.
@@ -171,5 +171,4 @@ class NanoEncoder(nn.Module):
         wide = F.interpolate(
             self.lateral(coarse), scale_factor=2, mode="bilinear", align_corners=False
         )
-        embedding = self.fuse(F.relu(self.skip(fine) + wide))
-        return self.norm(embedding.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.norm(self.fuse(F.relu(self.skip(fine) + wide)))
