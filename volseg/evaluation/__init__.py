@@ -1,19 +1,32 @@
 """Evaluation: labels against truth, annotators against each other, and the plain baseline beside
-them."""
+them.
+"""
 
 from __future__ import annotations
 
+from volseg.evaluation.agreement import Agreement, annotator_agreement
 from volseg.evaluation.baseline import otsu_component, otsu_components, otsu_dice, otsu_threshold
-from volseg.evaluation.report import ObjectScore, Report
+from volseg.evaluation.boxes import BoxTruth, evaluate_boxes
+from volseg.evaluation.page import write_page
+from volseg.evaluation.preprocessing import PreprocessingTable, compare_preprocessing
+from volseg.evaluation.report import BoxScore, ObjectScore, Report
 from volseg.evaluation.scoring import evaluate, metric_names
 
 __all__ = [
+    "Agreement",
+    "BoxScore",
+    "BoxTruth",
     "ObjectScore",
+    "PreprocessingTable",
     "Report",
+    "annotator_agreement",
+    "compare_preprocessing",
     "evaluate",
+    "evaluate_boxes",
     "metric_names",
     "otsu_component",
     "otsu_components",
     "otsu_dice",
     "otsu_threshold",
+    "write_page",
 ]

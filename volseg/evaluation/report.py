@@ -40,6 +40,18 @@ class ObjectScore:
 
 
 @dataclass(frozen=True)
+class BoxScore:
+    """One true box (y0, x0, y1, x1) on slice z, the object whose box belongs to it, and their
+    IoU.
+    """
+
+    z: int
+    box: tuple[float, float, float, float]
+    predicted: int | None
+    iou: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Scores of one label image against truth.
 
@@ -69,6 +81,7 @@ class Report:
     classes: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
     objects: tuple[ObjectScore, ...] = ()
     spacing_um: tuple[float, float, float] | None = None
+    boxes: tuple[BoxScore, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values that JSON can hold (no NaN)."""

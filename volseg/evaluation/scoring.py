@@ -4,6 +4,7 @@ asked for."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from volseg.errors import InputError
 from volseg.evaluation import overlap
 from volseg.evaluation.boundary import SurfaceDistance, distance_between, surface_points
+from volseg.evaluation.boxes import BoxTruth, boxes_of_prompts, evaluate_boxes
 from volseg.evaluation.contingency import Contingency
 from volseg.evaluation.extents import Extents, Region, join
 from volseg.evaluation.report import ObjectScore, Report
@@ -44,6 +46,8 @@ def evaluate(
     ----------
     labels, truth : Labels, array (z, y, x) or (y, x), path or URL
         On one grid; ids from 1, 0 being background. See `volseg.evaluation.sources.open_source`.
+        Truth may also be a prompt set with boxes, or a CSV table of boxes of one image: then only
+        boxes are scored.
     metrics : iterable of str, optional
         Families to compute, out of "overlap" (always on), "detection" (precision, recall, F1, AP,
         PQ), "aji", "arand", "vi", "boundary". Default: all; "boundary" where a voxel size is known.
@@ -65,6 +69,8 @@ def evaluate(
         If shapes differ, a metric is unknown, or boundary distances were asked for without a voxel
         size.
     """
+    if (true_boxes := _boxes(truth, time)) is not None:
+        return evaluate_boxes(labels, true_boxes, level=level, time=time)
     ours, theirs = (
         open_source(labels, level=level, time=time),
         open_source(truth, level=level, time=time),
@@ -98,6 +104,24 @@ def evaluate(
         objects=tuple(rows),
         spacing_um=spacing,
     )
+
+
+def _boxes(truth: Any, time: int) -> list[BoxTruth] | None:
+    """Truth as boxes, where it is a prompt set or a CSV table."""
+    if hasattr(truth, "objects") and hasattr(truth, "layers"):
+        return boxes_of_prompts(truth, time)
+    if not isinstance(truth, str | Path) or not str(truth).lower().endswith(".csv"):
+        return None
+    from volseg.importing.boxes import boxes_from_csv
+
+    images = boxes_from_csv(truth)
+    if len(images) != 1:
+        raise InputError(
+            f"{truth}: holds boxes of {len(images)} images; expected those of one "
+            "(volseg.importing.boxes reads the table, volseg.evaluation.boxes scores a part)"
+        )
+    found = next(iter(images.values()))
+    return [BoxTruth(box.z, box.box) for box in found if box.t == time]
 
 
 def _families(

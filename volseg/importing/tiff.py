@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.guard import check_size, reading, shown
 from volseg.importing.opened import OpenedImage
+from volseg.importing.tiff_chain import check_chain
 from volseg.importing.tiff_facts import channel_names_of, voxel_size_um
 
 _LARGE_PAGE = 2**26  # bytes; larger pages are read tile by tile instead of whole
@@ -39,6 +40,7 @@ def open_tiff(path: Path, axes: str | None, series: int | None = None) -> Opened
         file = tifffile.TiffFile(path)
     try:
         with reading(path, "TIFF"):
+            check_chain(file, path)
             chosen = _choose(file, path, series)
             _check_data(file, chosen, path)
             return _opened(file, chosen, path, axes)
