@@ -29,7 +29,7 @@ from volseg.sam.registry import ModelSpec, fetch_weights
 
 logger = logging.getLogger(__name__)
 
-CPU_BATCH = 1  # larger ones are no faster on a CPU
+CPU_BATCH = 1  # in larger ones a row's last bits depend on its place, and they are hardly faster
 CUDA_DECODE_BATCH = 64
 CUDA_IMAGE_BYTES = {"vit_b": 1.0e9, "vit_l": 1.6e9, "vit_h": 2.2e9, "nano": 0.1e9}
 _KIND_OF_WIDTH = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
@@ -76,8 +76,8 @@ class Model:
     device : str
         ``cpu``, ``cuda``, ``cuda:0`` ….
     encode_batch, decode_batch : int, optional
-        Sizes that batches are padded to; by default 1 on a CPU, from the memory on a GPU. They
-        belong into a plan.
+        Sizes that batches are padded to on a GPU; by default from its memory. They belong into a
+        plan. On a CPU batches are of one.
     """
 
     def __init__(
@@ -93,9 +93,11 @@ class Model:
         self.device = torch.device(device)
         self.sam = sam.to(self.device).eval().requires_grad_(False)
         fuse(self.sam.image_encoder)
-        on_cuda = self.device.type == "cuda"
-        self.encode_batch = encode_batch or (self._fitting_batch() if on_cuda else CPU_BATCH)
-        self.decode_batch = decode_batch or (CUDA_DECODE_BATCH if on_cuda else CPU_BATCH)
+        if self.device.type == "cuda":
+            self.encode_batch = encode_batch or self._fitting_batch()
+            self.decode_batch = decode_batch or CUDA_DECODE_BATCH
+        else:
+            self.encode_batch = self.decode_batch = CPU_BATCH
         with torch.inference_mode():
             self._image_pe = self.sam.prompt_encoder.get_dense_pe()
 
