@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
-import flows.quiet  # noqa: F401  (before prefect)
 from prefect import flow
 from pydantic import Field
 
+import flows.quiet  # noqa: F401  (before prefect)
 from flows.starting import make_parser, start, whole_number
 from flows.telling import Telling, publish_report
 

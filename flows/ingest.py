@@ -1,14 +1,14 @@
-"""The flow `import_volume`: TIFF, image stacks, DICOM, NRRD, NIfTI, NumPy → OME-Zarr. `python -m flows.ingest --help`."""
+"""The flow `import_volume`: TIFF, stacks, DICOM, NRRD, NIfTI, NumPy → OME-Zarr; `python -m flows.ingest`."""
 
 from __future__ import annotations
 
 import sys
 from typing import Annotated, Any, Literal
 
-import flows.quiet  # noqa: F401  (before prefect)
 from prefect import flow
 from pydantic import Field
 
+import flows.quiet  # noqa: F401  (before prefect)
 from flows.starting import make_parser, start
 from flows.telling import Telling, publish_report
 
@@ -44,7 +44,9 @@ def import_volume(
     )
     telling.end()
     shape = list(volume.shape)
-    text = f"{volume.location}: {shape[0]} × {shape[1]} × {shape[2]} voxels (z, y, x), {volume.dtype}"
+    text = (
+        f"{volume.location}: {shape[0]} × {shape[1]} × {shape[2]} voxels (z, y, x), {volume.dtype}"
+    )
     publish_report(text)
     return {"url": str(volume.location.url), "shape": shape, "text": text}
 

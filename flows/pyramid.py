@@ -1,14 +1,14 @@
-"""The flow `build_pyramid`: the coarser levels of a label image, anew from level 0. `python -m flows.pyramid --help`."""
+"""The flow `build_pyramid`: the coarser levels of a label image, anew from level 0; `python -m flows.pyramid`."""
 
 from __future__ import annotations
 
 import sys
 from typing import Annotated, Any
 
-import flows.quiet  # noqa: F401  (before prefect)
 from prefect import flow
 from pydantic import Field
 
+import flows.quiet  # noqa: F401  (before prefect)
 from flows.starting import make_parser, start, whole_number
 from flows.telling import Telling, publish_report
 

@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 from uuid import UUID
 
-import flows.quiet  # noqa: F401  (before prefect)
 from prefect import task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -18,6 +17,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+
+import flows.quiet  # noqa: F401  (before prefect)
 
 LINES: ContextVar[TextIO | None] = ContextVar("volseg_progress_lines", default=None)
 """Where progress goes as JSON lines; None for nowhere."""
@@ -60,7 +61,8 @@ class Telling:
     def _update(self, description: str, done: int, total: int) -> None:
         share = 100.0 * done / max(1, total)
         if self._artifact is None:
-            self._artifact = create_progress_artifact(share, "volseg", description)
+            made = create_progress_artifact(share, "volseg", description)
+            self._artifact = cast(UUID, made)  # flows here are not async
         else:
             update_progress_artifact(self._artifact, share, description)
 
@@ -83,7 +85,9 @@ def as_task(stage: str, go: Callable[[], None]) -> None:
     run_stage()
 
 
-def publish_stages(stages: dict[str, dict[str, Any]], quarantined: Sequence[dict[str, Any]]) -> None:
+def publish_stages(
+    stages: dict[str, dict[str, Any]], quarantined: Sequence[dict[str, Any]]
+) -> None:
     """Table artifacts: blocks by stage, and those that failed."""
     rows = [
         {

@@ -41,7 +41,12 @@ class Case:
 
     def _plan(self, name: str) -> Plan:
         return make_plan(
-            self.volume, point_prompts(TRUTH), labels=name, model=oracle(self.volume), window=3, group=1
+            self.volume,
+            point_prompts(TRUTH),
+            labels=name,
+            model=oracle(self.volume),
+            window=3,
+            group=1,
         )
 
     def fresh(self) -> None:
@@ -65,7 +70,9 @@ class Case:
         ledger = Ledger(self.volume.output_store, self.plan.hash)
         return {s.key: s.etag for s in ledger.store.list(ledger.key("done"))}
 
-    def drive(self, kill: Kill | None = None, cluster: str | None = None) -> subprocess.Popen[bytes]:
+    def drive(
+        self, kill: Kill | None = None, cluster: str | None = None
+    ) -> subprocess.Popen[bytes]:
         """Run or resume in a process of its own."""
         plan = self.folder / "plan.json"
         plan.write_text(json.dumps(self.plan.to_json()))

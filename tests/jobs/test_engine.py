@@ -16,8 +16,8 @@ from volseg.errors import (
 )
 from volseg.jobs.block import Block
 from volseg.jobs.cancel import Cancel
-from volseg.jobs.ledger import Ledger
 from volseg.jobs.lease import Lease, LeaseRecord, host_name, process_lives, process_name, read_lease
+from volseg.jobs.ledger import Ledger
 from volseg.jobs.session import run_session
 from volseg.jobs.worker import BlockContext
 from volseg.store import open_store

@@ -80,7 +80,7 @@ def test_labels_are_what_propagation_says(work_url: str) -> None:
     found = np.asarray(result.labels.levels[0])
     np.testing.assert_array_equal(found, expected(volume))
     overlap = [
-        2 * ((found == i) & (TRUTH == i)).sum() / ((found == i).sum() + (TRUTH == i).sum())
+        2 * ((found == i) & (i == TRUTH)).sum() / ((found == i).sum() + (i == TRUTH).sum())
         for i in range(1, 6)
     ]
     assert np.mean(overlap) > 0.9  # and that is near the truth
@@ -108,7 +108,12 @@ def test_any_cut_gives_the_same_labels(tmp_path_factory: pytest.TempPathFactory,
         ("cut", data.draw(st.integers(1, 6)), data.draw(st.integers(1, 3))),
     ):
         plan = make_plan(
-            volume, point_prompts(truth), labels=name, model=oracle(volume), window=window, group=group
+            volume,
+            point_prompts(truth),
+            labels=name,
+            model=oracle(volume),
+            window=window,
+            group=group,
         )
         run(plan)
         results.append(stored(volume, name))
@@ -185,7 +190,9 @@ def test_an_interrupted_run_goes_on_where_it_was(volume: Volume, stop_at: int) -
         run(plan, cancel=cancel, progress=stop)
     ledger = Ledger(volume.output_store, plan.hash)
     before = {
-        (m.stage, m.block): m for s in ("seed", "propagate", "settle", "compose") for m in ledger.markers(s)
+        (m.stage, m.block): m
+        for s in ("seed", "propagate", "settle", "compose")
+        for m in ledger.markers(s)
     }
     assert list_runs(volume)[-1].status == "interrupted"
     with pytest.raises(ExistsError, match="--resume"):
@@ -265,7 +272,7 @@ def test_a_broken_group_is_left_out_and_mended_by_resume(
         return compute(self, block, context)
 
     monkeypatch.setattr(PropagateStage, "compute", poisoned)
-    with pytest.raises(BlocksFailedError, match="propagate/g000001-down-.*poison.*--resume"):
+    with pytest.raises(BlocksFailedError, match=r"propagate/g000001-down-.*poison.*--resume"):
         run(plan)
     monkeypatch.undo()
     details = show_run(volume)
@@ -292,7 +299,10 @@ def test_verify_finds_what_was_lost_or_changed(volume: Volume) -> None:
     store.put(f"labels/cells/{keys[0]}", b"something else")
     store.delete(f"labels/cells/{keys[1]}")
     result = verify_run(volume)
-    assert (result.changed, result.missing) == ([f"labels/cells/{keys[0]}"], [f"labels/cells/{keys[1]}"])
+    assert (result.changed, result.missing) == (
+        [f"labels/cells/{keys[0]}"],
+        [f"labels/cells/{keys[1]}"],
+    )
     assert not result.complete
 
 
@@ -345,7 +355,7 @@ def test_a_held_label_image_is_not_touched(volume: Volume) -> None:
         before = everything(volume)
         with pytest.raises(LeaseHeldError, match="process"):
             run(plan_of(volume))
-        assert {k for k in everything(volume)} == set(before)
+        assert set(everything(volume)) == set(before)
 
 
 def test_a_disk_that_is_full_at_once_leaves_nothing_behind(
@@ -369,7 +379,7 @@ def test_a_disk_that_is_full_at_once_leaves_nothing_behind(
 def test_a_plan_over_its_budget_is_refused_with_the_numbers(volume: Volume) -> None:
     plan = plan_of(volume)
     plan.check_budget(2 << 30)
-    with pytest.raises(MemoryBudgetError, match="GB.*GB"):
+    with pytest.raises(MemoryBudgetError, match=r"GB.*GB"):
         plan.check_budget(1 << 20)
 
 

@@ -1,4 +1,4 @@
-"""Small jobs for the tests of the engine: chains of blocks that write their sums, with blocks that misbehave on request."""
+"""Small jobs for the tests of the engine: chains of blocks that write their sums, and misbehave on request."""
 
 from __future__ import annotations
 

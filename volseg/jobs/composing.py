@@ -23,7 +23,7 @@ Touching = dict[Triple, list[tuple[int, str, float]]]
 
 
 class ComposeStage:
-    """One block per set of whole storage objects that any track touches; writes level 0 and the coarser levels it owns."""
+    """One block per set of whole storage objects that any track touches; writes all levels that it owns."""
 
     name = "compose"
     uses_gpu = False

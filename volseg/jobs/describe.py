@@ -16,13 +16,19 @@ def describe_plan(plan: Plan) -> str:
     rows = [
         ("plan", plan.hash),
         ("image", plan.url),
-        ("volume", f"{_by(source.shape)} voxels (z, y, x) of level {source.level}, time {source.time}"),
+        (
+            "volume",
+            f"{_by(source.shape)} voxels (z, y, x) of level {source.level}, time {source.time}",
+        ),
         ("channels", ", ".join(map(str, source.channels))),
         ("labels", f"{plan.labels.name} ({plan.labels.dtype}), {len(geometry.levels)} levels"),
         ("objects", f"{len(plan.objects)} in groups of up to {geometry.group}"),
         ("model", _model(plan)),
         ("window", f"{geometry.window} slices"),
-        ("label chunks", f"{_by(geometry.chunk)}, composed {_by(geometry.compose_shape)} at a time"),
+        (
+            "label chunks",
+            f"{_by(geometry.chunk)}, composed {_by(geometry.compose_shape)} at a time",
+        ),
         *as_text(plan.estimates).items(),
     ]
     counts = ", ".join(f"{n:,} {stage}" for stage, n in plan.estimates.blocks_at_most.items())

@@ -1,6 +1,7 @@
 """The driver of a run: keeps a bounded number of blocks in flight, counts attempts, quarantines, stops, resumes.
 
-It knows nothing of what a block computes. Its memory is its window: blocks are enumerated lazily and forgotten when done.
+It knows nothing of what a block computes. Its memory is its window: blocks are enumerated lazily, and forgotten
+when done.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class _StageRun:
     # --- starting ----------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        if self.state.cancel.requested or self.alone and self.flying:
+        if self.state.cancel.requested or (self.alone and self.flying):
             return
         self.alone = False
         slots = self.state.executor.slots(self.stage.uses_gpu)
@@ -134,7 +135,7 @@ class _StageRun:
             self._submit(*self.suspects.popleft())
 
     def _following(self) -> tuple[Block, int] | None:
-        """The next block to start: successors before fresh ones, so that begun chains end and the window stays small."""
+        """The next block to start: successors before fresh ones, so that begun chains end and few are open."""
         while True:
             if self.ready:
                 return self.ready.popleft()

@@ -20,6 +20,8 @@ PROCESS_BYTES = 250 << 20
 """A worker with NumPy, Zarr, SciPy and Dask loaded (measured 170–210 MiB)."""
 TORCH_BYTES = 450 << 20
 """More with torch loaded, its thread pools and allocator included."""
+KEPT_BYTES = 384 << 20
+"""Embeddings (256 MiB) and slabs of voxels (128 MiB) that a worker keeps in memory."""
 TRACK_BYTES = 64 << 20
 """Tracks and prompts of a block's objects; run lengths, so far below this even for large objects."""
 
@@ -113,8 +115,7 @@ def _model_bytes(predictor: PlannedModel | PlannedOracle, itemsize: int) -> int:
     pixels = int(side * side) * (itemsize * len(predictor.rendering) + 16)
     batches = working * max(1, predictor.encode_batch) + 8 * predictor.img_size**2 * 12
     decoding = predictor.decode_batch * 3 * int(side * side) * 8
-    embeddings = 64 * 2 * int(np.prod(predictor.embedding))
-    return base + TORCH_BYTES + weights + batches + decoding + embeddings + 8 * pixels
+    return base + TORCH_BYTES + KEPT_BYTES + weights + batches + decoding + 8 * pixels
 
 
 def _tiles(shape: tuple[int, int, int], predictor: PlannedModel | PlannedOracle) -> int:
@@ -142,6 +143,8 @@ def as_text(estimates: Estimates) -> dict[str, Any]:
     return {
         "memory per worker": f"{max(estimates.task_bytes.values()) / 2**30:.2f} GiB",
         "embeddings": f"at most {estimates.tiles_at_most:,}",
-        "time": f"at most about {minutes:,.0f} min on one CPU worker" if minutes >= 1 else "seconds",
+        "time": f"at most about {minutes:,.0f} min on one CPU worker"
+        if minutes >= 1
+        else "seconds",
         "labels": f"at most {estimates.label_bytes_at_most / 1e9:,.2f} GB before compression",
     }

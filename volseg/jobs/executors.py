@@ -153,7 +153,7 @@ class OnDask:
             raise _scheduler_lost()
         ended = [self._collect(*one) for one in found]
         for future, _, _ in found:
-            self._flying.pop(future.key, None)
+            self._flying.pop(str(future.key), None)
         return ended
 
     def close(self, *, drop: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a segment job's driver learns from finished blocks: seeds, chains, tracks, composed blocks. Small, per object or block."""
+"""What a segment job's driver learns from finished blocks: seeds, chains, tracks, composed blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a segment job is cut: windows of slices, groups of objects, blocks of whole storage objects of the label image."""
+"""How a segment job is cut: windows of slices, groups of objects, blocks of whole storage objects of the labels."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -290,10 +291,8 @@ def host_name() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id")
     if boot.exists():
         parts.append(boot.read_text().strip()[:8])
-    try:
+    with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
-    except OSError:
-        pass
     return "/".join(parts)
 
 

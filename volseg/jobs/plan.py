@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from volseg.sam.registry import ModelSpec
     from volseg.volume.image import Volume
 
-FORMAT_VERSION = 1
-"""Grows whenever the code would compute other blocks or other bytes from the same plan."""
-
 Triple = tuple[int, int, int]
 
 
@@ -83,7 +80,8 @@ class Plan(_Frozen):
     """A segment job, decided."""
 
     format: Literal["volseg-plan"] = "volseg-plan"
-    version: Literal[1] = FORMAT_VERSION
+    version: Literal[1] = 1
+    """Grows whenever the code would compute other blocks or other bytes from the same plan."""
     source: Source
     predictor: Annotated[PlannedModel | PlannedOracle, Field(discriminator="kind")]
     settings: Settings
@@ -269,9 +267,7 @@ def _labels_at(volume: Volume) -> str | None:
     return None if place == volume.location else str(place.url)
 
 
-def _source(
-    volume: Volume, level: int, time: int, channel: int | Sequence[int] | None
-) -> Source:
+def _source(volume: Volume, level: int, time: int, channel: int | Sequence[int] | None) -> Source:
     if not 0 <= level < len(volume.levels):
         raise InputError(
             f"level {level} does not exist; {volume.location} has {len(volume.levels)} levels, from 0"

@@ -1,4 +1,4 @@
-"""The 2D model that a plan names, opened on a worker: a SAM over the embedding cache, or the true labels as an oracle."""
+"""The 2D model that a plan names, opened on a worker: a SAM over the embedding cache, or the true labels."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def _answer(plane: NDArray[np.unsignedinteger], prompt: SlicePrompt) -> Candidat
 
 def _ids_of_points(plane: NDArray[np.unsignedinteger], prompt: SlicePrompt) -> list[int]:
     votes: dict[int, int] = {}
-    for (y, x), label in zip(np.asarray(prompt.points), np.asarray(prompt.point_labels), strict=True):
+    for (y, x), label in zip(
+        np.asarray(prompt.points), np.asarray(prompt.point_labels), strict=True
+    ):
         at = int(np.clip(np.floor(y + 0.5), 0, plane.shape[0] - 1))
         across = int(np.clip(np.floor(x + 0.5), 0, plane.shape[1] - 1))
         found = int(plane[at, across])

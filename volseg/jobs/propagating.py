@@ -130,7 +130,9 @@ class PropagateStage:
             self._ahead.pop((group, direction), None)
             return ()
         self._note_ahead(group, direction, result["next"])
-        return [self._block(group, direction, result["next"], block.payload["window"], block.inputs)]
+        return [
+            self._block(group, direction, result["next"], block.payload["window"], block.inputs)
+        ]
 
     def failed(self, block: Block) -> None:
         """Give the group up."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError, NotThereError, PlanMismatchError
 from volseg.jobs.block import Block, Failure, Marker, Output
+from volseg.jobs.lease import STALE_SECONDS, host_name, process_lives, read_lease
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.ledger import list_runs as _hashes
-from volseg.jobs.lease import STALE_SECONDS, host_name, process_lives, read_lease
 from volseg.jobs.plan import Plan
 from volseg.jobs.session import REPORT
 
@@ -203,7 +203,8 @@ def walk(plan: Plan, ledger: Ledger) -> Iterator[tuple[Block, Marker | None]]:
     for stage in SegmentJob(plan).stages:
         known = ledger.done(stage.name)
         markers = {
-            Block(m.stage, m.block, inputs=m.inputs).key: m for m in ledger.markers(stage.name, known)
+            Block(m.stage, m.block, inputs=m.inputs).key: m
+            for m in ledger.markers(stage.name, known)
         }
         for first in stage.first(frozenset(known)):
             waiting = [first]
@@ -246,7 +247,9 @@ def _choose(volume: Volume, plan: str | None) -> RunSummary:
     listed = ", ".join(one.plan_hash[:12] for one in fitting or runs)
     if fitting:
         raise InputError(f"several runs begin with {plan!r}: {listed}; give more letters")
-    raise NotThereError(f"no run begins with {plan!r} at {volume.output_store.location}; runs: {listed}")
+    raise NotThereError(
+        f"no run begins with {plan!r} at {volume.output_store.location}; runs: {listed}"
+    )
 
 
 def _summary(ledger: Ledger) -> RunSummary | None:
@@ -257,7 +260,8 @@ def _summary(ledger: Ledger) -> RunSummary | None:
     report = ledger.read_json(REPORT)
     sessions = sorted(ledger.read_all("sessions"), key=lambda one: one["started"])
     done = sum(1 for _ in ledger.store.list(ledger.key("done")))
-    last = sessions[-1] if sessions else {"started": 0.0, "status": "broken off"}
+    never: dict[str, Any] = {"started": 0.0, "status": "broken off"}
+    last: dict[str, Any] = sessions[-1] if sessions else never
     status = str(last["status"])
     if status == "running":
         status = "running" if _is_held(ledger, plan["labels"]["name"]) else "broken off"

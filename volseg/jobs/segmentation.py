@@ -18,8 +18,8 @@ from volseg.errors import (
 )
 from volseg.jobs.block import Failure, Stage
 from volseg.jobs.cancel import Cancel
-from volseg.jobs.ledger import Ledger
 from volseg.jobs.lease import Lease
+from volseg.jobs.ledger import Ledger
 from volseg.jobs.plan import Plan, make_plan
 from volseg.jobs.session import REPORT, Around, plainly, run_session
 from volseg.progress import Progress, silent
@@ -328,7 +328,7 @@ def _refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) ->
 
 
 def _is_there(volume: Volume, name: str) -> bool:
-    """Whether a label image is whole: one that a killed job was just creating is not listed yet, a deleted one may be."""
+    """Whether a label image is whole: one that a killed job was creating is not listed yet, a deleted one may be."""
     if name not in volume.labels:
         return False
     try:
@@ -404,7 +404,9 @@ def _create_labels(plan: Plan, volume: Volume, *, overwrite: bool) -> None:
     )
     from volseg.prompts import Layer, PromptSet
 
-    layer = Layer(name=plan.labels.name, channel=_layer_channel(plan), category=plan.labels.category)
+    layer = Layer(
+        name=plan.labels.name, channel=_layer_channel(plan), category=plan.labels.category
+    )
     objects = tuple(one.model_copy(update={"layer": None}) for one in plan.objects)
     prompts = PromptSet(layers=(layer,), objects=objects)
     labels.store.put(f"volseg/prompts/{plan.hash}.json", prompts.to_json().encode())

@@ -18,8 +18,8 @@ from volseg.jobs.block import Failure, Job
 from volseg.jobs.cancel import Cancel
 from volseg.jobs.driver import RunState, describe, run_stage
 from volseg.jobs.executors import Executor, InProcess, OnDask
-from volseg.jobs.ledger import Ledger
 from volseg.jobs.lease import Lease
+from volseg.jobs.ledger import Ledger
 from volseg.jobs.worker import BlockRunner
 from volseg.progress import Progress, silent
 

@@ -18,8 +18,8 @@ from volseg.errors import VolsegError
 from volseg.jobs.block import Block, Job, Marker, Output, Stage
 
 if TYPE_CHECKING:
-    from volseg.jobs.ledger import Ledger
     from volseg.jobs.lease import EpochGuard
+    from volseg.jobs.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,84 @@
+"""A run on storage that fails: right where retries are enough, else stopped with a clear error, and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.bad_s3 import FAULTS, BadS3
+from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
+from tests.s3_server import S3Server
+from volseg.errors import StorageError
+from volseg.jobs import Plan, make_plan, run
+from volseg.jobs.report import verify_run
+from volseg.volume.image import Volume, open_volume
+
+TRUTH = make_truth((12, 40, 40), 2, seed=8)
+
+
+@pytest.fixture
+def bad(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[BadS3]:
+    """The S3 server behind a proxy that is good until told otherwise."""
+    proxy = BadS3(s3_environment.endpoint, every=0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    yield proxy
+    proxy.close()
+
+
+def stored(volume: Volume) -> dict[str, bytes]:
+    below = volume.output_store.sub("labels/cells")
+    return {s.key: below.get(s.key) for s in below.list() if s.key[0].isdigit()}
+
+
+def plan_of(volume: Volume) -> Plan:
+    return make_plan(volume, point_prompts(TRUTH), model=oracle(volume), window=6, group=1)
+
+
+def test_every_third_request_spoiled(bad: BadS3, s3_url: str, tmp_path: Path) -> None:
+    good = make_volume(str(tmp_path / "v.zarr"), TRUTH)
+    run(plan_of(good))
+    volume = make_volume(f"{s3_url}/v.zarr", TRUTH)
+    bad.every = 3
+    run(plan_of(volume))
+    bad.every = 0
+    assert set(bad.spoiled) == set(FAULTS)
+    assert sum(bad.spoiled.values()) > 50
+    assert stored(volume) == stored(good)
+    assert verify_run(volume).complete
+
+
+def test_storage_that_stays_away_stops_the_run(
+    bad: BadS3, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from volseg.store import objects, remote
+
+    good = make_volume(str(tmp_path / "v.zarr"), TRUTH)
+    run(plan_of(good))
+    volume = make_volume(f"{s3_url}/v.zarr", TRUTH)
+    plan = plan_of(volume)
+
+    def fail_later(stage: str, done: int, total: int, message: str = "") -> None:
+        if stage == "propagate" and done == 2:
+            bad.always = "busy"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "ATTEMPTS", 1)
+        patch.setattr(remote, "ATTEMPTS", 1)
+        patch.setattr(remote, "FIRST_PAUSE_S", 0.01)
+        patch.setattr(remote, "_retries", _few(remote._retries))
+        with pytest.raises(StorageError, match="v.zarr"):
+            run(plan, progress=fail_later)
+    bad.always = None
+    again = run(_reopened(plan), resume=True)
+    assert again.report["stages"]["propagate"]["resumed"] >= 2
+    assert stored(open_volume(plan.url)) == stored(good)
+
+
+def _few(retries):  # type: ignore[no-untyped-def]
+    return lambda attempts: retries(min(attempts, 1))
+
+
+def _reopened(plan: Plan) -> Plan:
+    return Plan.from_json(plan.to_json())
