@@ -1,0 +1,193 @@
+"""Benchmark `export`: TIFF export against `tifffile.imwrite` of the same array from memory, its peak
+memory, and the CSV table against `skimage.measure.regionprops_table`.
+
+`python tests/bench/export.py [--shape Z Y X] [--table-shape Z Y X] [--objects N] [--rounds N]`
+prints one JSON line. Each measured step runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+SCALE = (2.0, 0.5, 0.5)
+
+
+def blobs(shape: tuple[int, int, int], count: int, seed: int = 0) -> np.ndarray:
+    """Labels of `count` ellipsoids on a jittered grid, uint32 (z, y, x)."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint32)
+    cell = (np.prod(shape) / count) ** (1 / 3)
+    counts = [max(1, int(n / cell)) for n in shape]
+    while np.prod(counts) < count:
+        counts[int(np.argmax(np.array(shape) / counts))] += 1
+    sizes = np.array(shape) / counts
+    radius = sizes * 0.46
+    axes = [np.arange(-int(r), int(r) + 1) for r in radius]
+    ball = sum((a / r) ** 2 for a, r in zip(np.meshgrid(*axes, indexing="ij"), radius, strict=True))
+    mask = ball <= 1
+    for one in range(count):
+        index = np.unravel_index(one, counts)
+        centre = ((np.array(index) + 0.5) * sizes + rng.uniform(-1, 1, 3)).astype(int)
+        low = np.clip(centre - [len(a) // 2 for a in axes], 0, None)
+        high = np.minimum(low + mask.shape, shape)
+        part = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        cut = mask[tuple(slice(0, n) for n in part.shape)]
+        part[cut] = one + 1
+    return labels
+
+
+def prepare(folder: Path, shape: tuple[int, int, int], count: int) -> None:
+    """Write the labels as an array file and as a label image with its table."""
+    from volseg.importing.volumes import slabs
+    from volseg.volume.create import create_volume
+    from volseg.volume.objects import scan_objects
+
+    array = blobs(shape, count)
+    np.save(folder / "labels.npy", array)
+    volume = create_volume(
+        folder / "v.zarr", axes="zyx", shape=shape, dtype="uint8", scale_um=SCALE, levels=1
+    )
+    labels = volume.create_labels("cells")
+    for region in slabs(labels.grid, 4):
+        labels.write_objects(region, array[tuple(slice(*part) for part in region)], fresh=True)
+    labels.objects.replace(scan_objects(labels))
+
+
+def step(name: str, folder: Path) -> dict[str, float]:
+    """Run one measured step in this process."""
+    import tifffile
+
+    from volseg.exporting import export
+    from volseg.volume.image import open_volume
+    from volseg.volume.labels import open_labels
+
+    labels = open_labels(open_volume(folder / "v.zarr"), "cells")
+    labels.read(((0, 1), (0, 1), (0, 1)))
+    if name in ("imwrite", "imwrite16", "regionprops"):
+        array = np.load(folder / "labels.npy")
+        array = array.astype(np.uint16) if name == "imwrite16" else array
+    if name == "export":  # modules loaded before, as in any process that has done something
+        export(labels, folder / "warm.tif", z=(0, 1), overwrite=True)
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    if name.startswith("imwrite"):
+        tifffile.imwrite(folder / "reference.tif", array)
+    elif name == "export":
+        export(labels, folder / "export.tif", overwrite=True)
+    elif name == "csv":
+        export(labels, folder / "table.csv", overwrite=True, surfaces=False, intensities=False)
+    elif name == "csv-surfaces":
+        export(labels, folder / "table.csv", overwrite=True, intensities=False)
+    elif name == "regionprops":
+        from skimage.measure import regionprops_table
+
+        found = regionprops_table(
+            array,
+            properties=(
+                "label",
+                "num_pixels",
+                "area",
+                "bbox",
+                "centroid",
+                "axis_major_length",
+                "axis_minor_length",
+            ),
+            spacing=SCALE,
+        )
+        seconds = time.perf_counter() - start
+        np.savez(folder / "regionprops.npz", **found)
+        return {"seconds": seconds}
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": seconds, "above_idle_mib": (peak - idle) / 1024}
+
+
+def measured(name: str, folder: Path, rounds: int) -> dict[str, float]:
+    """The fastest of several runs of a step, each in a fresh process; memory is the largest."""
+    runs = []
+    for _ in range(rounds):
+        command = [sys.executable, __file__, "--step", name, str(folder)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+        runs.append(json.loads(done.stdout.splitlines()[-1]))
+    best = min(runs, key=lambda run: run["seconds"])
+    return best | {"above_idle_mib": max(run.get("above_idle_mib", 0.0) for run in runs)}
+
+
+def same_numbers(folder: Path) -> bool:
+    """Whether the table holds what regionprops found."""
+    import pandas
+
+    table = pandas.read_csv(folder / "table.csv")
+    found = np.load(folder / "regionprops.npz")
+    pairs = {
+        "id": "label",
+        "voxels": "num_pixels",
+        "volume_um3": "area",
+        "bbox_z0": "bbox-0",
+        "bbox_x1": "bbox-5",
+        "centroid_z_um": "centroid-0",
+        "centroid_x_um": "centroid-2",
+        "axis_1_um": "axis_major_length",
+        "axis_3_um": "axis_minor_length",
+    }
+    return all(np.allclose(table[a], found[b], rtol=1e-6, atol=1e-6) for a, b in pairs.items())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, default=(256, 2048, 2048))
+    parser.add_argument("--table-shape", type=int, nargs=3, default=(96, 1024, 1024))
+    parser.add_argument("--objects", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.step:
+        print(json.dumps(step(given.step[0], Path(given.step[1]))))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "stack").mkdir()
+        (folder / "table").mkdir()
+        prepare(folder / "stack", tuple(given.shape), given.objects)
+        steps = ("imwrite", "imwrite16", "export")
+        stack = {one: measured(one, folder / "stack", given.rounds) for one in steps}
+        prepare(folder / "table", tuple(given.table_shape), given.objects)
+        steps = ("regionprops", "csv-surfaces", "csv")
+        table = {one: measured(one, folder / "table", given.rounds) for one in steps}
+        agree = same_numbers(folder / "table")
+    seconds = {key: round(run["seconds"], 3) for key, run in (stack | table).items()}
+    print(
+        json.dumps(
+            {
+                "bench": "export",
+                "shape": list(given.shape),
+                "objects": given.objects,
+                "tiff_ratio": round(seconds["export"] / seconds["imwrite"], 3),
+                "tiff_ratio_same_bytes": round(seconds["export"] / seconds["imwrite16"], 3),
+                "tiff_above_idle_mib": round(stack["export"]["above_idle_mib"], 1),
+                "csv_ratio": round(seconds["csv"] / seconds["regionprops"], 3),
+                "csv_with_surfaces_ratio": round(
+                    seconds["csv-surfaces"] / seconds["regionprops"], 3
+                ),
+                "same_numbers": agree,
+                "seconds": seconds,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
