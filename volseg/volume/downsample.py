@@ -24,7 +24,8 @@ from volseg.errors import InputError
 from volseg.volume.blocks import Triple
 
 Labels3D = npt.NDArray[Any]
-_SLAB_BYTES = 1 << 21  # of input worked on at a time: fits a core's cache
+_SLAB_BYTES = 1 << 21  # of input compared at a time: fits a core's cache
+_BATCH = 1 << 16  # mixed blocks decided at a time
 
 
 def downsample_labels(
@@ -59,9 +60,10 @@ def downsample_labels(
             f"expected integer labels (z, y, x), got {block.dtype} of shape {block.shape}"
         )
     steps = _checked(factors)
+    block = np.ascontiguousarray(block)
     out = np.empty(tuple(-(-n // f) for n, f in zip(block.shape, steps, strict=True)), block.dtype)
     for source, target, whole in _pieces(block.shape, steps):
-        _mode_in_slabs(block[source], whole, out[target], keep_thin)
+        _mode_of_piece(block, source, whole, out[target], keep_thin)
     return out
 
 
@@ -125,33 +127,47 @@ def _views(block: npt.NDArray[Any], factors: Triple) -> list[npt.NDArray[Any]]:
     ]
 
 
-def _mode_in_slabs(block: Labels3D, factors: Triple, out: Labels3D, keep_thin: bool) -> None:
+def _mode_of_piece(
+    block: Labels3D, source: _Slices, factors: Triple, out: Labels3D, keep_thin: bool
+) -> None:
+    """Fill `out` from a piece of a C-ordered block, a few rows at a time."""
+    piece = block[source]
     if factors == (1, 1, 1):
-        out[...] = block
+        out[...] = piece
         return
-    fz, fy, _ = factors
-    row_bytes = block.shape[2] * block.itemsize * fz * fy
-    rows = max(1, _SLAB_BYTES // max(1, row_bytes))  # of the output
+    mixed = np.empty(out.shape, np.bool_)
+    made = np.empty(out.shape, out.dtype)
+    fz, fy, fx = factors
+    rows = max(1, _SLAB_BYTES // max(1, piece.shape[2] * block.itemsize * fz * fy))  # of the output
     for z in range(out.shape[0]):
-        part = block[z * fz : (z + 1) * fz]
         for y in range(0, out.shape[1], rows):
-            slab = part[:, y * fy : (y + rows) * fy]
-            _mode(slab, factors, out[z : z + 1, y : y + rows], keep_thin)
+            slab = piece[z * fz : (z + 1) * fz, y * fy : (y + rows) * fy]
+            made[z, y : y + rows] = slab[0, ::fy, ::fx]
+            np.logical_not(_uniform(slab, factors)[0], out=mixed[z, y : y + rows])
+    places = np.flatnonzero(mixed)
+    for i in range(0, places.size, _BATCH):
+        some = places[i : i + _BATCH]
+        values = _gather(block, source, np.unravel_index(some, out.shape), factors)
+        made.reshape(-1)[some] = _decide(values, keep_thin)
+    out[...] = made
 
 
-def _mode(block: Labels3D, factors: Triple, out: Labels3D, keep_thin: bool) -> None:
-    views = _views(block, factors)
-    out[...] = views[0]
-    mixed = np.nonzero(_uniform(block, factors) == 0)
-    if mixed[0].size:
-        values = np.empty((len(views), mixed[0].size), block.dtype)
-        for row, view in zip(values, views, strict=True):
-            row[:] = view[mixed]
-        out[mixed] = _decide(values, keep_thin)
+def _gather(
+    block: Labels3D, source: _Slices, at: tuple[npt.NDArray[Any], ...], factors: Triple
+) -> Labels3D:
+    """Return as (n, k) the n voxels of each of the k blocks at output places (z, y, x) of a piece."""
+    _, height, width = block.shape
+    z, y, x = (s.start + i * f for s, i, f in zip(source, at, factors, strict=True))
+    first = (z * height + y) * width + x
+    flat = block.reshape(-1)
+    values = np.empty((int(np.prod(factors)), first.size), block.dtype)
+    for row, (dz, dy, dx) in zip(values, product(*map(range, factors)), strict=True):
+        flat.take(first + ((dz * height + dy) * width + dx), out=row, mode="clip")
+    return values
 
 
 def _uniform(block: Labels3D, factors: Triple) -> npt.NDArray[np.bool_]:
-    """Tell for each block of voxels whether all are equal; whole rows first, for these compare fastest."""
+    """Tell for each block of voxels whether all are equal; whole rows at a time, for these compare fastest."""
     fz, fy, fx = factors
     first = block[::fz, ::fy]
     same = np.ones(first.shape, np.bool_)
@@ -159,20 +175,37 @@ def _uniform(block: Labels3D, factors: Triple) -> npt.NDArray[np.bool_]:
         if dz or dy:
             same &= block[dz::fz, dy::fy] == first
     result = same[:, :, ::fx].copy()
-    for dx in range(1, fx):
-        result &= same[:, :, dx::fx]
-        result &= first[:, :, dx::fx] == first[:, :, ::fx]
+    if fx > 1:
+        as_before = first[:, :, 1:] == first[:, :, :-1]
+        as_before &= same[:, :, 1:]
+        for dx in range(1, fx):
+            result &= as_before[:, :, dx - 1 :: fx]
     return result
 
 
 def _decide(values: Labels3D, keep_thin: bool) -> Labels3D:
-    """Return the winner of each column of (n, k) values; they are sorted in place."""
+    """Return the winner of each column of (n, k) values."""
+    low, high = values.min(axis=0), values.max(axis=0)  # most blocks at a surface hold two values
+    n_low = (values == low).sum(axis=0, dtype=np.int32)
+    n_high = (values == high).sum(axis=0, dtype=np.int32)
+    takes_high = (n_high > n_low) | ((n_high == n_low) & (low == 0))
+    if keep_thin:
+        takes_high |= low == 0
+        takes_high &= high != 0
+    winner = np.where(takes_high, high, low)
+    more = np.flatnonzero(n_low + n_high < len(values))
+    if more.size:
+        winner[more] = _decide_among_many(values[:, more], keep_thin)
+    return winner
+
+
+def _decide_among_many(values: Labels3D, keep_thin: bool) -> Labels3D:
+    """Return the winner of each column of (n, k) values by counting runs; the values are sorted in place."""
     values.sort(axis=0)
     n, k = values.shape
-    kind = np.int16 if n < 8000 else np.int32  # of scores, at most 4n + 3
     best = values[0].copy()
-    best_score = np.full(k, -1, kind)
-    run: npt.NDArray[Any] = np.zeros(k, kind)
+    best_score = np.full(k, -1, np.int32)
+    run: npt.NDArray[Any] = np.zeros(k, np.int32)
     for i in range(n):
         if i:
             run *= values[i] == values[i - 1]
@@ -180,7 +213,7 @@ def _decide(values: Labels3D, keep_thin: bool) -> Labels3D:
         foreground = values[i] != 0
         score = 2 * run + foreground
         if keep_thin:
-            score += foreground * kind(2 * n + 2)
+            score += foreground * np.int32(2 * n + 2)
         better = score > best_score  # ascending order: of equal scores the lower id came first
         np.copyto(best, values[i], where=better)
         np.copyto(best_score, score, where=better)

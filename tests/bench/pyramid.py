@@ -1,0 +1,190 @@
+"""Label pyramids: mode downsampling and whole pyramids against plain NumPy, ome-zarr and ngff-zarr, and peak memory.
+
+Run ``python -m tests.bench.pyramid [--size 512]``; prints one JSON line. Ratios are of CPU time, which other work on
+the machine disturbs less than the clock; those of the clock stand beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volseg.volume.create import create_volume
+from volseg.volume.downsample import downsample_labels
+from volseg.volume.labels import Labels, open_labels
+from volseg.volume.pyramid import build_pyramid, make_block, owned_levels, write_with_coarser
+
+SCALE_UM = (0.1, 0.1, 0.1)
+Seconds = tuple[float, float]
+
+
+def real_looking_labels(size: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Touching, rounded cells of about 30 voxels with background between; 256³ of them, mirrored to the size."""
+    from scipy import ndimage
+
+    tile = min(size, 256)
+    rng = np.random.default_rng(seed)
+    n = max(2, tile**3 // 110_000)
+    seeds = np.zeros((tile,) * 3, np.uint32)
+    seeds[tuple(rng.integers(0, tile, (3, n)))] = np.arange(1, n + 1)
+    distance, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
+    cells = seeds[tuple(nearest)]
+    cells[distance > 28] = 0
+    labels = np.zeros((size,) * 3, np.uint32)
+    for number, (z, y, x) in enumerate(np.ndindex((-(-size // tile),) * 3)):
+        flips = tuple(slice(None, None, -1 if i % 2 else 1) for i in (z, y, x))
+        part = tuple(slice(i * tile, (i + 1) * tile) for i in (z, y, x))
+        target = labels[part]
+        source = cells[flips][tuple(slice(0, n) for n in target.shape)]
+        target[...] = np.where(source, source + number * n, 0)
+    return labels
+
+
+def timed(function: Callable[[], Any], repeats: int = 1) -> Seconds:
+    """Return the best (CPU, clock) seconds of some runs."""
+    runs = []
+    for _ in range(repeats):
+        cpu, clock = time.process_time(), time.perf_counter()
+        function()
+        runs.append((time.process_time() - cpu, time.perf_counter() - clock))
+    return min(run[0] for run in runs), min(run[1] for run in runs)
+
+
+def over(one: Seconds, other: Seconds) -> dict[str, float]:
+    """Return how many times as long `one` takes as `other`."""
+    return {"cpu": round(one[0] / other[0], 2), "clock": round(one[1] / other[1], 2)}
+
+
+def empty_labels(folder: Path, size: int) -> Labels:
+    """Make an image without data and an empty label image beside it."""
+    volume = create_volume(
+        folder, axes="zyx", shape=(size,) * 3, dtype="u1", scale_um=SCALE_UM, levels=3
+    )
+    return volume.create_labels("cells")
+
+
+def blocks(labels: Labels) -> list[Any]:
+    """Cut level 0 into blocks that own as many coarser levels as 64 MiB of voxels allow."""
+    return list(labels.grid.blocks((8, 1, 1)))
+
+
+def write_level_0(labels: Labels, data: np.ndarray[Any, Any]) -> None:
+    """Write level 0 alone."""
+    for (z0, z1), (y0, y1), (x0, x1) in blocks(labels):
+        part = data[z0:z1, y0:y1, x0:x1]
+        labels.write_objects(((z0, z1), (y0, y1), (x0, x1)), part, fresh=True)
+
+
+def write_all_levels(labels: Labels, data: np.ndarray[Any, Any]) -> None:
+    """Write level 0, what each block owns of the coarser levels, and the rest from what is stored."""
+    multiple = (4, 2, 2)
+    owned = 0
+    for region in labels.grid.blocks(multiple):
+        (z0, z1), (y0, y1), (x0, x1) = region
+        owned = max(owned, len(owned_levels(labels, region)))
+        write_with_coarser(labels, region, data[z0:z1, y0:y1, x0:x1], fresh=True)
+    build_pyramid(labels, first=owned, threads=1)
+
+
+def with_ome_zarr(folder: Path, data: np.ndarray[Any, Any]) -> None:
+    """Write level 0 and the pyramid as ome-zarr does by default."""
+    import zarr
+    from ome_zarr.writer import write_labels
+
+    group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+    write_labels(data, group, "cells", axes="zyx", scaler=None, scale_factors=[2, 4])
+
+
+def with_ngff_zarr(folder: Path, data: np.ndarray[Any, Any]) -> None:
+    """Write level 0 and the pyramid of modes as ngff-zarr does."""
+    import ngff_zarr
+
+    image = ngff_zarr.to_ngff_image(data, dims=["z", "y", "x"])
+    method = ngff_zarr.Methods.DASK_IMAGE_MODE
+    multiscales = ngff_zarr.to_multiscales(image, scale_factors=[2, 4], method=method)
+    ngff_zarr.to_ngff_zarr(str(folder), multiscales)
+
+
+def other_library(
+    write: Callable[[Path, np.ndarray[Any, Any]], None], folder: Path, data: np.ndarray[Any, Any]
+) -> Seconds | None:
+    """Time another library, None where it is not installed."""
+    try:
+        return timed(lambda: write(folder, data))
+    except ImportError:
+        return None
+
+
+def peak_memory(url: str) -> dict[str, float]:
+    """Build a pyramid here and return the growth of the process's peak memory in MiB."""
+    labels = open_labels(url, "cells")
+    make_block(labels, 1, labels.level_info[1].grid.region((0, 0, 0)))  # imports and threads
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    build_pyramid(labels, threads=1)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_mib": round((after - before) / 1024, 1)}
+
+
+def peak_memory_elsewhere(folder: Path) -> float:
+    """Measure `peak_memory` in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.pyramid", "--memory-of", str(folder)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(found.stdout.splitlines()[-1])["peak_mib"])
+
+
+def measure(size: int) -> dict[str, Any]:
+    """Run all measurements on size³ labels."""
+    data = real_looking_labels(size)
+    half = (slice(None, None, 2),) * 3
+    mode = timed(lambda: downsample_labels(data, (2, 2, 2)), 3)
+    stride = timed(lambda: np.ascontiguousarray(data[half]), 3)
+    with tempfile.TemporaryDirectory(prefix="bench-pyramid-") as folder:
+        here = Path(folder)
+        alone = empty_labels(here / "alone.zarr", size)
+        one = timed(lambda: write_level_0(alone, data))
+        whole = empty_labels(here / "whole.zarr", size)
+        every = timed(lambda: write_all_levels(whole, data))
+        right = np.array_equal(np.asarray(whole.levels[1]), downsample_labels(data, (2, 2, 2)))
+        ome = other_library(with_ome_zarr, here / "ome", data)
+        ngff = other_library(with_ngff_zarr, here / "ngff", data)
+        quarter = empty_labels(here / "small.zarr", size // 2)
+        write_level_0(quarter, data[: size // 2, : size // 2, : size // 2])
+        peaks = {
+            f"{n}³": peak_memory_elsewhere(here / name)
+            for n, name in ((size // 2, "small.zarr"), (size, "alone.zarr"))
+        }
+    return {
+        "bench": "pyramid",
+        "size": size,
+        "mode_mvoxel_per_cpu_s": round(data.size / mode[0] / 1e6),
+        "mode_over_stride": over(mode, stride),
+        "all_levels_over_level_0": over(every, one),
+        "ome_zarr_over_volseg": ome and over(ome, every),
+        "ngff_zarr_over_volseg": ngff and over(ngff, every),
+        "pyramid_right": right,
+        "peak_mib_of_building": peaks,
+        "seconds": {"level_0": one, "all_levels": every, "ome_zarr": ome, "ngff_zarr": ngff},
+    }
+
+
+def main() -> None:
+    """Read the command line and print the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    print(json.dumps(peak_memory(given.memory_of) if given.memory_of else measure(given.size)))
+
+
+if __name__ == "__main__":
+    main()
