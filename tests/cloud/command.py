@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from volseg.cli import worker
+from volseg.cli import cloud, worker
 
 
 def make_app() -> typer.Typer:
     """Return an app with the commands of this part."""
     app = typer.Typer()
     app.callback()(lambda: None)
+    cloud.add_to(app)
     worker.add_to(app)
     return app
 

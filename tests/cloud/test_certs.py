@@ -126,5 +126,5 @@ def test_the_vault_is_emptied(vault: Vault, authority: Authority) -> None:
     vault.put("head/prefect", "someone:password")
     vault.empty()
     assert vault.names() == []
-    with pytest.raises(NotThereError, match="volseg cloud certs lab"):
+    with pytest.raises(NotThereError, match="volseg cloud certs --stack lab"):
         vault.identity("head")

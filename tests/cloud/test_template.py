@@ -168,7 +168,8 @@ def scripts(resources: dict[str, Any]) -> dict[str, str]:
     found = {}
     for name in ("HeadTemplate", "WorkerTemplate"):
         text = properties(resources, name)["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Sub"]
-        for parameter in ("HeadImage", "WorkerImage", "HeadIdleHours", "IdleMinutes"):
+        text = text if isinstance(text, str) else text[0]
+        for parameter in ("HeadImage", "WorkerImage", "BucketName", "HeadIdleHours", "IdleMinutes"):
             text = text.replace(f"${{{parameter}}}", parameter.lower())
         text = text.replace("${AWS::Region}", "region").replace("${AWS::StackName}", "stack")
         found[name] = text.replace("${!", "${")

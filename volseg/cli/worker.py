@@ -18,8 +18,8 @@ def add_to(app: typer.Typer) -> None:
 
 def _worker(
     scheduler: Annotated[
-        str | None, typer.Argument(metavar="[ADDRESS]", help="tcp://host:port or tls://host:port.")
-    ] = None,
+        str, typer.Argument(metavar="ADDRESS", help="tcp://host:port or tls://host:port.")
+    ],
     stack: Annotated[
         str | None, typer.Option(help="On EC2: the stack; certificates come from SSM.")
     ] = None,
@@ -43,16 +43,14 @@ def _worker(
     from volseg.cloud.worker import WorkerSettings
 
     logging.getLogger("volseg.cloud").setLevel(logging.INFO)
-    if stack is None and scheduler is None:
-        raise InputError("name the scheduler's address, or on EC2 the --stack")
+    if not scheduler.startswith(("tcp://", "tls://")):
+        raise InputError(f"{scheduler!r}: expected tcp://host:port or tls://host:port")
     guard = None
     if stack is not None:
         from volseg.cloud.fleet import join_stack
 
         joined = join_stack(stack, tls)
-        scheduler, tls, guard = scheduler or joined.scheduler, joined.tls, joined.instance
-    if scheduler is None or not scheduler.startswith(("tcp://", "tls://")):
-        raise InputError(f"{scheduler!r}: expected tcp://host:port or tls://host:port")
+        tls, guard = joined.tls, joined.instance
     settings = WorkerSettings(
         scheduler,
         tls=tls,

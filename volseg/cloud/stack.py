@@ -1,7 +1,8 @@
-"""The life of one stack: made from `deploy/stack.yaml`, looked at, scaled, deleted but for its bucket."""
+"""The life of one stack: made from `deploy/stack.yaml`, looked at, scaled, deleted."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import re
@@ -212,13 +213,16 @@ class Stack:
 
     def _update(self, chosen: dict[str, str], description: dict[str, Any]) -> None:
         before = {p["ParameterKey"]: p["ParameterValue"] for p in description["Parameters"]}
+        template = deploy_file("stack.yaml").read_text()
+        if before | chosen == before and template == self._deployed_template():
+            return
         from botocore.exceptions import ClientError
 
         with telling(f"updating {self.name}"):
             try:
                 self._formation.update_stack(
                     StackName=self.name,
-                    TemplateBody=deploy_file("stack.yaml").read_text(),
+                    TemplateBody=template,
                     Parameters=_listed(before | chosen),
                     Capabilities=["CAPABILITY_IAM"],
                     Tags=[{"Key": TAG, "Value": self.name}],
@@ -228,6 +232,11 @@ class Stack:
                     return
                 raise
         self._wait("stack_update_complete")
+
+    def _deployed_template(self) -> str | None:
+        with telling(f"reading the template of {self.name}"):
+            found = self._formation.get_template(StackName=self.name)["TemplateBody"]
+        return found if isinstance(found, str) else None
 
     def _kept_bucket(self) -> str | None:
         """The bucket that an earlier stack of this name left here, if it did."""
@@ -287,6 +296,26 @@ class Stack:
     def scale(self, workers: int) -> Capacity:
         """Ask for so many workers; returns what was before."""
         return self.group.ask_for(workers)
+
+    def bucket_bytes(self) -> int | None:
+        """Return the bucket's size as CloudWatch last measured it (daily); None if it never did."""
+        bucket = self.status().bucket
+        now = datetime.datetime.now(datetime.UTC)
+        with telling(f"asking for the size of {bucket}"):
+            found = aws_client("cloudwatch", self._region).get_metric_statistics(
+                Namespace="AWS/S3",
+                MetricName="BucketSizeBytes",
+                Dimensions=[
+                    {"Name": "BucketName", "Value": str(bucket)},
+                    {"Name": "StorageType", "Value": "StandardStorage"},
+                ],
+                StartTime=now - datetime.timedelta(days=3),
+                EndTime=now,
+                Period=86400,
+                Statistics=["Average"],
+            )
+        points = sorted(found["Datapoints"], key=lambda point: point["Timestamp"])
+        return int(points[-1]["Average"]) if points else None
 
     # --- down
 

@@ -62,7 +62,7 @@ class Vault:
             except self._ssm.exceptions.ParameterNotFound as error:
                 raise NotThereError(
                     f"{self._root}/{name} is not in SSM; "
-                    f"`volseg cloud certs {self._stack}` makes it"
+                    f"`volseg cloud certs --stack {self._stack}` makes it"
                 ) from error
         return str(found["Parameter"]["Value"])
 
