@@ -29,13 +29,25 @@ def test_the_truth_costs_least() -> None:
     assert shifted.max() < full.min()
 
 
-def test_a_small_object_weighs_as_much_as_a_large_one() -> None:
+def test_balanced_a_small_object_weighs_as_much_as_a_large_one() -> None:
     small = torch.zeros(1, 128, 128)
     small[:, 50:54, 50:54] = 1
     empty = torch.full((1, 1, 128, 128), -8.0)
-    assert losses.mask_losses(empty, small).item() == pytest.approx(
-        losses.mask_losses(empty, square()).item(), rel=0.15
+    assert losses.mask_losses(empty, small, balanced=True).item() == pytest.approx(
+        losses.mask_losses(empty, square(), balanced=True).item(), rel=0.15
     )
+
+
+@pytest.mark.parametrize("side", [4, 40])
+def test_unbalanced_a_missed_pixel_costs_as_much_as_one_too_many(side: int) -> None:
+    target = torch.zeros(1, 128, 128)
+    target[:, 40 : 40 + side, 40 : 40 + side] = 1
+    logits = torch.zeros(1, 1, 128, 128, requires_grad=True)
+    entropy = losses.mask_losses(logits, target)
+    (gradient,) = torch.autograd.grad(entropy.sum(), logits)
+    inside, beside = gradient[0, 0, 41, 41].item(), gradient[0, 0, 41, 40 + side].item()
+    assert inside < 0 < beside
+    assert 0.4 < -inside / beside < 2.5
 
 
 def test_true_iou_matches_counting() -> None:

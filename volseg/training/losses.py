@@ -31,12 +31,10 @@ def near(targets: Tensor) -> Tensor:
     return F.interpolate((coarse > 0).to(targets.dtype), scale_factor=4.0, mode="nearest")[:, 0]
 
 
-def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Compute balanced cross-entropy plus Dice loss of every candidate.
+def mask_losses(logits: Tensor, targets: Tensor, *, balanced: bool = False) -> Tensor:
+    """Compute weighted cross-entropy plus Dice loss of every candidate.
 
-    Foreground and background count alike however small the object is, and background near the
-    object ten times more than background far away. Focal loss with Dice collapses to empty masks
-    from random weights.
+    Background near the object weighs ten times more than background far away.
 
     Parameters
     ----------
@@ -44,6 +42,10 @@ def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
         (n, k, h, w).
     targets : Tensor
         (n, h, w), the part of each mask pixel that the object covers.
+    balanced : bool
+        Whether foreground as a whole weighs as much as background as a whole. From random weights
+        nothing else learns (focal loss with Dice collapses to empty masks), but it swells small
+        objects: once masks are there, every pixel near the object must weigh the same.
 
     Returns
     -------
@@ -51,8 +53,11 @@ def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
         (n, k).
     """
     around = (1 - targets) * (0.1 + near(targets))
-    weights = targets / (targets.sum((1, 2), keepdim=True) + 1)
-    weights = weights + around / (around.sum((1, 2), keepdim=True) + 1)
+    size = targets.sum((1, 2), keepdim=True)
+    if balanced:
+        weights = targets / (size + 1) + around / (around.sum((1, 2), keepdim=True) + 1)
+    else:
+        weights = (targets + around) / (size + 20)
     wanted = targets[:, None].expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(
         logits, wanted, weight=weights[:, None], reduction="none"
@@ -71,7 +76,9 @@ def true_iou(logits: Tensor, targets: Tensor) -> Tensor:
     return both / ((marked | wanted).sum((2, 3)).float() + 1e-6)
 
 
-def prompt_loss(logits: Tensor, estimates: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def prompt_loss(
+    logits: Tensor, estimates: Tensor, targets: Tensor, *, balanced: bool = False
+) -> tuple[Tensor, Tensor]:
     """Combine mask and score losses of the four candidates of SAM's decoder.
 
     The first candidate (used alone where SAM is asked for one mask) always learns. Of the other
@@ -87,6 +94,8 @@ def prompt_loss(logits: Tensor, estimates: Tensor, targets: Tensor) -> tuple[Ten
         (n, 4), the model's estimates of IoU.
     targets : Tensor
         (n, h, w).
+    balanced : bool
+        See `mask_losses`.
 
     Returns
     -------
@@ -97,7 +106,7 @@ def prompt_loss(logits: Tensor, estimates: Tensor, targets: Tensor) -> tuple[Ten
     """
     iou = true_iou(logits, targets)
     has_object = (targets.flatten(1).amax(1) > 0).float()
-    losses = mask_losses(logits, targets)
+    losses = mask_losses(logits, targets, balanced=balanced)
     several = losses[:, 1:]
     masks = losses[:, 0] + 0.6 * several.amin(1) + 0.4 * several.mean(1)
     masks = (masks * has_object).sum() / has_object.sum().clamp(min=1)

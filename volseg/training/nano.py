@@ -33,6 +33,7 @@ from volseg.training.workers import Team
 from volseg.training.workers import team as start_team
 
 logger = logging.getLogger(__name__)
+BALANCED_BATCHES = 1900  # the first ones need the balanced loss, the others must not have it
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _tensor(array: np.ndarray | None, device: torch.device) -> Tensor | None:
 
 
 def group_loss(
-    sam: Sam, embedding: Tensor, group: prompts.PromptGroup, seed: list[int]
+    sam: Sam, embedding: Tensor, group: prompts.PromptGroup, seed: list[int], *, balanced: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return loss, true IoU (n, 4) and estimates (n, 4) of a group of prompts on one embedding (1,
     c, h, w).
@@ -157,7 +158,7 @@ def group_loss(
             points, signs, masks = _corrected(sam, embedding, points, signs, masks, targets, rng)
     pair = None if points is None or signs is None else (points, signs)
     logits, estimates = decode(sam, embedding, pair, boxes, masks)
-    loss, iou = losses.prompt_loss(logits, estimates, targets)
+    loss, iou = losses.prompt_loss(logits, estimates, targets, balanced=balanced)
     return loss, iou, estimates
 
 
@@ -193,6 +194,7 @@ def batch_loss(model: nn.Module, batch: Batch) -> Losses:
         raise TypeError(f"expected TrainedNano, got {type(model).__name__}")
     sam = model.sam
     device = sam.device
+    early = batch.number < BALANCED_BATCHES
     images = (batch.images.to(device) - sam.pixel_mean) / sam.pixel_std
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
@@ -207,7 +209,7 @@ def batch_loss(model: nn.Module, batch: Batch) -> Losses:
             embedding = embeddings[index : index + 1]
             for order, group in enumerate(groups):
                 seed = [batch.number, index, order]
-                found.append((group, *group_loss(sam, embedding, group, seed)))
+                found.append((group, *group_loss(sam, embedding, group, seed, balanced=early)))
     masks = torch.stack([entry[1] for entry in found]).mean()
     values: Losses = {"loss": masks + 2 * dense, "masks": masks, "dense": dense}
     real = [entry[2][torch.from_numpy(entry[0].targets.any((1, 2)))] for entry in found]
