@@ -6,9 +6,13 @@ The library does not import Prefect; `--flow` and the demonstration go this way.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from volseg.errors import BlocksFailedError, InputError, InterruptedRunError, VolsegError
@@ -46,24 +50,46 @@ def run_flow(name: str, arguments: list[str], progress: Progress) -> dict[str, A
     command = [sys.executable, "-m", f"flows.{name}", *arguments, "--progress", "jsonl"]
     result: dict[str, Any] | None = None
     with tempfile.TemporaryFile("w+") as messages:
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages, text=True
-        ) as process:
+        # in a session of its own, so that each Ctrl-C reaches it once, from here
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            text=True,
+            start_new_session=True,
+        )
+        with process, _interrupts_go_to(process):
             assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    told = _read(line)
-                    if "stage" in told:
-                        progress(told["stage"], told["done"], told["total"], told["message"])
-                    result = told.get("result", result)
-            except KeyboardInterrupt:  # the flow got the signal too: it drains what is in flight
-                process.wait()
-                raise
+            for line in process.stdout:
+                told = _read(line)
+                if "stage" in told:
+                    progress(told["stage"], told["done"], told["total"], told["message"])
+                result = told.get("result", result)
         messages.seek(0)
         said = messages.read()
     if process.returncode != 0 or result is None:
         raise _ERRORS.get(process.returncode, VolsegError)(_last_line(said, process.returncode))
     return result
+
+
+@contextmanager
+def _interrupts_go_to(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Hand Ctrl-C and SIGTERM to the flow: the first drains what is in flight, a second ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def forward(number: int, frame: object) -> None:
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _read(line: str) -> dict[str, Any]:
