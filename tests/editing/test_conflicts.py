@@ -46,7 +46,7 @@ def test_the_same_voxels_are_told_by_chunk_and_name_and_nothing_is_written(
     bob[1, 8:12, 3:9] = 8
     bob[4, 60, 80] = 5
     ann.flush()
-    with pytest.raises(EditConflictError, match="6 voxels of chunk .0, 0, 0.*ann") as caught:
+    with pytest.raises(EditConflictError, match=r"6 voxels of chunk .0, 0, 0.*ann") as caught:
         bob.flush()
     assert caught.value.annotators == ["ann"]
     assert isinstance(caught.value, ConflictError)

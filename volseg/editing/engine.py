@@ -147,7 +147,6 @@ class Engine:
             self._check_grid(record)
         places = {delta.place(self._state.chunks) for r in records for delta in r.deltas}
         self._applier.apply(places, dirty_boxes(records))
-        self._after_apply(records)
         self._step("recovered")
 
     def _check_grid(self, record: Record) -> None:
@@ -383,7 +382,7 @@ class Engine:
         return len(self._applier.sync())
 
     def _after_apply(self, records: Sequence[Record]) -> None:
-        """Called when all levels hold some records."""
+        """Called when all levels hold some records of this session."""
 
     def _check_open(self) -> None:
         if self._closed:

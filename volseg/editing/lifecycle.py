@@ -17,8 +17,9 @@ from volseg.editing.conflict import EditConflictError, UnsavedConflictError, con
 from volseg.editing.deltas import Delta, Place, common_voxels, id_counts, make_delta
 from volseg.editing.engine import Engine, deltas_by_place
 from volseg.editing.record import Operation, Record
+from volseg.editing.sessions import Session
 from volseg.editing.state import Clash, PendingOperation
-from volseg.editing.table import rescan_rows, update_rows
+from volseg.editing.table import drop_empty_rows, rescan_rows, update_rows
 from volseg.editing.unsaved import default_folder, read_copy, write_copy
 from volseg.errors import ConflictError, InputError, StorageError, UnsavedEditsError, VolsegError
 
@@ -237,26 +238,33 @@ class Lifecycle(Engine):
     def _checkpoint(self) -> None:
         """Write the number up to which all chunks hold everything, if no other editor lives."""
         with self._lock:
-            number, opened = self._state.base, self._state.floor
-        if number == opened:
+            changed = self._state.base > self._state.floor
+        if not changed:
             return
-        if self._sessions.living(but=self._session):
+        living, crashed = self._sessions.others(self._session)
+        if living:
             return
-        self._catch_up()
+        self._applier.sync()
+        if crashed:
+            self._finish_for(crashed)
+        drop_empty_rows(self.labels)
         with self._lock:
             number = self._state.base
         self._step("before-checkpoint")
         self._journal.set_checkpoint(number)
         self._step("checkpoint-written")
 
-    def _catch_up(self) -> None:
-        """Bring into the chunks what others put into the journal while this editor was open; they may have died."""
-        self._applier.sync()
+    def _finish_for(self, crashed: Sequence[Session]) -> None:
+        """Bring into chunks and table what sessions that ended without closing had put into the journal."""
+        names = {session.uuid for session in crashed}
         with self._lock:
-            others = [r for r in self._state.records if r.session != self._state.session]
-            places = {delta.place(self._state.chunks) for r in others for delta in r.deltas}
-        if places:
-            self._applier.apply(places, dirty_boxes(others))
+            records = [record for record in self._state.records if record.session in names]
+            places = {delta.place(self._state.chunks) for r in records for delta in r.deltas}
+        if records:
+            self._applier.apply(places, dirty_boxes(records))
+            rescan_rows(self.labels, records)
+        for session in crashed:
+            self._sessions.remove(session)
 
     def _unsaved(self, items: list[PendingOperation], error: VolsegError) -> UnsavedEditsError:
         record = Record(
@@ -312,13 +320,15 @@ class Lifecycle(Engine):
 
     # --- the object table
 
+    def _recover(self) -> None:
+        super()._recover()
+        living, crashed = self._sessions.others(self._session)
+        if crashed and not living:  # else whoever of the living closes last does it
+            self._finish_for(crashed)
+
     def _after_apply(self, records: Sequence[Record]) -> None:
-        own = [r for r in records if r.session == self._session.uuid]
-        if own:
-            update_rows(self.labels, own)
-            self._step("table-put")
-        elif not self._sessions.living(but=self._session):
-            rescan_rows(self.labels, records)
+        update_rows(self.labels, records)
+        self._step("table-put")
 
 
 def _touch(a: Operation, b: Operation) -> bool:

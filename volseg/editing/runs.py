@@ -20,7 +20,7 @@ from volseg.editing.engine import no_step, step_factors
 from volseg.editing.index import JournalIndex
 from volseg.editing.opening import open_editor
 from volseg.editing.record import Operation, Record
-from volseg.editing.sessions import Sessions
+from volseg.editing.sessions import Session, Sessions
 from volseg.editing.state import EditState
 from volseg.errors import ChangedError, InputError, LeaseHeldError, StorageError
 from volseg.volume.blocks import Region, slices
@@ -110,7 +110,7 @@ def append_run_record(
 def _settle_before_overwriting(labels: Labels) -> None:
     """Make sure that no editor lives, and that all chunks hold all edits: later openings must not bring them back."""
     journal = JournalIndex(labels).journal
-    living = Sessions(journal.store).living()
+    living, _ = Sessions(journal.store).others(Session("volseg"))
     if living:
         who = ", ".join(f"{s.annotator} on {s.host}" for s in living)
         raise LeaseHeldError(

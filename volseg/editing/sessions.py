@@ -60,19 +60,18 @@ class Sessions:
         """Take a session away."""
         self._store.delete(f"sessions/{session.uuid}.json")
 
-    def living(self, *, but: Session | None = None) -> list[Session]:
-        """Return the sessions that live, `but` one; what dead ones left behind is removed."""
-        found = []
-        for stat in list(self._store.list("sessions")):
+    def others(self, session: Session) -> tuple[list[Session], list[Session]]:
+        """Return the other sessions that live, and those that ended without closing."""
+        living: list[Session] = []
+        crashed: list[Session] = []
+        for stat in self._store.list("sessions"):
             data = self._store.get_or_none(stat.key)
-            session = None if data is None else Session(**json.loads(data))
-            if session is None or (but is not None and session.uuid == but.uuid):
+            if data is None:
                 continue
-            if session.lives(time.time()):
-                found.append(session)
-            else:
-                self._store.delete(stat.key)
-        return found
+            other = Session(**json.loads(data))
+            if other.uuid != session.uuid:
+                (living if other.lives(time.time()) else crashed).append(other)
+        return living, crashed
 
 
 def _runs(process: int) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from volseg.editing.deltas import Delta
 from volseg.editing.record import Record
-from volseg.volume.blocks import Region
+from volseg.volume.blocks import Region, Triple
 from volseg.volume.objects import ObjectRow
 
 if TYPE_CHECKING:
@@ -49,12 +49,11 @@ def update_rows(labels: Labels, records: Iterable[Record]) -> None:
     classes = _classes(records)
     if not changes and not classes:
         return
-    scanned: dict[RowKey, Region | None] = {}
 
     def changed(rows: dict[RowKey, ObjectRow]) -> dict[RowKey, ObjectRow]:
         rows = dict(rows)
         for key, change in changes.items():
-            _change_row(labels, rows, key, change, scanned)
+            _change_row(labels, rows, key, change)
         for label, name in classes.items():
             for key in [key for key in rows if key[1] == label]:
                 rows[key] = replace(rows[key], class_=name)
@@ -64,40 +63,25 @@ def update_rows(labels: Labels, records: Iterable[Record]) -> None:
 
 
 def rescan_rows(labels: Labels, records: Iterable[Record]) -> None:
-    """Make the rows of the objects that records touched anew from the voxels: after a crash nobody knows what was counted."""
-    from volseg.volume.scan import scan_region
+    """Make the rows of the objects that records touched anew from the voxels.
 
+    For records of sessions that crashed: nobody knows what was counted.
+    """
     records = list(records)
     changes = _changes(records)
-    if not changes:
-        return
-    old = {(row.time, row.id): row for row in labels.objects.rows()}
-    found: dict[RowKey, tuple[int, Region]] = {}
-    for time in {key[0] for key in changes}:
-        ids = {label for moment, label in changes if moment == time}
-        regions = [
-            region
-            for label in ids
-            for region in (
-                changes[time, label].grown,
-                changes[time, label].shrunk,
-                old[time, label].bbox if (time, label) in old else None,
-            )
-            if region is not None
-        ]
-        for index in sorted({i for region in regions for i in labels.grid.index_of(region)}):
-            for label, extent in scan_region(labels, labels.grid.region(index), time).items():
-                if label in ids:
-                    voxels, box = found.get((time, label), (0, None))
-                    found[time, label] = voxels + extent.voxels, _around(box, extent.bbox)
     classes = _classes(records)
+    if not changes and not classes:
+        return
 
     def changed(rows: dict[RowKey, ObjectRow]) -> dict[RowKey, ObjectRow]:
         rows = dict(rows)
-        for key, change in changes.items():
-            rows.pop(key, None) if key not in found else rows.update(
-                {key: _row(labels, rows.get(key), key, *found[key], change)}
-            )
+        for time in {key[0] for key in changes}:
+            found = _scan(labels, time, {k: c for k, c in changes.items() if k[0] == time}, rows)
+            for key, change in changes.items():
+                if key in found:
+                    rows[key] = _row(labels, rows.get(key), key, *found[key], change)
+                elif key[0] == time:
+                    rows.pop(key, None)
         for label, name in classes.items():
             for key in [key for key in rows if key[1] == label]:
                 rows[key] = replace(rows[key], class_=name)
@@ -106,27 +90,50 @@ def rescan_rows(labels: Labels, records: Iterable[Record]) -> None:
     labels.objects.change(changed)
 
 
+def _scan(
+    labels: Labels, time: int, changes: dict[RowKey, _Change], rows: dict[RowKey, ObjectRow]
+) -> dict[RowKey, tuple[int, Region]]:
+    """Return size and box of changed objects, read where they were listed or changed."""
+    from volseg.volume.scan import scan_region
+
+    indices: set[Triple] = set()
+    for key, change in changes.items():
+        for region in (change.grown, change.shrunk, rows[key].bbox if key in rows else None):
+            if region is not None:
+                indices.update(labels.grid.index_of(region))
+    found: dict[RowKey, tuple[int, Region]] = {}
+    for index in sorted(indices):
+        for label, extent in scan_region(labels, labels.grid.region(index), time).items():
+            if (time, label) in changes:
+                voxels, box = found.get((time, label), (0, None))
+                found[time, label] = voxels + extent.voxels, _around(box, extent.bbox)
+    return found
+
+
+def drop_empty_rows(labels: Labels) -> None:
+    """Remove rows without voxels, once nobody is at work: objects that the table never had listed whole."""
+    if any(row.voxels < 0 for row in labels.objects.rows()):
+        labels.objects.change(
+            lambda rows: {key: row for key, row in rows.items() if row.voxels >= 0}
+        )
+
+
 def _change_row(
-    labels: Labels,
-    rows: dict[RowKey, ObjectRow],
-    key: RowKey,
-    change: _Change,
-    scanned: dict[RowKey, Region | None],
+    labels: Labels, rows: dict[RowKey, ObjectRow], key: RowKey, change: _Change
 ) -> None:
+    """Change one row. Called anew after a race, so that what it reads of the voxels is not older than the rows.
+
+    Several editors may come in any order, so sizes are sums: a row may be below zero until the others have come.
+    """
     row = rows.get(key)
-    if row is None and change.lost > change.gained:
-        return  # never listed: how large it was is not known
     voxels = (0 if row is None else row.voxels) + change.gained - change.lost
-    if voxels <= 0:
+    if voxels == 0:
         rows.pop(key, None)
         return
-    box = _around(None if row is None else row.bbox, change.grown)
-    if change.lost and box is not None and _reaches_face(box, change.shrunk):
-        if key not in scanned:
-            scanned[key] = _exact_box(labels, key, box)
-        box = scanned[key] or box
-    if box is not None:
-        rows[key] = _row(labels, row, key, voxels, box, change)
+    box = _around(None if row is None else row.bbox, change.grown or change.shrunk)
+    if change.lost and voxels > 0 and _reaches_face(box, change.shrunk):
+        box = _exact_box(labels, key, box) or box
+    rows[key] = _row(labels, row, key, voxels, box, change)
 
 
 def _row(
