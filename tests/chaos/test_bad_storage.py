@@ -52,7 +52,7 @@ def test_every_third_request_spoiled(bad: BadS3, s3_url: str, tmp_path: Path) ->
 def test_storage_that_stays_away_stops_the_run(
     bad: BadS3, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from volseg.store import objects, remote
+    from volseg.store import remote
 
     good = make_volume(str(tmp_path / "v.zarr"), TRUTH)
     run(plan_of(good))
@@ -64,7 +64,6 @@ def test_storage_that_stays_away_stops_the_run(
             bad.always = "busy"
 
     with monkeypatch.context() as patch:
-        patch.setattr(objects, "ATTEMPTS", 1)
         patch.setattr(remote, "ATTEMPTS", 1)
         patch.setattr(remote, "FIRST_PAUSE_S", 0.01)
         patch.setattr(remote, "_retries", _few(remote._retries))

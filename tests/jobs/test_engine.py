@@ -153,7 +153,9 @@ def test_a_held_lease_names_its_holder(ledger: Ledger) -> None:
     ):
         Lease.acquire(ledger.store, "cells", "run-a")
     assert lease.epoch == 1
-    assert Lease.acquire(ledger.store, "cells", "run-b").epoch == 2
+    second = Lease.acquire(ledger.store, "cells", "run-b")
+    assert second.epoch == 2
+    second.release()
 
 
 def _left_behind(ledger: Ledger, **changes: object) -> None:
@@ -171,7 +173,8 @@ def test_the_lease_of_a_dead_process_goes_to_the_same_plan_only(local_ledger: Le
     _left_behind(local_ledger, heartbeat=time.time())
     with pytest.raises(LeaseHeldError, match="--break-lease"):
         Lease.acquire(local_ledger.store, "cells", "run-b")
-    assert Lease.acquire(local_ledger.store, "cells", "run-a").epoch == 5
+    with Lease.acquire(local_ledger.store, "cells", "run-a") as lease:
+        assert lease.epoch == 5
 
 
 def test_a_lease_of_another_host_is_free_when_stale(local_ledger: Ledger) -> None:
@@ -181,7 +184,8 @@ def test_a_lease_of_another_host_is_free_when_stale(local_ledger: Ledger) -> Non
     with pytest.raises(LeaseHeldError, match="elsewhere"):
         Lease.acquire(local_ledger.store, "cells", "run-a")
     _left_behind(local_ledger, host="elsewhere", heartbeat=time.time() - 90)
-    assert Lease.acquire(local_ledger.store, "cells", "run-a").epoch == 5
+    with Lease.acquire(local_ledger.store, "cells", "run-a") as lease:
+        assert lease.epoch == 5
 
 
 def test_a_holder_that_wakes_up_writes_nothing(local_ledger: Ledger) -> None:
@@ -202,6 +206,23 @@ def test_a_holder_that_wakes_up_writes_nothing(local_ledger: Ledger) -> None:
     record = read_lease(local_ledger.store, "cells")
     assert isinstance(record, LeaseRecord)
     assert (record.epoch, record.held) == (new.epoch, True)
+
+
+def test_a_lease_that_could_not_be_given_back_does_not_lock_its_own_process_out(
+    local_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from volseg.errors import StorageError
+    from volseg.store import Store
+
+    def away(self: Store, key: str, data: bytes, etag: str) -> str:
+        raise StorageError("away")
+
+    with monkeypatch.context() as patch:
+        lease = Lease.acquire(local_ledger.store, "cells", "run-a")
+        patch.setattr(Store, "put_if", away)
+        lease.release()
+    with Lease.acquire(local_ledger.store, "cells", "run-a") as again:
+        assert again.epoch == 2
 
 
 def test_a_process_is_told_from_a_later_one_with_its_number() -> None:

@@ -100,7 +100,7 @@ class EpochGuard:
 
 
 class Lease:
-    """Holds a label image while a job runs; use `acquire`, then as a context manager.
+    """Holds a label image, with a heartbeat, until it is given back; use `acquire`, as a context manager.
 
     Parameters
     ----------
@@ -133,7 +133,9 @@ class Lease:
         self._every = heartbeat_seconds
         self._stop = threading.Event()
         self._lost: LeaseLostError | None = None
-        self._thread = threading.Thread(target=self._beat, name="volseg-lease", daemon=True)
+        name = _thread_name(store, label_name, record.epoch)
+        self._thread = threading.Thread(target=self._beat, name=name, daemon=True)
+        self._thread.start()
 
     @classmethod
     def acquire(
@@ -216,7 +218,6 @@ class Lease:
             self._store.delete(lease_key(self._label_name))
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
@@ -261,10 +262,9 @@ def _refuse_unless_free(
 ) -> None:
     age = time.time() - old.heartbeat
     here = old.host == host_name()
-    gone = (here and not process_lives(old.process)) or (
-        age > stale_seconds
-        and not (here and process_lives(old.process) and age < 10 * stale_seconds)
-    )
+    lives = here and _holder_lives(old, store, label_name)
+    patience = 10 * stale_seconds if lives else stale_seconds  # a busy process here may be late
+    gone = (here and not lives) or age > patience
     if gone and old.run == run:
         return
     holder = f"process {old.process} on {old.host} (run {old.run[:12]}, last heard {age:.0f} s ago)"
@@ -278,6 +278,21 @@ def _refuse_unless_free(
         f"stop it. It counts as gone {stale_seconds:.0f} s after its last sign of life; "
         "--break-lease takes it at once"
     )
+
+
+def _holder_lives(record: LeaseRecord, store: Store, label_name: str) -> bool:
+    """Whether the holder, a process of this host, lives; in this very process, whether its heartbeat does.
+
+    The latter matters where giving back failed: the next run of the same process must not wait for itself.
+    """
+    if record.process != process_name():
+        return process_lives(record.process)
+    name = _thread_name(store, label_name, record.epoch)
+    return any(thread.name == name for thread in threading.enumerate())
+
+
+def _thread_name(store: Store, label_name: str, epoch: int) -> str:
+    return f"volseg-lease {store.location} {label_name} {epoch}"
 
 
 def _encode(record: LeaseRecord) -> bytes:
