@@ -1,1 +1,4 @@
-"""The napari plugin: views over the library. Nothing here computes, and nothing that can block runs in the GUI thread."""
+"""The napari plugin: views over the library.
+
+Nothing here computes, and nothing that can block runs in the GUI thread.
+"""

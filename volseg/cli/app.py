@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 
 from volseg import __version__
-from volseg.cli import demo, edits, models, results, runs, segmenting, volumes
+from volseg.cli import (
+    cloud,
+    demo,
+    edits,
+    models,
+    results,
+    runs,
+    segmenting,
+    volumes,
+    worker,
+)
 from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
 
 FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -27,7 +37,8 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options_of_all)
-    for room in (demo, volumes, segmenting, results, edits, models, runs):
+    rooms = (demo, volumes, segmenting, results, edits, models, runs, worker, cloud)
+    for room in rooms:
         room.add_to(app)
     return app
 
