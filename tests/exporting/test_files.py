@@ -207,7 +207,7 @@ def test_surface_of_balls_in_anisotropic_voxels(labels: Labels, out: Path) -> No
 def test_csv_of_a_part_counts_from_the_level(labels: Labels, truth: np.ndarray, out: Path) -> None:
     export(labels, out / "t.csv", z=(5, 18), y=(30, 300), objects=[3], surfaces=False)
     (row,) = pandas.read_csv(out / "t.csv").to_dict("records")
-    inside = np.argwhere(truth[5:, 30:] == 3) + (5, 30, 0)
+    inside = np.argwhere(truth[5:, 30:] == 3) + np.array([5, 30, 0])
     assert row["voxels"] == len(inside)
     assert row["bbox_z0"] == inside[:, 0].min() and row["bbox_y1"] == inside[:, 1].max() + 1
     assert row["centroid_y"] == pytest.approx(inside[:, 1].mean())

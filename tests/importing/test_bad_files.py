@@ -76,6 +76,20 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def refusal(path: Path) -> str:
+    """What the user is told of a file, empty if it was read; any other error is one of ours."""
+    try:
+        if path.suffix == ".json":
+            with LabelsFile(path) as opened:
+                for _ in opened.slices():
+                    pass
+        else:
+            read_all(path)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def read_all(path: Path) -> None:
     with open_image(path) as image:
         assert np.prod(image.shape_zyx) < 2**24, "a small file can't hold so much"
@@ -88,12 +102,7 @@ def test_truncated_anywhere(good_files: dict[str, bytes], tmp_path: Path, name: 
     path = tmp_path / name
     for part in (0, 1, 7, 60, len(data) // 3, len(data) // 2, len(data) - len(data) // 5):
         path.write_bytes(data[:part])
-        try:
-            read_all(path)
-        except InputError as error:
-            assert name in str(error)
-        else:
-            pytest.fail(f"{name} cut to {part} of {len(data)} bytes was read")
+        assert name in refusal(path), f"{name} cut to {part} of {len(data)} bytes was read"
 
 
 @pytest.mark.parametrize("name", ["plain.tif", "a.nii", "a.dcm", "a.npy"])
@@ -206,7 +215,8 @@ def test_nrrd_data_outside_its_folder_is_not_read(tmp_path: Path) -> None:
 
 def test_xml_that_grows_is_not_expanded(tmp_path: Path) -> None:
     bomb = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'
-    bomb += "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi"))
+    pairs = zip("abcdefgh", "bcdefghi", strict=True)
+    bomb += "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in pairs)
     bomb += "]><OME><Image><Pixels PhysicalSizeX='&i;'/></Image></OME>"
     tifffile.imwrite(tmp_path / "a.ome.tif", STACK, description=bomb, metadata=None)
     try:
@@ -276,16 +286,7 @@ def test_mutated_files_end_in_a_clear_error_or_in_an_image(
         data[start : start + len(new)] = new
     path = tmp_path / name
     path.write_bytes(data[: int(len(data) * (1.0 if head else cut))])
-    try:
-        if name == "a.json":
-            with LabelsFile(path) as opened:
-                for _ in opened.slices():
-                    pass
-        else:
-            read_all(path)
-    except InputError as error:
-        assert str(error).isprintable()
-        str(error).encode("utf-8")
+    assert refusal(path).isprintable()
 
 
 @pytest.mark.long
@@ -305,7 +306,4 @@ def test_many_more_mutations(
     start = int(place * (min(400, len(data)) if head else len(data) - 1))
     data[start : start + len(new)] = new
     (tmp_path / name).write_bytes(data)
-    try:
-        read_all(tmp_path / name)
-    except InputError as error:
-        assert str(error).isprintable()
+    assert refusal(tmp_path / name).isprintable()

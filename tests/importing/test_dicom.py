@@ -238,3 +238,5 @@ def test_patient_data_is_not_copied(tmp_path: Path) -> None:
         for name in names:
             data = (Path(base) / name).read_bytes()
             assert b"Doe" not in data and b"4711" not in data and b"19700101" not in data
+    import_volume(folder, tmp_path / "w.zarr", patient_data=True)
+    assert '"Doe^Jane"' in (tmp_path / "w.zarr" / "volseg" / "source.json").read_text()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,16 +74,23 @@ class Crossings:
         Of the selection.
     spacing : (z, y, x)
         Voxel size in micrometres.
+    dtype : dtype
+        Of the ids.
     """
 
-    def __init__(self, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        spacing: tuple[float, float, float],
+        dtype: np.dtype[Any],
+    ) -> None:
         self.flat = shape[0] == 1
         self._shape = shape
         self._offsets = directions(self.flat)
         self._factors = factors(spacing, self.flat)
-        self._below = np.zeros((shape[1] + 2, shape[2] + 2), np.uint64)
+        self._below = np.zeros((shape[1] + 2, shape[2] + 2), dtype)
         self._above = self._below.copy()
-        self._row = np.zeros((0, shape[2] + 2), np.uint64)
+        self._row = np.zeros((0, shape[2] + 2), dtype)
 
     def add(
         self, block: NDArray[np.integer], z: int, y: int
@@ -107,19 +115,19 @@ class Crossings:
         last = y + rows == self._shape[1]
         if y == 0:
             self._below, self._above = self._above, self._below
-            self._row = np.zeros((depth + ends, self._shape[2] + 2), np.uint64)
-        whole = np.zeros((depth + ends, rows + last, self._shape[2] + 2), np.uint64)
+            self._row = np.zeros((depth + ends, self._shape[2] + 2), block.dtype)
+        whole = np.zeros((depth + ends, rows + last, self._shape[2] + 2), block.dtype)
         whole[:depth, :rows, 1:-1] = block
         yield from self._count(whole, y)
         self._row = whole[:, -1].copy() if not last else self._row[:0]
         self._above[y + 1 : y + 1 + rows, 1:-1] = block[-1]
 
     def _count(
-        self, new: NDArray[np.uint64], y: int
+        self, new: NDArray[Any], y: int
     ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.float64]]]:
         """Crossings with at least one voxel in `new`."""
         depth, rows, width = new.shape
-        block = np.zeros((depth + 1, rows + 1 + _IGNORED, width), np.uint64)
+        block = np.zeros((depth + 1, rows + 1 + _IGNORED, width), new.dtype)
         block[1:, 1:-1] = new
         block[1:, 0] = self._row
         known = self._below[y : y + rows + 2]
@@ -134,7 +142,7 @@ class Crossings:
             unread = [(p[:, 0] > 0) & (p[:, 1] > rows) for p in ends]
             kept = (fresh[0] | fresh[1]) & ~(unread[0] | unread[1])
             ids = np.concatenate([block[tuple(p[kept].T)] for p in ends])
-            ids = ids[ids != 0]
+            ids = ids[ids != 0].astype(np.uint64)
             yield ids, np.full(len(ids), factor)
 
 

@@ -104,8 +104,8 @@ def export(
     target = _target(out, kind, several[0].name)
     with opened_output(target, folder=kind.folder, overwrite=overwrite) as output:
         what: Selection | list[Selection] = selections if kind.layers else selections[0]
-        kind.writer()(what, output.work, provenance, progress or silent, **known)
-        return output.commit({"provenance": provenance}, {})
+        digests = kind.writer()(what, output.work, provenance, progress or silent, **known)
+        return output.commit({"provenance": provenance}, digests or {})
 
 
 def _options(kind: Format, given: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from volseg.exporting.crofton import Crossings
 from volseg.exporting.runs import Runs, runs_of
-from volseg.exporting.selection import Selection
+from volseg.exporting.selection import BLOCK_BYTES, Selection
 from volseg.exporting.tally import Tally
 from volseg.progress import Progress, silent
 from volseg.volume.blocks import Region
@@ -78,6 +78,7 @@ def measure(
     *,
     intensities: bool = True,
     surfaces: bool = True,
+    block_bytes: int = BLOCK_BYTES,
     progress: Progress = silent,
 ) -> Measurements:
     """Measure every selected object.
@@ -89,6 +90,8 @@ def measure(
         Also measure the image, where it has a level on this grid.
     surfaces : bool
         Also estimate surfaces.
+    block_bytes : int
+        About how many bytes of ids are worked on at once.
     progress : Progress
     """
     channels = (
@@ -96,10 +99,10 @@ def measure(
         if intensities and selection.image_level is not None
         else []
     )
-    crossings = Crossings(selection.shape, selection.scale) if surfaces else None
+    crossings = _crossings(selection) if surfaces else None
     body, skin = _Parts(), _Parts()
     slices = _Slices()
-    blocks = list(selection.blocks())
+    blocks = list(selection.blocks(block_bytes))
     with ThreadPoolExecutor(1) as pool:
         for done, (region, ids, image) in enumerate(_ahead(pool, selection, blocks, channels), 1):
             runs = runs_of(ids, (region[0][0], region[1][0], region[2][0]))
@@ -114,6 +117,10 @@ def measure(
                     skin.add(Tally.grouped(owners, [amounts], [], []))
             progress("measure", done, len(blocks))
     return _finished(selection, body.total(), skin.total(), slices.counts, channels, surfaces)
+
+
+def _crossings(selection: Selection) -> Crossings:
+    return Crossings(selection.shape, selection.scale, selection.labels.dtype)
 
 
 def _ahead(

@@ -5,8 +5,8 @@ Nothing that looks finished is ever left by an export that was interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volseg.errors import ExistsError, InputError, NotThereError, StorageFullError
+from volseg.errors import ExistsError, InputError, StorageFullError
+from volseg.exporting.digest import sha256_of
 from volseg.store import Location, open_store, parse_url
 
 PARTIAL = ".volseg-partial-"
 MANIFEST = "manifest.json"
-_PIECE = 2**22
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Output:
 
     Raises
     ------
-    ExistsError, NotThereError, InputError
+    ExistsError, InputError
         If the target can't be written.
     """
 
@@ -102,8 +102,6 @@ class Output:
                 raise InputError(f"{self._local} is a file; this export makes a folder")
             if not self._overwrite:
                 raise self._exists()
-        if not self._local.parent.exists() and self._local.parent.parent == self._local.parent:
-            raise NotThereError(f"{self._local.parent} does not exist")
 
     def _exists(self) -> ExistsError:
         return ExistsError(f"{self.target} exists already; choose another place, or --overwrite")
@@ -161,9 +159,16 @@ class Output:
         store: Any = open_obstore(parse_url(base))
         if self.folder and self._overwrite:
             open_store(parse_url(base)).delete_all(self.target.name)
-        for name in [*names, manifest]:
-            with translated(parse_url(base), name):
-                obstore.put(store, name, self._holder / name)
+        done: list[str] = []
+        try:
+            for name in [*names, manifest]:
+                with translated(parse_url(base), name):
+                    obstore.put(store, name, self._holder / name)
+                done.append(name)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                obstore.delete(store, done)
+            raise
         return ExportResult(tuple(f"{base}/{name}" for name in names), f"{base}/{manifest}")
 
     def discard(self) -> None:
@@ -193,15 +198,6 @@ def opened_output(
         raise
     finally:
         output.discard()
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -68,13 +68,14 @@ def _imported_from(store: Store) -> dict[str, Any] | None:
     return {key: record.get(key) for key in ("name", "kind", "imported")}
 
 
-def _journal_version(labels: Labels) -> dict[str, Any]:
-    """The number of the last edit record, and how many there are."""
-    records = [s.key for s in labels.store.list("volseg/journal")]
-    numbers = [
-        int(n) for key in records if (n := key.rpartition("/")[2].partition(".")[0]).isdigit()
-    ]
-    return {"last_record": max(numbers, default=0), "objects": len(records)}
+def _journal_version(labels: Labels) -> dict[str, int]:
+    """The number of the last edit record (0 where nobody edited), and the last that all chunks
+    hold.
+    """
+    from volseg.editing.journal import Journal
+
+    journal = Journal(labels.store)
+    return {"last_record": journal.last(), "checkpoint": journal.checkpoint()}
 
 
 def _plan_of(store: Store, name: str) -> dict[str, Any] | None:

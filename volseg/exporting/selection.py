@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from volseg.volume.labels import Labels
     from volseg.volume.objects import ObjectRow
 
-BLOCK_BYTES = 2**26
+BLOCK_BYTES = 2**25
+SLAB_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class Selection:
         most_bytes : int
             About how many bytes of ids a block may have (one row of objects is the least).
         slabs : bool
-            Whole slices only, as many as fit; at least one.
+            Whole slices only, as many as a chunk is deep and as fit into `SLAB_BYTES`; at least
+            one.
 
         Yields
         ------
@@ -134,7 +136,7 @@ class Selection:
         itemsize = max(4, self.labels.dtype.itemsize)
         if slabs:
             plane = max(1, self.shape[1] * self.shape[2] * itemsize)
-            depth = max(1, min(grid.chunk[0], most_bytes // plane))
+            depth = max(1, min(grid.chunk[0], max(most_bytes, SLAB_BYTES) // plane))
             for z in range(0, self.shape[0], depth):
                 end = min(z + depth, self.shape[0])
                 yield (z, end), (0, self.shape[1]), (0, self.shape[2])

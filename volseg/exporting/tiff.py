@@ -6,8 +6,10 @@ Uncompressed stacks are contiguous: ImageJ maps them, and blocks can be written 
 from __future__ import annotations
 
 import json
+import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError, StorageError, UnsupportedFormatError
+from volseg.exporting.digest import TrailingDigest
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
@@ -22,6 +25,8 @@ from volseg.volume.blocks import Region
 
 COMPRESSIONS = {"none": None, "zlib": "zlib", "zstd": "zstd", "lzw": "lzw"}
 _BIG = 2**32 - 2**25
+_BLOCK_BYTES = 2**24
+_WORKERS = 3
 
 
 def write_stack(
@@ -32,7 +37,7 @@ def write_stack(
     *,
     compression: str = "none",
     imagej: bool = False,
-) -> None:
+) -> dict[str, str]:
     """Write all slices into one file, ids in the smallest of uint8, uint16, uint32 that holds them.
 
     Parameters
@@ -44,10 +49,12 @@ def write_stack(
     """
     if compression not in COMPRESSIONS:
         raise InputError(f"compression {compression!r}: expected one of {', '.join(COMPRESSIONS)}")
+    digests: dict[str, str] = {}
     for dtype in candidates(selection, 65535 if imagej else 2**32 - 1):
         try:
             if COMPRESSIONS[compression] is None:
-                _write_mapped(selection, path, dtype, provenance, progress, imagej)
+                digest = _write_mapped(selection, path, dtype, provenance, progress, imagej)
+                digests = {path.name: digest}
             else:
                 packed = COMPRESSIONS[compression]
                 pages = _pages(selection, dtype, progress)
@@ -56,7 +63,7 @@ def write_stack(
             path.unlink(missing_ok=True)
             continue
         check_stack(selection, path)
-        return
+        return digests
     limit = 65535 if imagej else 2**32 - 1
     raise UnsupportedFormatError(
         f"{selection.labels.name}: ids beyond {limit} don't fit "
@@ -71,7 +78,8 @@ def _write_mapped(
     provenance: dict[str, Any],
     progress: Progress,
     imagej: bool,
-) -> None:
+) -> str:
+    """Lay the file out, then fill it with several blocks at once; returns its SHA-256."""
     import tifffile
 
     _imwrite(selection, path, dtype, provenance, imagej, None)
@@ -79,24 +87,56 @@ def _write_mapped(
         offset = file.series[0].dataoffset
     if offset is None:
         raise StorageError(f"{path}: the TIFF was not laid out in one piece")
+    blocks = list(selection.blocks(_BLOCK_BYTES))
+    digest = TrailingDigest(path)
+    out = os.open(path, os.O_RDWR)
+    try:
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            window: deque[Future[None]] = deque()
+            for done, region in enumerate(blocks):
+                window.append(pool.submit(_fill, selection, out, offset, region, dtype))
+                if len(window) > _WORKERS:
+                    window.popleft().result()
+                    digest.advance(_end(selection, offset, blocks[done - _WORKERS], dtype))
+                    progress("export", done - _WORKERS + 1, len(blocks))
+            while window:
+                window.popleft().result()
+                progress("export", len(blocks) - len(window), len(blocks))
+    finally:
+        os.close(out)
+    return digest.finished()
+
+
+def _fill(
+    selection: Selection, out: int, offset: int, region: Region, dtype: np.dtype[Any]
+) -> None:
+    """Read a block and put it into its place in the file."""
     _, height, width = selection.shape
-    blocks = list(selection.blocks())
-    with path.open("r+b") as out, ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(selection.read, blocks[0])
-        for done, region in enumerate(blocks, 1):
-            ids = ahead.result()
-            if done < len(blocks):
-                ahead = reader.submit(selection.read, blocks[done])
-            (z0, _), (y0, _), _ = region
-            data = narrowed(ids, dtype)
-            if data.shape[1] == height:
-                out.seek(offset + z0 * height * width * dtype.itemsize)
-                out.write(data.data)
-            else:
-                for z, plane in enumerate(data, z0):
-                    out.seek(offset + (z * height + y0) * width * dtype.itemsize)
-                    out.write(plane.data)
-            progress("export", done, len(blocks))
+    (z0, _), (y0, y1), _ = region
+    data = narrowed(selection.read(region), dtype)
+    if not data.any():
+        return  # what was never written reads as background
+    row = width * dtype.itemsize
+    if y1 - y0 == height:
+        _put(out, data, offset + z0 * height * row)
+        return
+    for z, plane in enumerate(data, z0):
+        _put(out, plane, offset + (z * height + y0) * row)
+
+
+def _put(out: int, data: NDArray[Any], place: int) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        written = os.pwrite(out, view, place)
+        view, place = view[written:], place + written
+
+
+def _end(selection: Selection, offset: int, region: Region, dtype: np.dtype[Any]) -> int:
+    """Up to which byte the file is finished once all blocks up to `region` are."""
+    _, height, width = selection.shape
+    (z0, z1), (_, y1), _ = region
+    slices = z1 if y1 == height else z0
+    return offset + slices * height * width * dtype.itemsize
 
 
 def _pages(

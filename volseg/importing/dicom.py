@@ -17,9 +17,24 @@ from numpy.typing import NDArray
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.dicom_pixels import Frames, check_pixels
 from volseg.importing.dicom_series import Geometry, geometry_of, order_files
-from volseg.importing.guard import reading, shown
+from volseg.importing.guard import printable, reading, shown
 from volseg.importing.opened import OpenedImage
 from volseg.importing.tiff_facts import in_micrometres
+
+_PRIVATE = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "StudyDate",
+    "StudyDescription",
+    "SeriesDescription",
+    "AccessionNumber",
+    "InstitutionName",
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ def open_dicom(path: Path, series: str | None = None) -> OpenedImage:
         scale_um=tuple(in_micrometres(n, "mm") if n else None for n in (spacing, y, x)),  # type: ignore[arg-type]
         is_rgb=letters == "zyxs",
         facts=_facts(first, ordered.origin_mm, ordered.step_mm, headers[0].dataset),
+        private=_private(headers[0].dataset),
     )
 
 
@@ -146,6 +162,12 @@ def _facts(
     if not all(math.isfinite(v) for v in affine.ravel()):
         return facts
     return facts | {"affine_ras_mm": affine.tolist()}
+
+
+def _private(dataset: Any) -> dict[str, str]:
+    """What the header says of patient and study."""
+    found = {name: str(dataset.get(name, "")) for name in _PRIVATE}
+    return {name: printable(value) for name, value in found.items() if value}
 
 
 class _Flipped:

@@ -40,6 +40,8 @@ class OpenedImage:
         Three uint8 samples that are a colour.
     facts
         What else is worth keeping with the volume (orientation, rescaling); never patient data.
+    private
+        Data about a patient; kept with the volume only where that was asked for.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class OpenedImage:
     channel_names: tuple[str, ...] = ()
     is_rgb: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    private: dict[str, Any] = field(default_factory=dict)
     close_with: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:

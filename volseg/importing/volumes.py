@@ -39,6 +39,7 @@ def import_volume(
     channels: Sequence[str] | None = None,
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
+    patient_data: bool = False,
 ) -> Volume:
     """Write an OME-Zarr volume from a file, a folder of slices or of a DICOM series, or OME-Zarr.
 
@@ -62,6 +63,9 @@ def import_volume(
         Names of the channels; default: the file's.
     chunks, shards : (z, y, x), optional
         Of the stored objects, in voxels; default: as `create_volume` chooses, not sharded.
+
+    patient_data : bool
+        Keep what DICOM says of the patient and the study in `volseg/source.json`.
 
     Returns
     -------
@@ -103,6 +107,8 @@ def import_volume(
 
             build_image_pyramid(volume, progress=told)
             record = _record(src, image)
+            if patient_data and image.private:
+                record["patient"] = image.private
             volume.store.put(RECORD, json.dumps(record, indent=2).encode())
     return open_volume(volume.location, writable=True)
 
