@@ -9,6 +9,7 @@ from segment_anything import SamPredictor
 
 from tests.sam.tiny import tiny_model
 from volseg.sam.model import Model, TilePrompt
+from volseg.sam.registry import load_model
 
 RANDOM = np.random.default_rng(0)
 
@@ -116,7 +117,7 @@ def test_wrong_images_are_refused(model: Model) -> None:
 def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     model.encode_batch = 8
-    expected = model.encode(images(5))
+    expected = model._encode_in_batches(images(5))
     sizes: list[int] = []
     original = model._encode_batch
 
@@ -128,10 +129,25 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(model, "_encode_batch", scarce)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    assert model.encode(images(5)).shape == expected.shape
+    assert model._encode_in_batches(images(5)).shape == expected.shape
     assert sizes == [8, 4, 2, 2, 2]
     monkeypatch.setattr(
         model, "_encode_batch", lambda part: (_ for _ in ()).throw(torch.OutOfMemoryError("none"))
     )
     with pytest.raises(torch.OutOfMemoryError):
-        model.encode(images(1))
+        model._encode_in_batches(images(1))
+
+
+def test_the_number_of_threads_changes_nothing(model: Model) -> None:
+    nano = load_model("nano", device="cpu")
+    many = RANDOM.integers(0, 256, (3, 3, 256, 256)).astype(np.uint8)
+    answers = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        embeddings = nano.encode(many)
+        answers.append((embeddings, *nano.decode(embeddings[0], PROMPTS[:1])[0]))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    for other in answers[1:]:
+        for a, b in zip(answers[0], other, strict=True):
+            assert (a == b).all()

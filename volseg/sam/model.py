@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,9 @@ class Model:
         *,
         encode_batch: int | None = None,
         decode_batch: int | None = None,
+        threads: int = 1,
     ) -> None:
-        self.spec = spec
+        self.spec, self.threads = spec, threads
         self.device = torch.device(device)
         self.sam = sam.to(self.device).eval().requires_grad_(False)
         fuse(self.sam.image_encoder)
@@ -123,6 +125,28 @@ class Model:
             raise ValueError(
                 f"images must be (n, 3, {size}, {size}) uint8, not {images.shape} {images.dtype}"
             )
+        if self.device.type == "cpu":
+            with _threads(self.threads) as available:
+                return self._encode_side_by_side(images, max(1, available // self.threads))
+        return self._encode_in_batches(images)
+
+    def _encode_side_by_side(self, images: NDArray[np.uint8], workers: int) -> NDArray[np.float16]:
+        """One image at a time in each of some threads."""
+        out = np.empty((len(images), *self.spec.embedding), np.float16)
+
+        def encode(i: int) -> None:
+            out[i] = self._encode_batch(images[i : i + 1])[0]
+
+        if min(workers, len(images)) < 2:
+            for i in range(len(images)):
+                encode(i)
+            return out
+        with ThreadPoolExecutor(workers, "encode", torch.set_num_threads, (self.threads,)) as pool:
+            list(pool.map(encode, range(len(images))))
+        return out
+
+    def _encode_in_batches(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Batches of fixed size, halved where the GPU's memory does not hold them."""
         out = np.empty((len(images), *self.spec.embedding), np.float16)
         first = 0
         while first < len(images):
@@ -174,9 +198,9 @@ class Model:
         groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for i, prompt in enumerate(prompts):
             groups[prompt.form].append(i)
-        with torch.inference_mode():
-            image = torch.from_numpy(np.ascontiguousarray(embedding)).to(self.device)
-            image = image.float()[None]
+        pinned = _threads(self.threads if self.device.type == "cpu" else None)
+        with pinned, torch.inference_mode():
+            image = torch.from_numpy(embedding.astype(np.float32)).to(self.device)[None]
             for members in groups.values():
                 for first in range(0, len(members), self.decode_batch):
                     part = members[first : first + self.decode_batch]
@@ -224,6 +248,22 @@ class Model:
         return int(min(32, max(1, 0.7 * free // per_image)))
 
 
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[int]:
+    """Compute with this many CPU threads for a while (None: as it is); gives the number that there
+    were.
+    """
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield before
+        return
+    torch.set_num_threads(count)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
 def _stacked(prompts: list[TilePrompt]) -> tuple[NDArray[Any] | None, ...]:
     """Points (b, n, 2), boxes (b, 4) and masks (b, 1, h, w) of prompts of one form, float32.
 
@@ -245,6 +285,7 @@ def load(
     progress: Progress | None = None,
     encode_batch: int | None = None,
     decode_batch: int | None = None,
+    threads: int = 1,
 ) -> Model:
     """Fetch weights where needed, check their SHA-256, and load them (`weights_only=True`: no code
     is run).
@@ -270,7 +311,9 @@ def load(
 
         spec = replace(spec, sha256=sha256_of(path))
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Model(spec, sam, chosen, encode_batch=encode_batch, decode_batch=decode_batch)
+    return Model(
+        spec, sam, chosen, encode_batch=encode_batch, decode_batch=decode_batch, threads=threads
+    )
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -158,12 +158,12 @@ def load_model(
     *,
     device: str | None = None,
     progress: Progress | None = None,
-    **batches: int,
+    **details: int,
 ) -> Model:
     """Fetch where needed, load and prepare a model; see `volseg.sam.model.load`."""
     from volseg.sam.model import load
 
-    return load(find_model(name), device=device, progress=progress, **batches)
+    return load(find_model(name), device=device, progress=progress, **details)
 
 
 def weights_folder() -> Path:
