@@ -57,7 +57,7 @@ def mask_losses(logits: Tensor, targets: Tensor, *, balanced: bool = False) -> T
     if balanced:
         weights = targets / (size + 1) + around / (around.sum((1, 2), keepdim=True) + 1)
     else:
-        weights = (targets + around) / (size + 20)
+        weights = (targets + around) / (size + 60)
     wanted = targets[:, None].expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(
         logits, wanted, weight=weights[:, None], reduction="none"
@@ -108,10 +108,10 @@ def prompt_loss(
     has_object = (targets.flatten(1).amax(1) > 0).float()
     losses = mask_losses(logits, targets, balanced=balanced)
     several = losses[:, 1:]
-    masks = losses[:, 0] + 0.6 * several.amin(1) + 0.4 * several.mean(1)
+    masks = losses[:, 0] + 0.5 * several.amin(1) + 0.5 * several.mean(1)
     masks = (masks * has_object).sum() / has_object.sum().clamp(min=1)
     scores = ((estimates - iou) ** 2).mean()
-    return masks + 2 * scores, iou
+    return masks + 8 * scores, iou
 
 
 class DenseHead(nn.Module):
