@@ -59,11 +59,11 @@ def check(labels: object, told: list[tuple[str, list[str], list[str]]]) -> None:
 
 
 def test_three_writers_in_a_folder(folder: str) -> None:
-    run_writers(folder, 3, 70, seed=20)
+    run_writers(folder, 3, 60, seed=20)
 
 
 def test_two_writers_on_s3(s3_url: str) -> None:
-    run_writers(s3_url, 2, 40, seed=30)
+    run_writers(s3_url, 2, 15, seed=30)
 
 
 @pytest.mark.long
