@@ -22,7 +22,7 @@ import numpy as np
 from volseg.volume.create import create_volume
 from volseg.volume.downsample import downsample_labels
 from volseg.volume.labels import Labels, open_labels
-from volseg.volume.pyramid import build_pyramid, make_block, owned_levels, write_with_coarser
+from volseg.volume.pyramid import build_pyramid, owned_levels, write_with_coarser
 
 SCALE_UM = (0.1, 0.1, 0.1)
 Seconds = tuple[float, float]
@@ -128,7 +128,7 @@ def other_library(
 def peak_memory(url: str) -> dict[str, float]:
     """Build a pyramid here and return the growth of the process's peak memory in MiB."""
     labels = open_labels(url, "cells")
-    make_block(labels, 1, labels.level_info[1].grid.region((0, 0, 0)))  # imports and threads
+    labels.read(((0, 1), (0, 1), (0, 1)))  # imports and threads
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     build_pyramid(labels, threads=1)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -85,6 +85,12 @@ def translate(
         return NotThereError(f"{where} does not exist")
     if isinstance(error, ValueError) and not from_obstore:
         return None
+    said = re.search(r"status code: (4\d\d)", text)
+    if said is not None and said.group(1) not in ("408", "429"):
+        code = re.search(r"<Code>(\w+)</Code>", text)
+        return StorageError(
+            f"{where}: the store refused the request ({said.group(1)}{', ' + code.group(1) if code else ''})"
+        )
     return TransientError(f"{where}: the store failed past its retries: {_first_line(text)}")
 
 

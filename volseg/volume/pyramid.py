@@ -137,7 +137,7 @@ def coarser(
     block: np.ndarray[Any, Any], factors: Sequence[int], *, keep_thin: bool = False
 ) -> np.ndarray[Any, Any]:
     """Return `downsample_labels` of a block, without work for one of a single value."""
-    if block.size and (block == block.flat[0]).all():
+    if block.flat[0] == block.flat[-1] and (block == block.flat[0]).all():
         shape = [-(-n // f) for n, f in zip(block.shape, factors, strict=True)]
         return np.full(shape, block.flat[0], block.dtype)
     return downsample_labels(block, factors, keep_thin=keep_thin)
