@@ -6,9 +6,7 @@ Weights as float16, their SHA-256, and ``training.json``: how they came about.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,6 @@ import torch
 
 from volseg.sam import nano
 from volseg.training.validate import from_checkpoint
-
-
-def code_version() -> dict[str, str]:
-    """Return the SHA-256 over the sources that decide the weights and, in a checkout, the commit."""
-    package = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for path in sorted([*package.glob("training/*.py"), *package.glob("sam/nano/*.py")]):
-        digest.update(f"{path.parent.name}/{path.name}\0".encode())
-        digest.update(path.read_bytes())
-    version = {"sources_sha256": digest.hexdigest()}
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=False
-    )
-    if found.returncode == 0:
-        version["commit"] = found.stdout.strip()
-    return version
 
 
 def export(run: Path, folder: Path) -> dict[str, Any]:
@@ -62,7 +44,6 @@ def export(run: Path, folder: Path) -> dict[str, Any]:
         "weights_sha256": nano.save(sam, folder),
         "steps": content["step"],
         "hours": round(content["elapsed"] / 3600, 3),
-        "code": code_version(),
         "torch": torch.__version__,
         "curve": content["curve"],
     }

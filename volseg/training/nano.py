@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from volseg.training import losses, prompts
 from volseg.training.augment import Tile, sample
 from volseg.training.data import Source, all_sources, data_hash
 from volseg.training.loop import Losses, Schedule, State, train
+from volseg.training.provenance import record_sitting
 from volseg.training.workers import Team
 from volseg.training.workers import team as start_team
 
@@ -271,11 +271,12 @@ def run(options: argparse.Namespace, team: Team | None = None) -> None:
             "data_sha256": data_hash(sources),
             "sources": {source.name: source.weight for source in sources},
             "recipe": vars(recipe),
+            "prompts": dict(zip(prompts.KINDS, prompts.SHARES, strict=True)),
             "schedule": vars(schedule),
             "device": options.device,
             "processes": options.processes,
         }
-        (options.out / "training.json").write_text(json.dumps(record, indent=1))
+        record_sitting(options.out / "training.json", record, state.step)
     train(
         state, batch_maker(sources, recipe), batch_loss, schedule, checkpoint,
         save_every=options.save_every, team=team,
