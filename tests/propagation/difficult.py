@@ -133,7 +133,7 @@ def _branching(rng: np.random.Generator, name: str, seed_in: str, flip: bool) ->
     if seed_in == "branch":
         from scipy.ndimage import label
 
-        parts, count = label(prompted)
+        _, count = label(prompted)
         assert count == 2
     if flip:
         visible, z = visible[::-1].copy(), n - 1 - z

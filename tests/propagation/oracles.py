@@ -181,9 +181,7 @@ class NoisyOracle(Oracle):
         noise = rng.uniform(0.3, 1, len(masks))
         return [masks[k] for k in order], [0.2 * right[k] + 0.8 * noise[k] for k in order]
 
-    def spoilt(
-        self, z: int, prompt: SlicePrompt, rng: np.random.Generator
-    ) -> NDArray[np.bool_]:
+    def spoilt(self, z: int, prompt: SlicePrompt, rng: np.random.Generator) -> NDArray[np.bool_]:
         whole, parts = self.target(z, prompt), self.parts(z)
         kind = self.bad[z]
         if kind == "empty":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,10 +72,10 @@ class Fixture:
     def __init__(self) -> None:
         self.labels, self.seeds = crowd()
         self.prompts = marks(self.labels)
-        self.predictor = NoisyOracle(self.labels, 5, 0.1, ("shifted", "neighbour", "inflated", "empty"))
-        self.whole = propagate(
-            self.predictor, self.seeds, prompts=self.prompts, ends=ENDS
+        self.predictor = NoisyOracle(
+            self.labels, 5, 0.1, ("shifted", "neighbour", "inflated", "empty")
         )
+        self.whole = propagate(self.predictor, self.seeds, prompts=self.prompts, ends=ENDS)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def blockwise(case: Fixture, cuts: list[int], groups: list[list[int]]) -> dict[i
     windows = as_windows(case.seeds, SHAPE)
     context = Context(case.prompts, windows, ENDS)
     edges = [0, *sorted(set(cuts)), SHAPE[0]]
-    blocks = [range(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    blocks = [range(a, b) for a, b in pairwise(edges) if b > a]
     out: dict[int, Track] = {}
     for group in groups:
         passes = {}

@@ -7,6 +7,7 @@ from volseg.propagation.compose import compose_block
 from volseg.propagation.context import Context
 from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
 from volseg.propagation.propagate import advance, propagate, start_states
+from volseg.propagation.repropagate import repropagate
 from volseg.propagation.seeding import is_seed, seed_masks
 from volseg.propagation.settings import Settings
 from volseg.propagation.settle import settle
@@ -30,6 +31,7 @@ __all__ = [
     "is_seed",
     "merge_all",
     "propagate",
+    "repropagate",
     "seed_masks",
     "settle",
     "start_states",

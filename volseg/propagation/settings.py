@@ -44,7 +44,7 @@ class Settings(BaseModel):
         default=0.8, ge=0, description="more weight of the score, where scores proved steady"
     )
     steady_spread: float = Field(
-        default=0.1, gt=0, description="mean deviation of scores from which they say nothing"
+        default=0.15, gt=0, description="mean deviation of scores from which they say nothing"
     )
     confident: float = Field(default=0.75, description="agreement that needs no second prompt")
     split: bool = Field(default=True, description="cut leaks at thin necks")
@@ -70,6 +70,9 @@ class Settings(BaseModel):
     min_score: float = Field(default=0.0, description="model score below which nothing is accepted")
     fallen_score: float = Field(
         default=0.5, description="share of the usual score below which nothing is accepted"
+    )
+    ended_score: float = Field(
+        default=0.8, description="the same where the scores proved steady: the object has ended"
     )
     abrupt_score: float = Field(
         default=0.6, description="the same for masks that agree little with the prediction"

@@ -468,7 +468,7 @@ def _found(
         anchor = before
     score, spread = judgement.score, state.spread
     if state.score >= 0:
-        score = 0.7 * state.score + 0.3 * judgement.score
+        score = 0.85 * state.score + 0.15 * judgement.score
         spread = 0.7 * state.spread + 0.3 * abs(judgement.score - state.score)
     state = replace(
         _past(state),
