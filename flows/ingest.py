@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from prefect import flow
 from pydantic import Field
 
-import flows.quiet  # noqa: F401  (before prefect)
 from flows.starting import make_parser, start
 from flows.telling import Telling, publish_report
 

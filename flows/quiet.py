@@ -1,4 +1,4 @@
-"""Environment of a flow that runs without a server: quiet, offline, patient. Import before `prefect`.
+"""Environment of a flow that runs without a server: quiet, offline, patient. Set before `prefect` is imported.
 
 Values that are set already stay; with `PREFECT_API_URL` a real server is used and its logging is left alone.
 """
@@ -24,6 +24,3 @@ def be_quiet() -> None:
     wanted = _ALWAYS if os.environ.get("PREFECT_API_URL") else _ALWAYS | _WITHOUT_SERVER
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
-
-
-be_quiet()

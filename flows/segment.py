@@ -13,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from pydantic import Field
 
-import flows.quiet  # noqa: F401  (before prefect)
 from flows.report import markdown_report
 from flows.starting import channels, make_parser, start, whole_number, zoom
 from flows.telling import Telling, as_task, publish_report, publish_stages

@@ -18,8 +18,6 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-import flows.quiet  # noqa: F401  (before prefect)
-
 LINES: ContextVar[TextIO | None] = ContextVar("volseg_progress_lines", default=None)
 """Where progress goes as JSON lines; None for nowhere."""
 

@@ -114,9 +114,10 @@ def overhead(blocks: int = 200, seconds: float = 1.0, workers: int = 2) -> dict[
 
 def through_prefect(stage: Load, client: Any, folder: str) -> tuple[list[Any], float]:
     """The same as one task of a flow, with the temporary server of a flow run without one."""
-    import flows.quiet  # noqa: F401
-    from flows.telling import as_task
+
     from prefect import flow
+
+    from flows.telling import as_task
 
     @flow(name="bench", persist_result=False)
     def bench() -> tuple[list[Any], float]:
@@ -134,7 +135,11 @@ def scaling(blocks: int = 60, seconds: float = 1.0) -> dict[str, Any]:
             tempfile.TemporaryDirectory() as folder,
         ):
             walls[workers] = run_load(Load(blocks, rounds), client, folder)[1]
-    return {"one_s": round(walls[1], 2), "two_s": round(walls[2], 2), "ratio": round(walls[1] / walls[2], 3)}
+    return {
+        "one_s": round(walls[1], 2),
+        "two_s": round(walls[2], 2),
+        "ratio": round(walls[1] / walls[2], 3),
+    }
 
 
 def many(blocks: int = 100_000, workers: int = 2) -> dict[str, Any]:
