@@ -132,13 +132,14 @@ class Crossings:
         block[1:, 0] = self._row
         known = self._below[y : y + rows + 2]
         block[0, : len(known)] = known
+        top = 0 if y == 0 else 1  # what lies before the first row is background, and new
         for offset, factor in zip(self._offsets, self._factors, strict=True):
             first, second = _pair(block.shape, offset)
             differ = np.argwhere(block[first] != block[second])
             if not len(differ):
                 continue
             ends = [differ + [part.start for part in side] for side in (first, second)]
-            fresh = [(p[:, 0] > 0) & (p[:, 1] > 0) & (p[:, 1] <= rows) for p in ends]
+            fresh = [(p[:, 0] > 0) & (p[:, 1] >= top) & (p[:, 1] <= rows) for p in ends]
             unread = [(p[:, 0] > 0) & (p[:, 1] > rows) for p in ends]
             kept = (fresh[0] | fresh[1]) & ~(unread[0] | unread[1])
             ids = np.concatenate([block[tuple(p[kept].T)] for p in ends])
