@@ -50,6 +50,12 @@ class Job:
         )
         self._thread.start()
 
+    def reached(self, blocks: int) -> bool:
+        """Whether so many blocks have ended; raises what the job raised."""
+        if self.error is not None:
+            raise self.error
+        return self.ended >= blocks
+
     def wait(self, seconds: float) -> None:
         """Wait for the end; raises what the job raised."""
         self._thread.join(seconds)
@@ -61,7 +67,7 @@ class Job:
         from distributed import as_completed
 
         try:
-            with connect() as client:
+            with connect() as client, client.as_current():
                 waiting = list(range(blocks))
 
                 def submit() -> Any:

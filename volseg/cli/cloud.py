@@ -114,10 +114,14 @@ def _ask(running: list[str], yes: bool) -> None:
     typer.echo(f"this interrupts: {', '.join(running)} (resumable with --resume)", err=True)
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _somebody_is_there():
         raise InputError("nothing was changed: nobody to ask; wait, or pass --yes")
     if not typer.confirm("Go on?", err=True):
         raise typer.Exit(1)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _costs(stack: Name = "volseg", region: Region = None, as_json: AsJson = False) -> None:
@@ -134,7 +138,9 @@ def _costs(stack: Name = "volseg", region: Region = None, as_json: AsJson = Fals
 def _certs(
     stack: Name = "volseg",
     out: Annotated[Path | None, typer.Option(help="Folder for this person's own.")] = None,
-    renew: Annotated[bool, typer.Option(help="Replace all; restart head and workers.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Replace all; then restart head and workers.")
+    ] = False,
     yes: Yes = False,
     region: Region = None,
 ) -> None:
