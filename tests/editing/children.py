@@ -1,4 +1,4 @@
-"""What runs in processes of their own: an editor that is killed at a step, and writers at random. Imported by both sides."""
+"""What runs in processes of its own: an editor that is killed at a step, and writers at random."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.editing.making import assert_levels
 from volseg.editing import EditConflictError, Editor
-from volseg.editing.history import replayed
 from volseg.editing.index import JournalIndex
+from volseg.editing.past import replayed
 from volseg.errors import ConflictError, UnsavedEditsError
 from volseg.volume.blocks import whole_region
 from volseg.volume.labels import Labels

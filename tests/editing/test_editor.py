@@ -98,7 +98,7 @@ def test_fill_reaches_as_far_as_the_value(labels: Labels) -> None:
 
 
 def test_split_divides_at_the_neck_and_merge_joins(labels: Labels) -> None:
-    z, y, x = np.mgrid[:6, :70, :90]
+    _, y, x = np.mgrid[:6, :70, :90]
     dumbbell = (np.hypot(y - 35, x - 25) < 16) | (np.hypot(y - 35, x - 62) < 16)
     dumbbell |= (abs(y - 35) < 3) & (x > 25) & (x < 62)
     with labels.edit("ann", flush_after=None) as editor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -182,3 +184,20 @@ def wait(done: Callable[[], bool], seconds: float = 60.0) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_program_that_ends_without_closing_leaves_a_copy(labels: Labels, tmp_path: Path) -> None:
+    script = f"""
+from pathlib import Path
+from tests.editing.children import labels_of
+editor = labels_of({str(labels.volume_location.local_path.parent)!r}).edit(
+    "ann", flush_after=None, local_folder=Path({str(tmp_path)!r}) / "kept")
+editor[1, 3:60, 3:60] = 7
+"""
+    root = str(Path(__file__).resolve().parents[2])
+    ended = subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
+    assert ended.returncode == 0
+    (copy,) = (tmp_path / "kept").iterdir()
+    with labels.edit("ann", flush_after=None) as editor:
+        assert editor.restore(copy) == 1
+    assert_levels(labels, painted(labels))

@@ -17,8 +17,8 @@ from tests.editing.children import (
     processes,
 )
 from tests.editing.making import assert_levels, make_labels
-from volseg.editing.history import replayed
 from volseg.editing.index import JournalIndex
+from volseg.editing.past import replayed
 from volseg.volume.blocks import whole_region
 
 STEPS = [

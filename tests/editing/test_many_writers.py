@@ -9,8 +9,8 @@ import pytest
 
 from tests.editing.children import labels_of, processes, write_at_random
 from tests.editing.making import assert_levels, make_labels
-from volseg.editing.history import replayed
 from volseg.editing.index import JournalIndex
+from volseg.editing.past import replayed
 from volseg.volume.blocks import whole_region
 
 SHAPE = (4, 40, 60)

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.editing.making import assert_levels, make_labels, pyramid_of, quick_folder
 from volseg.editing import Editor
-from volseg.editing.history import replayed
 from volseg.editing.index import JournalIndex
+from volseg.editing.past import replayed
 from volseg.volume.blocks import whole_region
 
 SHAPE = (5, 40, 50)

@@ -14,7 +14,7 @@ from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
-    from volseg.editing.history import HistoryEntry
+    from volseg.editing.past import HistoryEntry
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,8 +36,8 @@ def _history(
     as_json: AsJson = False,
 ) -> None:
     """List the edits of a label image, or write the labels as they were."""
-    from volseg.editing.history import history
-    from volseg.editing.history import labels_at as labels_as_of
+    from volseg.editing.past import history
+    from volseg.editing.past import labels_at as labels_as_of
     from volseg.volume.image import open_volume
     from volseg.volume.labels import open_labels
 

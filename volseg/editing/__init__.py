@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from volseg.editing.conflict import EditConflictError
     from volseg.editing.editor import Editor
-    from volseg.editing.history import HistoryEntry, LabelsAt, history, labels_at
+    from volseg.editing.index import JournalIndex
     from volseg.editing.opening import open_editor
-    from volseg.editing.runs import JournalIndex, append_run_record, person_edited_mask
+    from volseg.editing.past import HistoryEntry, LabelsAt, history, labels_at, labels_now
+    from volseg.editing.runs import RunWriter, append_run_record, person_edited_mask
 
 __all__ = [
     "EditConflictError",
@@ -18,9 +19,11 @@ __all__ = [
     "HistoryEntry",
     "JournalIndex",
     "LabelsAt",
+    "RunWriter",
     "append_run_record",
     "history",
     "labels_at",
+    "labels_now",
     "open_editor",
     "person_edited_mask",
 ]
@@ -28,12 +31,14 @@ __all__ = [
 _WHERE = {
     "EditConflictError": "conflict",
     "Editor": "editor",
-    "HistoryEntry": "history",
-    "JournalIndex": "runs",
-    "LabelsAt": "history",
+    "HistoryEntry": "past",
+    "JournalIndex": "index",
+    "LabelsAt": "past",
+    "RunWriter": "runs",
     "append_run_record": "runs",
-    "history": "history",
-    "labels_at": "history",
+    "history": "past",
+    "labels_at": "past",
+    "labels_now": "past",
     "open_editor": "opening",
     "person_edited_mask": "runs",
 }

@@ -1,4 +1,4 @@
-"""Operations on whole objects: chunk by chunk over wherever they lie, with memory that does not grow with the object."""
+"""Operations on whole objects: chunk by chunk over wherever they lie, with memory that does not grow with them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from volseg.volume.metadata import group_key, to_json
 from volseg.volume.pyramid import coarser
 
 if TYPE_CHECKING:
-    from volseg.editing.history import LabelsAt
+    from volseg.editing.past import LabelsAt
     from volseg.volume.image import Volume
 
 _BLOCK = (4, 4, 4)  # chunks: tens of MB

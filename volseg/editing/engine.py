@@ -378,8 +378,7 @@ class Engine:
     def refresh(self) -> int:
         """Take in what others have stored since; return how many records."""
         self._check_open()
-        self._flusher.settle_doubt()
-        return len(self._applier.sync())
+        return len(self._flusher.refresh())
 
     def _after_apply(self, records: Sequence[Record]) -> None:
         """Called when all levels hold some records of this session."""

@@ -107,6 +107,12 @@ class Flusher:
             self._step("applied")
             self.unapplied = self.unapplied[len(records) :]
 
+    def refresh(self) -> list[Record]:
+        """Take in what others stored; never while an own record is on its way."""
+        with self._one:
+            self.settle_doubt()
+            return self._applier.sync()
+
     def settle_doubt(self) -> None:
         """Find out whether an unanswered attempt got its number, by repeating it."""
         with self._one:

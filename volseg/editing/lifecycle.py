@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,6 +24,9 @@ from volseg.editing.state import Clash, PendingOperation
 from volseg.editing.table import drop_empty_rows, rescan_rows, update_rows
 from volseg.editing.unsaved import default_folder, read_copy, write_copy
 from volseg.errors import ConflictError, InputError, StorageError, UnsavedEditsError, VolsegError
+
+if TYPE_CHECKING:
+    from volseg.volume.labels import Labels
 
 _log = logging.getLogger(__name__)
 _CLOSING_ATTEMPTS = 3
@@ -60,7 +65,19 @@ class Pending:
 
 
 class Lifecycle(Engine):
-    """An engine with an end."""
+    """An engine with an end; see `Engine` for the parameters."""
+
+    def __init__(self, labels: Labels, annotator: str, **options: Any) -> None:
+        super().__init__(labels, annotator, **options)
+        this = weakref.ref(self)
+
+        def at_exit() -> None:
+            editor = this()
+            if editor is not None:
+                editor._keep_at_exit()
+
+        self._exit_hook = at_exit
+        atexit.register(at_exit)
 
     @property
     def pending(self) -> Pending:
@@ -196,6 +213,7 @@ class Lifecycle(Engine):
         """
         if self._closed:
             return
+        atexit.unregister(self._exit_hook)
         with self._operating:
             self._drop_stroke()
             if self._background is not None:
@@ -266,7 +284,15 @@ class Lifecycle(Engine):
         for session in crashed:
             self._sessions.remove(session)
 
-    def _unsaved(self, items: list[PendingOperation], error: VolsegError) -> UnsavedEditsError:
+    def _keep_at_exit(self) -> None:
+        """Copy edits to the local folder when the program ends without closing; too late for the store by then."""
+        with self._lock:
+            items = list(self._state.pending)
+        if items and not self._closed:
+            path = self._copy(items)
+            _log.warning("the program ended with %d edits not stored; their copy lies in %s", len(items), path)
+
+    def _copy(self, items: list[PendingOperation]) -> Path:
         record = Record(
             annotator=self.annotator,
             session=self._session.uuid,
@@ -276,8 +302,10 @@ class Lifecycle(Engine):
             chunks=self._state.chunks,
             dtype=self._state.dtype,
         )
-        folder = self._local_folder or default_folder()
-        path = write_copy(folder, self.labels.name, record)
+        return write_copy(self._local_folder or default_folder(), self.labels.name, record)
+
+    def _unsaved(self, items: list[PendingOperation], error: VolsegError) -> UnsavedEditsError:
+        path = self._copy(items)
         voxels = sum(item.operation.voxels for item in items)
         message = (
             f"{self.labels.location}: {len(items)} edits ({voxels} voxels) are not stored: {error} "

@@ -16,7 +16,16 @@ from volseg.editing.record import Operation, Record
 from volseg.errors import InputError
 from volseg.progress import Progress, silent
 from volseg.store.urls import Location
-from volseg.volume.blocks import Region, intersection, region_shape, shifted, slices
+from volseg.volume.blocks import (
+    Region,
+    coarsened,
+    intersection,
+    refined,
+    region_shape,
+    shifted,
+    slices,
+)
+from volseg.volume.pyramid import coarser
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume
@@ -156,6 +165,15 @@ def labels_at(
     return LabelsAt(index, number, replay)
 
 
+def labels_now(labels: Labels) -> LabelsAt:
+    """Return a label image with everything that the journal holds, also what a stopped editor left out of the chunks.
+
+    For reading where nothing may be written; opening an editor brings the chunks themselves up to date.
+    """
+    index = JournalIndex(labels)
+    return LabelsAt(index, index.last)
+
+
 def _moment(when: datetime | str) -> datetime:
     if isinstance(when, str):
         try:
@@ -194,8 +212,10 @@ class LabelsAt:
         self._applied = index.journal.checkpoint()
         self._forward = any(n > number for n, _ in index.runs())
 
-    def read(self, region: Region, *, time: int = 0) -> np.ndarray[Any, Any]:
-        """Read a region of level 0: ids (z, y, x)."""
+    def read(self, region: Region, *, level: int = 0, time: int = 0) -> np.ndarray[Any, Any]:
+        """Read a region of a level: ids (z, y, x)."""
+        if level:
+            return self._read_coarser(region, level, time)
         if self._forward:
             return replayed(self._index, region, time=time, upto=self.number, replay=self._replay)
         block = self.labels.read(region, time=time)
@@ -203,6 +223,29 @@ class LabelsAt:
             put(block, region, delta, back=False)
         for _, _, delta in reversed(list(self._index.changes(region, time, after=self.number))):
             put(block, region, delta, back=True)
+        return block
+
+    def _read_coarser(self, region: Region, level: int, time: int) -> np.ndarray[Any, Any]:
+        """Read a coarser level as stored, and make anew what lies above changes that it should not have or lacks."""
+        labels = self.labels
+        totals = labels.factors
+        z, y, x = (b // a for a, b in zip(totals[level - 1], totals[level], strict=True))
+        block = labels.read(region, level=level, time=time)
+        below = refined(region, totals[level], labels.shape)
+        since = min(self._applied, self.number)
+        boxes = {region_of(delta) for _, _, delta in self._index.changes(below, time, after=since)}
+        parts = {intersection(coarsened(box, totals[level]), region) for box in boxes}
+        if self._forward:
+            parts = {region}
+        for part in parts:
+            if part is not None:
+                finer = refined(part, (z, y, x), labels.level_info[level - 1].shape)
+                made = coarser(
+                    self.read(finer, level=level - 1, time=time),
+                    (z, y, x),
+                    keep_thin=labels.metadata.keep_thin,
+                )
+                block[slices(shifted(part, [-start for start, _ in region]))] = made
         return block
 
     def write(self, url: str | Path | Location, *, progress: Progress = silent) -> Volume:

@@ -1,0 +1,298 @@
+"""Indexing and brushes: a label image as a writable NumPy-like array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volseg.editing.cache import Chunk
+from volseg.editing.deltas import Box, Index, Place
+from volseg.editing.engine import no_step
+from volseg.editing.lifecycle import Lifecycle
+from volseg.editing.selection import Piece, Selection
+from volseg.editing.tools import flood
+from volseg.editing.views import LevelViews
+from volseg.errors import InputError
+from volseg.volume.blocks import Region, slices
+
+if TYPE_CHECKING:
+    from volseg.volume.labels import Labels
+
+_AHEAD = 16
+_MOST_FILLED = 2**28
+
+
+class Painting(LevelViews, Lifecycle):
+    """The part of an editor that works on voxels of one time, where they are named or pointed at."""
+
+    def __init__(
+        self,
+        labels: Labels,
+        annotator: str,
+        *,
+        time: int = 0,
+        cache_bytes: int = 512 * 2**20,
+        flush_after: float | None = 2.0,
+        local_folder: Path | None = None,
+        step: Callable[[str], None] = no_step,
+    ) -> None:
+        super().__init__(
+            labels,
+            annotator,
+            cache_bytes=cache_bytes,
+            flush_after=flush_after,
+            local_folder=local_folder,
+            step=step,
+        )
+        self.time = time
+        self._largest = 0
+
+    @property
+    def time(self) -> int:
+        """Time index that indexing and tools work on."""
+        return self._time
+
+    @time.setter
+    def time(self, value: int) -> None:
+        if not 0 <= value < self._grid.times:
+            raise InputError(f"there is no time {value}; {self.labels.location} has {self._grid.times}")
+        self._time = value
+
+    @property
+    def shape(self) -> Index:
+        """Voxels of level 0, z, y, x."""
+        return self._grid.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the ids."""
+        return self._grid.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    # --- NumPy
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read voxels, edits included; a copy."""
+        self._check_open()
+        selection = Selection(key, self.shape, self._grid.chunks)
+        out = selection.empty(self.dtype)
+
+        def take(piece: Piece, chunk: Chunk) -> None:
+            out[piece.outer] = chunk.view[piece.inner]
+
+        self._visit(selection, take)
+        return selection.collapse(out)[()]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Assign ids to voxels."""
+        self._check_open()
+        selection = Selection(key, self.shape, self._grid.chunks)
+        spread = selection.spread(self._checked(value))
+        with self.stroke("assign"):
+            self._assign(selection, lambda piece, _: spread[piece.outer])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Read everything."""
+        data: np.ndarray[Any, Any] = self[...]
+        return data if dtype is None else data.astype(dtype, copy=False)
+
+    def _visit(self, selection: Selection, action: Callable[[Piece, Chunk], None]) -> None:
+        """Call an action, under the lock, with each piece and the chunk that it lies in, reading ahead."""
+        pieces = list(selection.pieces())
+        for at, piece in enumerate(pieces):
+            if at % _AHEAD == 0:
+                ahead = pieces[at : at + _AHEAD]
+                self._cache.prefetch((0, Place(self._time, *p.index)) for p in ahead)
+            key = (0, Place(self._time, *piece.index))
+            while True:
+                with self._lock:
+                    chunk = self._cache.peek(key)
+                    if chunk is not None:
+                        action(piece, chunk)
+                        break
+                self._cache.load([key])
+
+    def _assign(
+        self, selection: Selection, values: Callable[[Piece, np.ndarray], np.ndarray]
+    ) -> None:
+        """Write a selection, chunk by chunk, into the open stroke.
+
+        Parameters
+        ----------
+        selection
+            Which voxels.
+        values
+            Returns the new values of a piece, from the piece and its present values.
+        """
+        stroke = self._stroke
+        if stroke is None:
+            raise RuntimeError("no open stroke")
+
+        def write(piece: Piece, chunk: Chunk) -> None:
+            old = chunk.view[piece.box].copy()
+            chunk.writable()[piece.inner] = values(piece, chunk.view[piece.inner])
+            stroke.note(Place(self._time, *piece.index), piece.box, old)
+
+        self._visit(selection, write)
+
+    def _checked(self, value: Any) -> np.ndarray[Any, Any]:
+        """Return values in the labels' dtype, after checking that they fit."""
+        array = np.asarray(value)
+        if array.dtype.kind not in "iub":
+            raise InputError(f"ids are whole numbers; got {array.dtype}")
+        if array.size:
+            limits = np.iinfo(self.dtype)
+            low, high = int(array.min()), int(array.max())
+            if low < 0 or high > limits.max:
+                raise InputError(
+                    f"ids of {self.labels.location} are 0 to {limits.max}; got {low if low < 0 else high}"
+                )
+            self._largest = max(self._largest, high)
+        return array.astype(self.dtype)
+
+    # --- brushes
+
+    def paint(
+        self,
+        z: int,
+        mask: np.ndarray[Any, Any],
+        label: int,
+        *,
+        origin: tuple[int, int] = (0, 0),
+        protect: bool = False,
+    ) -> None:
+        """Give an id to voxels of one slice.
+
+        Parameters
+        ----------
+        z
+            Slice.
+        mask
+            bool (y, x): which voxels. What reaches outside the volume is left out.
+        label
+            The id.
+        origin
+            Voxel (y, x) at which the mask's first one lies; may be negative.
+        protect
+            Paint only background, not other objects.
+        """
+        new = self._checked(label)
+        self._brush(
+            "paint",
+            z,
+            mask,
+            origin,
+            lambda now: np.where(now == 0, new, now) if protect else np.broadcast_to(new, now.shape),
+        )
+
+    def erase(
+        self,
+        z: int,
+        mask: np.ndarray[Any, Any],
+        *,
+        origin: tuple[int, int] = (0, 0),
+        label: int | None = None,
+    ) -> None:
+        """Make voxels of one slice background; with `label` only those of that object."""
+        zero = self.dtype.type(0)
+        self._brush(
+            "erase",
+            z,
+            mask,
+            origin,
+            lambda now: np.where(now == label, zero, now) if label is not None else np.zeros_like(now),
+        )
+
+    def _brush(
+        self,
+        kind: str,
+        z: int,
+        mask: np.ndarray[Any, Any],
+        origin: tuple[int, int],
+        change: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        mask = np.asarray(mask)
+        if mask.ndim != 2 or mask.dtype != bool:
+            raise InputError(f"a brush is a bool mask (y, x); got {mask.dtype} of {mask.ndim} axes")
+        if not 0 <= z < self.shape[0]:
+            raise InputError(f"slice {z} is outside the volume of {self.shape[0]} slices")
+        (y0, x0), (ny, nx) = origin, self.shape[1:]
+        box = (
+            slice(z, z + 1),
+            slice(max(y0, 0), max(0, min(y0 + mask.shape[0], ny))),
+            slice(max(x0, 0), max(0, min(x0 + mask.shape[1], nx))),
+        )
+        if box[1].stop <= box[1].start or box[2].stop <= box[2].start:
+            return
+        part = mask[box[1].start - y0 : box[1].stop - y0, box[2].start - x0 : box[2].stop - x0]
+        self._change_box(kind, box, part[None], change)
+
+    def _change_box(
+        self,
+        kind: str,
+        box: Box,
+        mask: np.ndarray[Any, Any],
+        change: Callable[[np.ndarray], np.ndarray],
+        **details: Any,
+    ) -> None:
+        """Change the voxels of a mask (z, y, x) in a box, as one operation or part of the open one."""
+        self._check_open()
+        selection = Selection(box, self.shape, self._grid.chunks)
+
+        def values(piece: Piece, now: np.ndarray) -> np.ndarray:
+            chosen = mask[piece.outer]
+            new = now.copy()
+            new[chosen] = change(now[chosen])
+            return new
+
+        with self.stroke(kind, **details):
+            self._assign(selection, values)
+
+    def fill(
+        self,
+        point: Sequence[int],
+        label: int,
+        *,
+        volume: bool = False,
+        max_voxels: int = _MOST_FILLED,
+    ) -> int:
+        """Give an id to the connected region (by faces) of one value around a point; return its number of voxels.
+
+        Parameters
+        ----------
+        point
+            z, y, x.
+        label
+            The id.
+        volume
+            Through all slices; else in the point's slice only.
+        max_voxels
+            Largest window that may be looked at in memory.
+
+        Raises
+        ------
+        MemoryBudgetError
+            If the region is larger.
+        """
+        new = self._checked(label)
+        z, y, x = (int(p) for p in point)
+        if any(not 0 <= p < n for p, n in zip((z, y, x), self.shape, strict=True)):
+            raise InputError(f"point {(z, y, x)} is outside the volume of {self.shape} voxels")
+        box, mask = flood(
+            lambda box: self[box], self.shape, (z, y, x), in_slice=not volume, max_voxels=max_voxels
+        )
+        self._change_box("fill", box, mask, lambda now: np.broadcast_to(new, now.shape))
+        return int(np.count_nonzero(mask))
+
+    # --- regions
+
+    def read(self, region: Region, *, level: int = 0, time: int | None = None) -> np.ndarray[Any, Any]:
+        """Read a region of any level, edits included; see `LevelViews.read_level`."""
+        return self.read_level(slices(region), level, self._time if time is None else time)
