@@ -20,6 +20,7 @@ from volseg.jobs.lease import Lease, LeaseRecord, host_name, process_lives, proc
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.session import run_session
 from volseg.jobs.worker import BlockContext
+from volseg.progress import Progress
 from volseg.store import open_store
 
 
@@ -82,6 +83,31 @@ def test_cancelling_keeps_what_ended_and_a_new_session_goes_on(local_ledger: Led
     assert (end.status, stage.sums) == ("done", {"0": 10, "1": 10})
     assert end.report["stages"]["chain"]["resumed"] == 3
     assert end.report["stages"]["chain"]["done"] == 5
+
+
+def test_ctrl_c_lets_what_is_in_flight_end_and_a_second_one_leaves_at_once(
+    local_ledger: Ledger,
+) -> None:
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(times: int) -> Progress:
+        def pressed(stage: str, done: int, total: int, message: str = "") -> None:
+            if done == 2:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+
+        return pressed
+
+    with pytest.raises(InterruptedRunError, match="--resume"):
+        run_session(ToyJob([ChainStage(2, 4)]), local_ledger, progress=press(1))
+    assert local_ledger.read_json("report.json")["status"] == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is before
+    local_ledger.delete()
+    with pytest.raises(KeyboardInterrupt):
+        run_session(ToyJob([ChainStage(2, 4)]), local_ledger, progress=press(2))
+    assert len(local_ledger.done("chain")) == 2
 
 
 @pytest.mark.parametrize(("what", "kind"), [("raise", "RuntimeError"), ("memory", "MemoryError")])

@@ -306,6 +306,19 @@ def test_verify_finds_what_was_lost_or_changed(volume: Volume) -> None:
     assert not result.complete
 
 
+def test_verify_accepts_what_a_person_edited_since(volume: Volume) -> None:
+    result = run(plan_of(volume))
+    with result.labels.edit(annotator="ann") as editor:
+        editor[12, 30:34, 30:34] = 3
+        editor.flush()
+    found = verify_run(volume)
+    assert found.complete
+    assert found.edited
+    others = {f"labels/cells/{key}" for key in stored(volume, "cells") if "zarr" not in key}
+    volume.output_store.put(sorted(others - set(found.edited))[0], b"not by hand")
+    assert not verify_run(volume).complete
+
+
 # --- refused before anything is written ------------------------------------------------------------------------------
 
 

@@ -103,6 +103,8 @@ class Verification:
     missing, changed, rewritten
         Keys of objects that are gone, hold other bytes than the marker says, or hold the same bytes under another
         ETag (harmless).
+    edited
+        Those that differ because a person edited them since.
     """
 
     plan_hash: str
@@ -112,6 +114,7 @@ class Verification:
     missing: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     rewritten: list[str] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -181,6 +184,7 @@ def verify_run(volume: Volume, plan: str | None = None) -> Verification:
     store = volume.output_store
     ledger = Ledger(store, summary.plan_hash)
     result = Verification(summary.plan_hash)
+    edited = edited_keys(volume, summary.labels)
     outputs: dict[str, Output] = {}
     for block, marker in walk(Plan.from_json(ledger.read_plan()), ledger):
         if marker is None:
@@ -192,8 +196,31 @@ def verify_run(volume: Volume, plan: str | None = None) -> Verification:
         for output, state in pool.map(lambda one: (one, _state(store, one)), outputs.values()):
             result.objects += 1
             if state:
-                getattr(result, state).append(output.key)
+                by_hand = state != "rewritten" and output.key in edited
+                getattr(result, "edited" if by_hand else state).append(output.key)
     return result
+
+
+def edited_keys(volume: Volume, name: str) -> set[str]:
+    """Keys, in the volume's output store, of the label objects that any record of the journal touches, on all levels."""
+    from volseg.editing.journal import FOLDER, Journal
+    from volseg.volume.blocks import coarsened
+
+    below = volume.output_store.sub(f"labels/{name}")
+    if below.sub(FOLDER).is_empty():
+        return set()
+    labels = volume.labels[name]
+    touched = {
+        (delta.time, delta.origin, delta.shape)
+        for record in Journal(below).all()
+        for delta in record.deltas
+    }
+    keys: set[str] = set()
+    for level, total in zip(labels.level_info, labels.factors, strict=True):
+        for time_index, (z, y, x), (dz, dy, dx) in touched:
+            region = coarsened(((z, z + dz), (y, y + dy), (x, x + dx)), total)
+            keys.update(level.source_objects(region, time=time_index))
+    return {f"labels/{name}/{key}" for key in keys}
 
 
 def walk(plan: Plan, ledger: Ledger) -> Iterator[tuple[Block, Marker | None]]:

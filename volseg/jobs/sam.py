@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from volseg.errors import ModelUnavailableError
-from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
+from volseg.propagation.predictor import SlicePredictor
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan, PlannedModel
-    from volseg.propagation.sam_predictor import SamSlicePredictor
     from volseg.volume.image import Volume
 
 
@@ -31,7 +29,7 @@ def check_weights(planned: PlannedModel) -> None:
     _check_digest(spec.sha256, planned)
 
 
-def open_sam(plan: Plan, volume: Volume) -> OneThread:
+def open_sam(plan: Plan, volume: Volume) -> SlicePredictor:
     """Load the model of a plan and open its predictor.
 
     Parameters
@@ -56,51 +54,27 @@ def open_sam(plan: Plan, volume: Volume) -> OneThread:
         planned.name, encode_batch=planned.encode_batch, decode_batch=planned.decode_batch
     )
     _check_digest(model.spec.sha256, planned)
-    return OneThread(
-        open_sam_predictor(
-            volume,
-            model,
-            Rendering.model_validate(planned.rendering),
-            level=plan.source.level,
-            time=plan.source.time,
-            zoom=planned.zoom,
-            overlap=planned.overlap,
-        )
+    return open_sam_predictor(
+        volume,
+        model,
+        Rendering.model_validate(planned.rendering),
+        level=plan.source.level,
+        time=plan.source.time,
+        zoom=planned.zoom,
+        overlap=planned.overlap,
     )
 
 
-class OneThread:
-    """A predictor whose computing keeps to one CPU thread, so that results don't depend on the machine's cores.
-
-    Workers have one thread each anyway; this is for blocks that run in a user's own process.
-    """
-
-    def __init__(self, predictor: SamSlicePredictor) -> None:
-        self._predictor = predictor
-        self.shape = predictor.shape
-
-    def predict(self, z: int, prompts: Sequence[SlicePrompt]) -> list[Candidates]:
-        """As the predictor behind."""
-        import torch
-
-        before = torch.get_num_threads()
-        if before != 1:
-            torch.set_num_threads(1)
-        try:
-            return self._predictor.predict(z, prompts)
-        finally:
-            if before != 1:
-                torch.set_num_threads(before)
-
-    def flush(self) -> None:
-        """Wait until new embeddings are on the store; raises what went wrong there."""
-        self._predictor.flush()
+def flush(self) -> None:
+    """Wait until new embeddings are on the store; raises what went wrong there."""
+    self._predictor.flush()
 
 
 def flush(predictor: SlicePredictor) -> None:
     """At the end of a block: wait for what a predictor writes behind, if it does."""
-    if isinstance(predictor, OneThread):
-        predictor.flush()
+    write_behind = getattr(predictor, "flush", None)
+    if write_behind is not None:
+        write_behind()
 
 
 def _check_digest(found: str | None, planned: PlannedModel) -> None:

@@ -1,0 +1,69 @@
+"""The segment job with the embedded model: the same bytes however it is cut, with fresh or cached embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.volumes import make_truth, make_volume, point_prompts
+from volseg.errors import ModelUnavailableError, VolsegError
+from volseg.jobs import make_plan, run
+from volseg.sam.registry import find_model
+from volseg.volume.image import Volume
+
+TRUTH = make_truth((7, 72, 64), 2, seed=8)
+
+
+def stored(volume: Volume, name: str) -> dict[str, bytes]:
+    below = volume.output_store.sub(f"labels/{name}")
+    return {s.key: below.get(s.key) for s in below.list() if s.key[0].isdigit()}
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Volume:
+    if not find_model("nano").path.is_file():
+        pytest.skip("nano's weights are not there")
+    return make_volume(str(tmp_path_factory.mktemp("nano") / "v.zarr"), TRUTH)
+
+
+def test_any_cut_gives_the_same_labels_fresh_or_cached(volume: Volume) -> None:
+    prompts = point_prompts(TRUTH)
+    fresh = make_plan(volume, prompts, labels="fresh", window=16, group=8)
+    cached = make_plan(volume, prompts, labels="cached", window=3, group=1)
+    assert run(fresh).report["objects"]["made"] > 0
+    run(cached)
+    assert stored(volume, "fresh") == stored(volume, "cached")
+    assert volume.output_store.list_names("volseg/embeddings")
+    assert [row.confidence for row in volume.labels["fresh"].objects.rows()] == [
+        row.confidence for row in volume.labels["cached"].objects.rows()
+    ]
+
+
+def test_other_weights_than_the_plans_are_refused_before_anything_is_written(
+    volume: Volume,
+) -> None:
+    plan = make_plan(volume, point_prompts(TRUTH), labels="other")
+    assert plan.predictor.kind == "sam"
+    other = plan.model_copy(
+        update={"predictor": plan.predictor.model_copy(update={"sha256": "0" * 64})}
+    )
+    before = {s.key for s in volume.output_store.list()}
+    with pytest.raises(ModelUnavailableError, match="0000") as caught:
+        run(other)
+    assert isinstance(caught.value, VolsegError)
+    assert {s.key for s in volume.output_store.list()} == before
+
+
+def test_zoom_batches_and_filters_are_in_the_plan(volume: Volume, tmp_path: Path) -> None:
+    prompts = point_prompts(TRUTH)
+    plain = make_plan(volume, prompts)
+    for choice in ({"zoom": 2.0}, {"decode_batch": 3}, {"preprocess": ["denoise"]}, {"window": 4}):
+        assert make_plan(volume, prompts, **choice).hash != plain.hash, choice
+    boxed = point_prompts(TRUTH)
+    for one in boxed["objects"]:
+        y, x, _ = one["prompts"][0]["points"][0]
+        one["prompts"][0] = {"z": one["prompts"][0]["z"], "box": [y - 6, x - 6, y + 6, x + 6]}
+    auto = make_plan(volume, boxed, zoom="auto").predictor
+    assert auto.kind == "sam"
+    assert auto.zoom > 1  # objects of 12 voxels are small for the model
