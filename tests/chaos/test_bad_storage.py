@@ -67,7 +67,7 @@ def test_storage_that_stays_away_stops_the_run(
         patch.setattr(remote, "ATTEMPTS", 1)
         patch.setattr(remote, "FIRST_PAUSE_S", 0.01)
         patch.setattr(remote, "_retries", _few(remote._retries))
-        with pytest.raises(StorageError, match="v.zarr"):
+        with pytest.raises(StorageError, match=r"v\.zarr"):
             run(plan, progress=fail_later)
     bad.always = None
     again = run(_reopened(plan), resume=True)

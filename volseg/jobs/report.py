@@ -202,7 +202,7 @@ def verify_run(volume: Volume, plan: str | None = None) -> Verification:
 
 
 def edited_keys(volume: Volume, name: str) -> set[str]:
-    """Keys, in the volume's output store, of the label objects that any record of the journal touches, on all levels."""
+    """Keys, in the volume's output store, of the label objects, of all levels, that the journal touches."""
     from volseg.editing.journal import FOLDER, Journal
     from volseg.volume.blocks import coarsened
 

@@ -65,11 +65,6 @@ def open_sam(plan: Plan, volume: Volume) -> SlicePredictor:
     )
 
 
-def flush(self) -> None:
-    """Wait until new embeddings are on the store; raises what went wrong there."""
-    self._predictor.flush()
-
-
 def flush(predictor: SlicePredictor) -> None:
     """At the end of a block: wait for what a predictor writes behind, if it does."""
     write_behind = getattr(predictor, "flush", None)
