@@ -170,8 +170,7 @@ def labels_now(labels: Labels) -> LabelsAt:
 
     For reading where nothing may be written; opening an editor brings the chunks themselves up to date.
     """
-    index = JournalIndex(labels)
-    return LabelsAt(index, index.last)
+    return LabelsAt(JournalIndex(labels), None)
 
 
 def _moment(when: datetime | str) -> datetime:
@@ -199,18 +198,25 @@ class LabelsAt:
     index
         All records.
     number
-        The last record to keep.
+        The last record to keep; None: all that there are when it is read.
     replay
         What runs do.
     """
 
-    def __init__(self, index: JournalIndex, number: int, replay: Replay | None = None) -> None:
+    def __init__(
+        self, index: JournalIndex, number: int | None, replay: Replay | None = None
+    ) -> None:
         self._index = index
         self._replay = replay
+        self._number = number
         self.labels = index.labels
-        self.number = number
         self._applied = index.journal.checkpoint()
-        self._forward = any(n > number for n, _ in index.runs())
+        self._forward = number is not None and any(n > number for n, _ in index.runs())
+
+    @property
+    def number(self) -> int:
+        """Number of the last record that is kept."""
+        return self._index.last if self._number is None else self._number
 
     def read(self, region: Region, *, level: int = 0, time: int = 0) -> np.ndarray[Any, Any]:
         """Read a region of a level: ids (z, y, x)."""
@@ -219,6 +225,7 @@ class LabelsAt:
         if self._forward:
             return replayed(self._index, region, time=time, upto=self.number, replay=self._replay)
         block = self.labels.read(region, time=time)
+        self._index.refresh()  # after the read: what the chunks may hold by now is known
         for _, _, delta in self._index.changes(region, time, after=self._applied):
             put(block, region, delta, back=False)
         for _, _, delta in reversed(list(self._index.changes(region, time, after=self.number))):
@@ -231,6 +238,7 @@ class LabelsAt:
         totals = labels.factors
         z, y, x = (b // a for a, b in zip(totals[level - 1], totals[level], strict=True))
         block = labels.read(region, level=level, time=time)
+        self._index.refresh()
         below = refined(region, totals[level], labels.shape)
         since = min(self._applied, self.number)
         boxes = {region_of(delta) for _, _, delta in self._index.changes(below, time, after=since)}
