@@ -193,14 +193,14 @@ def synthetic_source(
 def all_sources(root: Path) -> list[Source]:
     """Return the sources that ``nano`` trains on, with their shares."""
     return [
-        picture_source(root, 0.27),
-        volume_source(root, "fibsem_medulla", 0.23),
-        volume_source(root, "nuclei_ovule_1135", 0.13),
-        volume_source(root, "nuclei_stardist3d", 0.06, (0, 0, 0, 1, 2)),
+        picture_source(root, 0.26),
+        volume_source(root, "fibsem_medulla", 0.28),
+        volume_source(root, "nuclei_ovule_1135", 0.11),
+        volume_source(root, "nuclei_stardist3d", 0.10, (0, 0, 0, 1, 2)),
         volume_source(root, "mr_cord_t1", 0.02, background=False),
-        synthetic_source("synthetic_nuclei", 0.18, synthetic.nuclei, True),
-        synthetic_source("synthetic_membranes", 0.07, synthetic.membranes, False),
-        synthetic_source("synthetic_tissue", 0.04, synthetic.tissue, False),
+        synthetic_source("synthetic_nuclei", 0.15, synthetic.nuclei, True),
+        synthetic_source("synthetic_membranes", 0.05, synthetic.membranes, False),
+        synthetic_source("synthetic_tissue", 0.03, synthetic.tissue, False),
     ]
 
 

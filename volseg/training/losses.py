@@ -108,7 +108,7 @@ def prompt_loss(
     has_object = (targets.flatten(1).amax(1) > 0).float()
     losses = mask_losses(logits, targets, balanced=balanced)
     several = losses[:, 1:]
-    masks = losses[:, 0] + 0.5 * several.amin(1) + 0.5 * several.mean(1)
+    masks = losses[:, 0] + 0.3 * several.amin(1) + 0.7 * several.mean(1)
     masks = (masks * has_object).sum() / has_object.sum().clamp(min=1)
     scores = ((estimates - iou) ** 2).mean()
     return masks + 8 * scores, iou

@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 MASK_SIDE = 128
 SMALLEST = 30
 KINDS = ("point", "points", "box", "box+point", "mask+points", "corrective")
-SHARES = (0.38, 0.14, 0.14, 0.06, 0.13, 0.15)
+SHARES = (0.40, 0.12, 0.18, 0.06, 0.11, 0.13)
 
 
 @dataclass(frozen=True)
