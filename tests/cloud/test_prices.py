@@ -5,10 +5,18 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from volseg.cloud.prices import Fleet, encode_seconds, estimate, load_prices, parse_fleet
+from volseg.cloud.prices import (
+    Fleet,
+    estimate,
+    estimate_plan,
+    load_prices,
+    parse_fleet,
+    worker_seconds,
+)
 from volseg.errors import InputError
 
 
@@ -72,11 +80,31 @@ def test_every_gpu_of_an_instance_works() -> None:
 
 
 def test_the_worked_example() -> None:
-    """1000 × 4000 × 4000 with ViT-B: 25,000 tile embeddings, 17 minutes on one L4."""
-    seconds = encode_seconds(load_prices(), "g6.xlarge", "vit_b", 25_000)
-    assert seconds == 1000
+    """1000 × 4000 × 4000 with ViT-B, 300 objects: the arithmetic of deploy/README.md."""
+    prices = load_prices()
+    embeddings, decodes = 25 * 1000, 2 * 300 * 1000
+    seconds = worker_seconds(prices, "g6.xlarge", "vit_b", embeddings=embeddings, decodes=decodes)
+    assert seconds == 1000 + 1500
+    one, eight = (estimate(prices, Fleet("g6.xlarge", n), seconds, parts=600) for n in (1, 8))
+    assert (round(one.wall_s / 60), round(one.on_demand, 2)) == (47, 0.64)
+    assert (round(eight.wall_s / 60), round(eight.on_demand, 2)) == (10, 1.12)
+
+
+def test_a_model_without_a_figure_is_told() -> None:
     with pytest.raises(InputError, match=r"no speed of vit_h on g6\.xlarge"):
-        encode_seconds(load_prices(), "g6.xlarge", "vit_h", 25_000)
+        worker_seconds(load_prices(), "g6.xlarge", "vit_h", embeddings=1, decodes=1)
+
+
+def test_a_plan_on_a_fleet() -> None:
+    plan = SimpleNamespace(
+        predictor=SimpleNamespace(kind="sam", variant="vit_b"),
+        estimates=SimpleNamespace(tiles_at_most=25_000, blocks_at_most={"seed": 19}),
+        objects=range(300),
+        source=SimpleNamespace(shape=(1000, 4000, 4000)),
+    )
+    found = estimate_plan(plan, parse_fleet("ec2:g6.xlarge*40"), load_prices())  # type: ignore[arg-type]
+    assert found.worker_s == 2500
+    assert found.wall_s == 300 + 2500 / 38  # 19 groups of objects, up and down
 
 
 def test_people_are_told_in_one_sentence() -> None:

@@ -7,10 +7,16 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volseg.cloud.files import deploy_file
 from volseg.errors import InputError
+
+if TYPE_CHECKING:
+    from volseg.jobs.plan import Plan
+
+DECODES_PER_SLICE = 2.0
+"""Decoder calls per object and slice, on average."""
 
 _FLEET = re.compile(r"ec2:([a-z0-9-]+\.[a-z0-9]+)(?:\*([1-9]\d{0,3}))?")
 
@@ -27,8 +33,8 @@ class Kind:
         US dollars an hour; spot is a typical price, and None where none is listed.
     gpus
         Workers on one instance (at least 1, also without a GPU).
-    encodes_per_s
-        Measured or published embeddings a second per worker, by model name.
+    encodes_per_s, decodes_per_s
+        Measured or published embeddings and decoder calls a second per worker, by model.
     """
 
     name: str
@@ -36,6 +42,7 @@ class Kind:
     spot: float | None
     gpus: int
     encodes_per_s: dict[str, float]
+    decodes_per_s: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -202,21 +209,53 @@ def estimate(
     )
 
 
-def encode_seconds(prices: Prices, kind: str, model: str, embeddings: int) -> float:
-    """Return the seconds that one worker needs for so many embeddings.
+def worker_seconds(
+    prices: Prices, kind: str, model: str, *, embeddings: int, decodes: int
+) -> float:
+    """Return the seconds that one worker needs for so many embeddings and decoder calls.
 
     Raises
     ------
     InputError
         If the list has no figure for this model on this type.
     """
-    rates = prices.kind(kind).encodes_per_s
-    if model not in rates:
+    found = prices.kind(kind)
+    if model not in found.encodes_per_s or model not in found.decodes_per_s:
         raise InputError(
-            f"deploy/prices.json has no speed of {model} on {kind}; run a small job there and "
-            "pass its seconds per block"
+            f"deploy/prices.json has no speed of {model} on {kind}; run a small job there, and write "
+            "encodes_per_s and decodes_per_s into a copy"
         )
-    return embeddings / rates[model]
+    return embeddings / found.encodes_per_s[model] + decodes / found.decodes_per_s[model]
+
+
+def estimate_plan(plan: Plan, fleet: Fleet, prices: Prices) -> Estimate:
+    """Return time and cost of a segment job on a fleet, if every object went through the stack.
+
+    Parameters
+    ----------
+    plan
+        Of `volseg.jobs.make_plan`.
+    fleet, prices
+        As of `parse_fleet` and `load_prices`.
+
+    Raises
+    ------
+    InputError
+        If the list has no figure for the plan's model on this type.
+    """
+    variant = getattr(plan.predictor, "variant", plan.predictor.kind)
+    estimates, objects = plan.estimates, len(plan.objects)
+    slices = plan.source.shape[0]
+    seconds = worker_seconds(
+        prices,
+        fleet.kind,
+        variant,
+        embeddings=estimates.tiles_at_most,
+        decodes=round(DECODES_PER_SLICE * objects * slices),
+    )
+    # a group of objects goes up and down at the same time, but slice after slice
+    parts = 2 * max(1, estimates.blocks_at_most["seed"])
+    return estimate(prices, fleet, seconds, parts=parts)
 
 
 def _kind(name: str, values: dict[str, Any]) -> Kind:
@@ -226,8 +265,13 @@ def _kind(name: str, values: dict[str, Any]) -> Kind:
         float(values["on_demand"]),
         None if spot is None else float(spot),
         max(1, int(values["gpus"])),
-        {model: float(rate) for model, rate in values.get("encodes_per_s", {}).items()},
+        _rates(values.get("encodes_per_s", {})),
+        _rates(values.get("decodes_per_s", {})),
     )
+
+
+def _rates(values: dict[str, Any]) -> dict[str, float]:
+    return {model: float(rate) for model, rate in values.items()}
 
 
 def _time(seconds: float) -> str:
