@@ -89,20 +89,20 @@ OFF: dict[str, dict[str, Any]] = {
 }
 
 
-def ablation(rounds: int) -> str:
-    """A table: what is lost when one rule is off, and with all of them off."""
+def ablation(rounds: int, first: int) -> None:
+    """Prints a table: what is lost when one rule is off, and with all of them off."""
     cases: dict[str, dict[str, Any]] = {"all rules": {}}
     cases |= {f"without {name}": off for name, off in OFF.items()}
     cases["none of them"] = {key: value for off in OFF.values() for key, value in off.items()}
-    lines = ["| rules | perfect | noisy | decodes per object (noisy) |", "|---|---|---|---|"]
+    print("| rules | perfect | noisy | decodes per object (noisy) |\n|---|---|---|---|", flush=True)
     for name, changed in cases.items():
         settings = Settings(**changed)
-        perfect, noisy = run(settings, False, rounds), run(settings, True, rounds)
-        lines.append(
+        perfect, noisy = run(settings, False, rounds, first), run(settings, True, rounds, first)
+        print(
             f"| {name} | {perfect['mean']:.3f} | {noisy['mean']:.3f} "
-            f"| {noisy['decodes_per_object']:.1f} |"
+            f"| {noisy['decodes_per_object']:.1f} |",
+            flush=True,
         )
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true", help="print the table of the rules")
     chosen = parser.parse_args()
     if chosen.ablation:
-        print(ablation(chosen.rounds))
+        ablation(chosen.rounds, chosen.first)
         return
     figures = run(Settings(), chosen.noisy, chosen.rounds, chosen.first)
     target = {"mean": 0.85} if chosen.noisy else {"worst_mean": 0.98}
