@@ -78,46 +78,58 @@ def segment_volume(
     Returns
     -------
     dict
-        As `volseg.jobs.RunResult.to_json`.
+        As `volseg.jobs.RunResult.to_json`, with ``text`` for people; with several layers ``runs`` holds one each.
     """
+    telling = Telling(_run_name())
+    choices = {
+        "labels": labels,
+        "channel": channel,
+        "level": level,
+        "time": time,
+        "zoom": zoom,
+        "settings": settings,
+        "overwrite": overwrite,
+    }
+    plans = make_plans_task(url, labels_at, prompts, model, choices)
+    how = {"resume": resume, "restart": restart, "break_lease": break_lease}
+    made = [_run(plan, telling, cluster, workers, how) for plan in plans]
+    telling.end()
+    if len(made) == 1:
+        return made[0]
+    return {
+        "status": "done",
+        "runs": made,
+        "seconds": sum(one["seconds"] for one in made),
+        "text": "\n".join(one["text"] for one in made),
+    }
+
+
+def _run(
+    plan: Plan, telling: Telling, cluster: str | None, workers: int | None, how: dict[str, bool]
+) -> dict[str, Any]:
+    """One label image: its stages as tasks, then table and report as artifacts."""
     from volseg.jobs import run_on_cluster
 
-    telling = Telling(_run_name())
-    plan = make_plan_task(
-        url, labels_at, prompts, model,
-        {"labels": labels, "channel": channel, "level": level, "time": time, "zoom": zoom,
-         "settings": settings, "overwrite": overwrite},
-    )  # fmt: skip
-    result = run_on_cluster(
-        plan,
-        cluster,
-        workers=workers,
-        progress=telling,
-        resume=resume,
-        restart=restart,
-        break_lease=break_lease,
-        around=as_task,
-    )
-    telling.end()
+    result = run_on_cluster(plan, cluster, workers=workers, progress=telling, around=as_task, **how)
     publish_stages(result.report["stages"], result.report["quarantined"])
     publish_report(markdown_report(result))
     return {**result.to_json(), "text": result.describe()}
 
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False)
-def make_plan_task(
+def make_plans_task(
     url: str,
     labels_at: str | None,
     prompts: str | dict[str, Any],
     model: str | dict[str, Any],
     choices: dict[str, Any],
-) -> Plan:
-    """Check everything and decide; writes nothing."""
-    from volseg.jobs import PlannedOracle, make_plan
+) -> list[Plan]:
+    """Check everything and decide, a plan per label image; writes nothing."""
+    from volseg.jobs import PlannedOracle, make_plans
     from volseg.volume.image import open_volume
 
     chosen = PlannedOracle.model_validate(model) if isinstance(model, dict) else model
-    return make_plan(open_volume(url, labels_at), prompts, model=chosen, **choices)
+    return make_plans(open_volume(url, labels_at), prompts, model=chosen, **choices)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from volseg.errors import (
     PromptError,
     StorageFullError,
 )
-from volseg.jobs import Cancel, Plan, make_plan, run, stored_plan
+from volseg.jobs import Cancel, Plan, make_plan, make_plans, run, stored_plan
 from volseg.jobs.inputs import slice_prompts
 from volseg.jobs.lease import Lease
 from volseg.jobs.ledger import Ledger
@@ -397,6 +397,25 @@ def test_a_plan_over_its_budget_is_refused_with_the_numbers(volume: Volume) -> N
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_layer_becomes_a_label_image(volume: Volume) -> None:
+    document = point_prompts(TRUTH)
+    document["layers"].append({"name": "others"})
+    for one in document["objects"]:
+        one["layer"] = "cells" if one["id"] < 3 else "others"
+    with pytest.raises(InputError, match="cells, others"):
+        make_plan(volume, document, model=oracle(volume))
+    plans = make_plans(volume, document, model=oracle(volume))
+    assert [(p.labels.name, [o.id for o in p.objects]) for p in plans] == [
+        ("cells", [1, 2]),
+        ("others", [3, 4, 5]),
+    ]
+    for plan in plans:
+        run(plan)
+    assert {row.id for row in volume.labels["others"].objects.rows()} == {3, 4, 5}
+    (only,) = make_plans(volume, document, labels="others", model=oracle(volume))
+    assert only.hash == plans[1].hash
 
 
 def test_a_plan_is_a_value(volume: Volume, tmp_path: Path) -> None:

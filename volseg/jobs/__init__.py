@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from volseg.jobs.cancel import Cancel
     from volseg.jobs.cluster import open_cluster
-    from volseg.jobs.plan import Plan, PlannedOracle, make_plan
+    from volseg.jobs.plan import Plan, PlannedOracle, make_plan, make_plans
     from volseg.jobs.report import list_runs, show_run, verify_run
     from volseg.jobs.segmentation import (
         RunResult,
@@ -28,6 +28,7 @@ __all__ = [
     "RunResult",
     "list_runs",
     "make_plan",
+    "make_plans",
     "open_cluster",
     "run",
     "run_on_cluster",
@@ -44,6 +45,7 @@ _WHERE = {
     "RunResult": "segmentation",
     "list_runs": "report",
     "make_plan": "plan",
+    "make_plans": "plan",
     "open_cluster": "cluster",
     "run": "segmentation",
     "run_on_cluster": "segmentation",

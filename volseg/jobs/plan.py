@@ -262,6 +262,28 @@ def make_plan(
     )
 
 
+def make_plans(
+    volume: Volume,
+    prompts: PromptSet | dict[str, Any] | str,
+    *,
+    labels: str | None = None,
+    **choices: Any,
+) -> list[Plan]:
+    """Decide a segment job per layer of the prompts: each layer becomes a label image. All are checked before any runs.
+
+    Parameters
+    ----------
+    volume, prompts, choices
+        As in `make_plan`.
+    labels
+        Renames an only layer, or names the one of several that is to be made; None: all of them.
+    """
+    checked = as_prompts(prompts)
+    names = [layer.name for layer in checked.layers]
+    wanted = names if labels is None and len(names) > 1 else [labels]
+    return [make_plan(volume, checked, labels=name, **choices) for name in wanted]
+
+
 def _labels_at(volume: Volume) -> str | None:
     place = volume.output_store.location
     return None if place == volume.location else str(place.url)

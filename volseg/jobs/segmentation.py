@@ -246,6 +246,8 @@ def segment(
 ) -> RunResult:
     """Segment prompted objects through a volume and write them as a label image.
 
+    Where the prompts have several layers, `labels` names the one to make; `make_plans` plans them all.
+
     Parameters
     ----------
     volume
