@@ -211,6 +211,28 @@ def test_a_host_cut_off_and_a_host_killed_lose_nothing(lab: Lab) -> None:
     assert lab.outcome(name)[:2] == (squares(24), 24)
 
 
+def test_a_segment_job_survives_a_killed_host_with_the_same_labels(lab: Lab) -> None:
+    lab.boot()
+    job = [sys.executable, "-m", "tests.cloud.segment_job", SCHEDULER]
+    place = f"s3://{lab.bucket}/segment-{uuid.uuid4().hex[:8]}"
+    # a process of its own: the storage library's threads stay in the network where they began
+    driver = lab.network.start(
+        "head", [*job, place], ENVIRONMENT | {"AWS_ALLOW_HTTP": "true"} | lab.tls.environment()
+    )
+    log = lab.network.log("head")
+
+    def propagated() -> int:
+        assert driver.poll() is None, log.read_text()
+        return log.read_text().count('"stage": "propagate"')
+
+    until(lambda: propagated() >= 5, "five blocks")
+    lab.network.kill("w2")
+    assert driver.wait(2 * SECONDS) == 0, log.read_text()
+    told = json.loads(log.read_text().strip().splitlines()[-1])
+    assert told.pop("objects") > 0
+    assert told == {"there": "done", "here": "done", "same": True, "hosts": 2}
+
+
 def test_idle_hosts_end_themselves_and_lower_the_capacity(lab: Lab) -> None:
     lab.boot("--idle", "0.05")
     for worker in lab.workers.values():
