@@ -84,7 +84,8 @@ def trust(state: State, settings: Settings) -> float:
 
     A model whose scores mean something gives an object about the same score from slice to slice.
     """
-    return max(0.0, 1.0 - state.spread / settings.steady_spread)
+    loose, steady = settings.loose_spread, settings.steady_spread
+    return min(1.0, max(0.0, (loose - state.spread) / (loose - steady)))
 
 
 def judge(

@@ -318,14 +318,13 @@ class Search:
         if behind._sure():
             self._rejudge(expected, there[0])
             return
-        centre = expected.pose.mask.centroid
         diameter = 2 * float(np.sqrt(expected.pose.mask.area / np.pi))
+        theirs = _places(there, expected)
         best: tuple[float, Judgement] | None = None
-        for ours in self._plausible(expected):
-            for theirs in there:
-                moved = ours.mask.centroid - centre, theirs.mask.centroid - centre
-                apart = float(np.hypot(*(moved[0] + moved[1]))) / diameter
-                alike = _likeness(ours, expected) + _likeness(theirs, expected)
+        for ours, moved, likeness in _places(self._plausible(expected), expected):
+            for _, back, other_likeness in theirs:
+                apart = float(np.hypot(*(moved + back))) / diameter
+                alike = likeness + other_likeness
                 if apart <= 0.5 and (best is None or alike - apart > best[0]):
                     best = alike - apart, ours
         own, other = self.chosen(), behind.chosen()
@@ -412,6 +411,14 @@ def _rank(judgement: Judgement) -> float:
 def _likeness(judgement: Judgement, expected: Expected) -> float:
     """Likeness to the former mask in shape and size, wherever it lies, and a little the score."""
     return aligned_iou(expected.pose.mask, judgement.mask) + 0.3 * judgement.score
+
+
+def _places(
+    found: list[Judgement], expected: Expected
+) -> list[tuple[Judgement, NDArray[np.float64], float]]:
+    """The best dozen with the way from the seed to each, and its likeness to the seed."""
+    centre = expected.pose.mask.centroid
+    return [(j, j.mask.centroid - centre, _likeness(j, expected)) for j in found[:12]]
 
 
 def _past(state: State) -> State:
