@@ -17,6 +17,7 @@ from volseg.embeddings import (
     cache_key,
     cache_of,
     embed_volume,
+    trim_embeddings,
 )
 from volseg.embeddings.container import DamagedError, pack, unpack
 from volseg.errors import InputError
@@ -277,3 +278,17 @@ def test_neighbouring_slices_are_read_once(tmp_path: Any, monkeypatch: pytest.Mo
         block = reader(((z, z + 1), (10, 40), (0, 70)))
         assert (block == VOXELS[None, z : z + 1, 10:40]).all()
     assert [r[0] for r in read] == [(0, 4), (4, 8), (8, 11)]
+
+
+def test_the_oldest_embeddings_go_first(volume: Volume, model: Model) -> None:
+    cache, encoder = parts(volume, model)
+    for tile in encoder.tiling.tiles[:3]:
+        cache.embedding(0, tile, encoder)
+        cache.flush()
+    sizes = {s.key: s.size for s in volume.output_store.list("volseg/embeddings")}
+    assert trim_embeddings(volume, sum(sizes.values())) == 0
+    first, *others = sorted(sizes)
+    assert trim_embeddings(volume, sum(sizes.values()) - 1) == sizes[first]
+    assert keys(volume) == others
+    assert trim_embeddings(volume, 0) == sum(sizes[key] for key in others)
+    assert keys(volume) == []

@@ -294,3 +294,15 @@ def test_round_trip_through_text_is_exact() -> None:
     prompts = prompts_from_labels(labels_with_a_stray_slice(), kind="mask")
     assert parse_prompts(json.loads(prompts.to_json())) == prompts
     assert isinstance(prompts, PromptSet)
+
+
+def test_prompts_from_a_label_image(tmp_path: Path) -> None:
+    from volseg.volume.create import create_volume
+
+    array = labels_with_a_stray_slice()
+    volume = create_volume(
+        tmp_path / "v.zarr", axes="zyx", shape=array.shape, dtype="uint8", scale_um=(1, 1, 1)
+    )
+    labels = volume.create_labels("cells")
+    labels.write_objects(((0, 9), (0, 16), (0, 16)), array)
+    assert prompts_from_labels(labels) == prompts_from_labels(array)

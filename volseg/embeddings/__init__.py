@@ -5,6 +5,7 @@ it ahead.
 from volseg.embeddings.ahead import embed_volume
 from volseg.embeddings.cache import EmbeddingCache, cache_key, cache_of
 from volseg.embeddings.reading import SlabReader, SourceVersions, TileEncoder
+from volseg.embeddings.trimming import trim_embeddings
 
 __all__ = [
     "EmbeddingCache",
@@ -14,4 +15,5 @@ __all__ = [
     "cache_key",
     "cache_of",
     "embed_volume",
+    "trim_embeddings",
 ]

@@ -83,7 +83,7 @@ def embed_volume(
     if isinstance(model, str):
         from volseg.sam.registry import load_model
 
-        model = load_model(model)
+        model = load_model(model, progress=progress)
     if not 0 <= time < volume.n_times:
         raise InputError(f"time {time} is out of range; the image has {volume.n_times}, from 0")
     depth, height, width = volume.level(level).shape
@@ -96,7 +96,10 @@ def embed_volume(
     cache = cache_of(volume, model.spec, rendering, tiling, level=level, time=time)
     reader = SlabReader(volume, level, time, rendering.channels)
     encoder = TileEncoder(model, tiling, rendering, reader)
-    fill(cache, encoder, (first, last), progress or silent, should_stop or (lambda: False))
+    try:
+        fill(cache, encoder, (first, last), progress or silent, should_stop or (lambda: False))
+    finally:
+        cache.close()
     return cache.key
 
 

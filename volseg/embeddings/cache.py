@@ -211,6 +211,15 @@ class EmbeddingCache:
         while self._pending:
             self._pending.pop(0).result()
 
+    def close(self) -> None:
+        """Flush, and end the threads that write."""
+        try:
+            self.flush()
+        finally:
+            if self._writers is not None:
+                self._writers.shutdown()
+                self._writers = None
+
     def claim(self, z_range: Range, tile: Tile) -> bool:
         """Announce that this process makes an object, so that others wait for it instead of making
         it too.

@@ -118,22 +118,36 @@ class Tiling:
             for i, (y, x) in enumerate(places)
         ]
 
+    @cached_property
+    def boxes(self) -> NDArray[np.int64]:
+        """The tiles' boxes (n, 4): y0, x0, y1, x1, half-open voxels."""
+        return np.array([tile.box for tile in self.tiles], np.int64)
+
     def touching(self, box: Box) -> list[Tile]:
         """Tiles that share at least one voxel with a box (y0, x0, y1, x1), half-open."""
-        y0, x0, y1, x1 = box
-        return [
-            t for t in self.tiles
-            if t.y0 < y1 and y0 < t.y0 + t.height and t.x0 < x1 and x0 < t.x0 + t.width
-        ]  # fmt: skip
+        y0, x0, y1, x1 = self.boxes.T
+        shared = (y0 < box[2]) & (box[0] < y1) & (x0 < box[3]) & (box[1] < x1)
+        return [self.tiles[i] for i in np.flatnonzero(shared)]
 
-    def nearest(self, y: float, x: float) -> Tile:
+    def nearest(self, y: float, x: float, points: NDArray[np.float64] | None = None) -> Tile:
         """The tile whose centre is nearest to a point of the slice; the lower index where two are
         as near.
+
+        Parameters
+        ----------
+        y, x : float
+            The point, in voxels.
+        points : ndarray (n, 2), optional
+            Points y, x: only tiles that show the largest number of them are looked at.
         """
-        return min(
-            self.tiles,
-            key=lambda t: ((t.centre[0] - y) ** 2 + (t.centre[1] - x) ** 2, t.index),
-        )
+        y0, x0, y1, x1 = self.boxes.T
+        away = ((y0 + y1 - 1) / 2 - y) ** 2 + ((x0 + x1 - 1) / 2 - x) ** 2
+        if points is not None and len(points):
+            rows, columns = points[:, 0, None] + 0.5, points[:, 1, None] + 0.5
+            inside = (rows >= y0) & (rows < y1) & (columns >= x0) & (columns < x1)
+            shown = inside.sum(axis=0)
+            away = np.where(shown == shown.max(), away, np.inf)
+        return self.tiles[int(np.argmin(away))]
 
     def weight(self, tile: Tile, box: Box) -> NDArray[np.float32]:
         """How much a tile has to say in each voxel of a box: its distance to the tile's nearest
