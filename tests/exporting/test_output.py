@@ -53,6 +53,31 @@ def test_provenance_names_the_model_of_the_last_run(
     assert told["settings"] == {"gap": 3}
 
 
+def test_csv_has_the_mean_and_least_confidence_of_the_tracks(
+    make_labels: Callable[[str], Labels], truth: np.ndarray, tmp_path: Path
+) -> None:
+    import pandas
+
+    from volseg.propagation.track import Track, TrackSlice
+
+    labels = make_labels(str(tmp_path))
+    store = labels.volume().output_store
+    plan = {"hash": "ab12", "labels": {"name": "cells"}, "source": {"time": 0}}
+    store.put("volseg/runs/ab12/plan.json", json.dumps(plan).encode())
+    for one in (3, 7):
+        entries = {
+            z: TrackSlice((0, 0, 1, 2), np.array([0, 2], np.uint32), 0.25 * (z - 6)) for z in (8, 9)
+        }
+        track = Track(truth.shape, entries)
+        store.put(f"volseg/runs/ab12/data/tracks/{one:010d}", track.to_bytes())
+    export(labels, tmp_path / "t.csv")
+    rows = pandas.read_csv(tmp_path / "t.csv").set_index("id")
+    assert (rows.loc[7, "mean_confidence"], rows.loc[7, "min_confidence"]) == (0.625, 0.5)
+    assert rows.loc[7, "created"].endswith("+00:00")
+    assert pandas.isna(rows.loc[3, "min_confidence"])  # edited by a person since
+    assert pandas.isna(rows.loc[9, "min_confidence"])
+
+
 @pytest.mark.parametrize("format_name", ["tiff", "png", "csv", "json"])
 def test_targets_on_both_back_ends(
     labels: Labels, truth: np.ndarray, work_url: str, format_name: str

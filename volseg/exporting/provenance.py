@@ -78,9 +78,17 @@ def _journal_version(labels: Labels) -> dict[str, int]:
     return {"last_record": journal.last(), "checkpoint": journal.checkpoint()}
 
 
-def _plan_of(store: Store, name: str) -> dict[str, Any] | None:
-    """Model, weights' hash and settings of the last run that made this label image."""
-    newest: tuple[Any, dict[str, Any]] | None = None
+def last_plan(store: Store, name: str) -> tuple[datetime, dict[str, Any]] | None:
+    """When, and by which plan, a label image was made last; None where no run made it.
+
+    Parameters
+    ----------
+    store : Store
+        Where labels and runs lie.
+    name : str
+        Of the label image.
+    """
+    newest: tuple[datetime, dict[str, Any]] | None = None
     for run in store.list_names("volseg/runs"):
         key = f"volseg/runs/{run}/plan.json"
         stat = store.head(key)
@@ -89,6 +97,12 @@ def _plan_of(store: Store, name: str) -> dict[str, Any] | None:
             continue
         if newest is None or stat.modified > newest[0]:
             newest = (stat.modified, plan)
+    return newest
+
+
+def _plan_of(store: Store, name: str) -> dict[str, Any] | None:
+    """Model, weights' hash and settings of the last run that made this label image."""
+    newest = last_plan(store, name)
     if newest is None:
         return None
     plan = newest[1]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import StorageError
+from volseg.exporting.confidences import sureness_of
 from volseg.exporting.measure import Measurements, measure
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
@@ -72,9 +73,10 @@ def columns_of(selection: Selection, found: Measurements) -> dict[str, list[Any]
     -------
     dict
         id, class, parent, layer, channel, voxels, volume_um3, surface_um2 (or perimeter_um for a
-        single slice), bbox_z0 … bbox_x1, centroid_z … in voxels and centroid_z_um …,
-        axis_1_um … (longest first), sphericity, slices, confidence, min_confidence, annotator,
-        created, modified, and per channel intensity_mean, _std, _min, _max. Unknown is None.
+        single slice), bbox_z0 … bbox_x1, centroid_z … in voxels and centroid_z_um …, axis_1_um …
+        (longest first), sphericity, slices, confidence (of the whole object), mean_confidence and
+        min_confidence (over its slices), annotator, created, modified, and per channel
+        intensity_mean, _std, _min, _max. Unknown is None.
     """
     rows = [selection.rows.get(int(i)) for i in found.ids]
     voxel = float(np.prod(selection.scale))
@@ -104,11 +106,14 @@ def columns_of(selection: Selection, found: Measurements) -> dict[str, list[Any]
     if found.surface is not None and not flat:
         table["sphericity"] = _sphericity(volume, found.surface)
     table["slices"] = found.slices.tolist()
+    sure = sureness_of(selection)
+    known = [sure.get(int(i)) for i in found.ids]
     table |= {
         "confidence": [r.confidence if r else None for r in rows],
-        "min_confidence": [getattr(r, "min_confidence", None) for r in rows],
+        "mean_confidence": [s.mean if s else None for s in known],
+        "min_confidence": [s.least if s else None for s in known],
         "annotator": [r.annotator if r else None for r in rows],
-        "created": [getattr(r, "created", None) for r in rows],
+        "created": [s.created if s else None for s in known],
         "modified": [r.modified if r else None for r in rows],
     }
     return table | _intensity_columns(selection, found)
