@@ -126,10 +126,10 @@ def test_full_disk_keeps_the_old_version_and_leaves_nothing(
     store = Store(tmp_path / "place")
     store.put("k", b"old")
 
-    def full(_: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("volseg.store.local._write", full)
     for operation in (
         lambda: store.put("k", b"new"),
         lambda: store.put_new("other", b"new"),

@@ -1,4 +1,7 @@
-"""Objects as files: atomic and durable writes, conditional creates by hard link, conditional updates by lock file.
+"""Objects as files: atomic writes, conditional creates by hard link, conditional updates by lock file.
+
+No write is torn when a process dies. Conditional writes are flushed to the disk before they count; plain ones, which
+are bulk data that a resumed run checks by digest, are not: one flush per chunk costs more than the chunk.
 
 The entity tag of a file is its inode, modification time (ns) and size. Times are set by the writer and grow strictly
 from one version of a file to the next, so that a reused inode never repeats a tag.
@@ -16,6 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbits
+from typing import BinaryIO
 
 from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError
 from volseg.store.stat import Names, Stat
@@ -54,12 +58,12 @@ class LocalObjects:
         return None if _is_folder(state) else _stat(key, state)
 
     def put(self, key: str, data: bytes) -> str:
-        """Write an object whole, replacing what was there."""
-        with self._staged(key, data) as temporary, _locked(self._path(key)):
+        """Write an object whole, replacing what was there; atomic, but left to the system to bring to the disk."""
+        with self._staged(key, data, durable=False) as temporary, _locked(self._path(key)):
             return self._replace(temporary, self._path(key))
 
     def put_new(self, key: str, data: bytes) -> str:
-        """Create an object; AlreadyWrittenError if it is there. A hard link makes the name appear with its content."""
+        """Create an object durably; AlreadyWrittenError if it is there. A hard link gives it its name."""
         path = self._path(key)
         with self._staged(key, data) as temporary:
             now = time.time_ns()
@@ -149,16 +153,14 @@ class LocalObjects:
         return self.root / key
 
     @contextmanager
-    def _staged(self, key: str, data: bytes) -> Iterator[Path]:
-        """Write data durably to a temporary file beside its target; the file is gone afterwards, whatever happens."""
+    def _staged(self, key: str, data: bytes, *, durable: bool = True) -> Iterator[Path]:
+        """Write data to a temporary file beside its target; the file is gone afterwards, whatever happens."""
         path = self._path(key)
         temporary = path.with_name(f"{path.name}#{randbits(63) + 1}")
         handle = _open_new(temporary)
         try:
             with open(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                _write(file, data, durable)
             yield temporary
         except BaseException:
             with suppress(FileNotFoundError):
@@ -178,12 +180,18 @@ class LocalObjects:
         os.utime(temporary, ns=(now, now))
         etag = _etag(os.stat(temporary))
         os.replace(temporary, path)
-        _sync_folder(path.parent)
         return etag
 
     def _prune(self, folder: Path) -> None:
         while folder != self.root and self.root in folder.parents and _remove_if_empty(folder):
             folder = folder.parent
+
+
+def _write(file: BinaryIO, data: bytes, durable: bool) -> None:
+    file.write(data)
+    file.flush()
+    if durable:
+        os.fsync(file.fileno())
 
 
 def _open_new(path: Path) -> int:

@@ -26,7 +26,8 @@ class Store:
     """Objects below one location, by relative keys ("a/b/c").
 
     A store pickles as its URL: credentials don't travel, each process takes its own from its environment. Writes
-    replace whole objects atomically and are durable when they return.
+    replace whole objects atomically; conditional ones are durable when they return (plain ones too, except on a
+    folder whose machine loses power).
 
     Parameters
     ----------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from volseg.errors import (
     ExistsError,
     NameRefusedError,
     NotOmeZarrError,
+    StorageError,
+    VolsegError,
 )
 from volseg.store import Store, check_name
 from volseg.volume.blocks import Triple
@@ -25,6 +27,7 @@ from volseg.volume.metadata import (
     RECORDS,
     Axis,
     Dataset,
+    group_documents,
     group_key,
     multiscale_document,
     ngff_attributes,
@@ -127,6 +130,20 @@ def write_groups(
                 root.put(f"{path}/{item.path}/{key}", document)
         put_group(root, f"{path}/{RECORDS}", version, metadata.to_attributes())
         _list_in_group(root, name, version)
+    with suppress(
+        StorageError
+    ):  # the labels are complete: this only spares other readers a warning
+        ensure_records_group(root, version)
+
+
+def ensure_records_group(root: Store, version: str) -> None:
+    """Make the group `volseg` of an image, where caches and runs are kept, unless it is there.
+
+    Without a group's document other readers warn of a folder that they don't know.
+    """
+    for key, document in group_documents(version, {}).items():
+        with suppress(AlreadyWrittenError):
+            root.put_new(f"{RECORDS}/{key}", document)
 
 
 def _datasets(
@@ -169,11 +186,23 @@ def _claim(root: Store, name: str, version: str, content: dict[str, Any]) -> Ite
     """Create the group, undone if what happens inside fails; ExistsError if someone else was faster."""
     attributes = ngff_attributes(version, content)
     with ExitStack() as stack:
+        stack.push(_drop_empty_group(root))
         try:
             stack.enter_context(claimed_group(root, f"labels/{name}", version, attributes))
         except AlreadyWrittenError:
             raise _exists(root, name) from None
         yield
+
+
+def _drop_empty_group(root: Store) -> Callable[..., None]:
+    """Return an exit function that, after a failure, deletes a labels group of which nothing but its mark is there."""
+
+    def leave(kind: Any, error: Any, trace: Any) -> None:
+        with suppress(VolsegError):
+            if error is not None and root.list_names("labels") == [".zgroup"]:
+                root.delete_all("labels")
+
+    return leave
 
 
 def make_way(root: Store, name: str, overwrite: bool) -> None:
