@@ -70,8 +70,12 @@ def open_dicom(path: Path, series: str | None = None) -> OpenedImage:
     InputError
         If there are several series and none was chosen.
     """
-    headers = [_header(path)] if path.is_file() else _headers(path)
-    headers = _one_series(path, headers, series)
+    with reading(path, "DICOM file"):
+        headers = [_header(path)] if path.is_file() else _headers(path)
+        return _opened(path, _one_series(path, headers, series))
+
+
+def _opened(path: Path, headers: list[Header]) -> OpenedImage:
     ordered = order_files([h.geometry for h in headers], [h.path for h in headers])
     headers = [headers[at] for at in ordered.order]
     frames = Frames([(h.path, h.dataset) for h in headers])
