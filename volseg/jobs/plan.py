@@ -210,7 +210,7 @@ def make_plan(
         Model pixels per voxel; ``"auto"`` brings the median prompted object to the size that the model likes;
         None: 1.
     settings
-        Thresholds of propagation.
+        Thresholds of propagation; those left out are `Settings.for_sam` for a model.
     preprocess
         Filters applied before the model sees a slice; names of `volseg.sam.preprocessing`.
     overwrite
@@ -245,7 +245,7 @@ def make_plan(
         batches = {"encode_batch": encode_batch, "decode_batch": decode_batch}
         given = {key: value for key, value in batches.items() if value is not None}
         predictor = predictor.model_copy(update=given)
-    thresholds = settings if isinstance(settings, Settings) else _settings(settings or {})
+    thresholds = _settings(settings, predictor)
     tile = source.shape[1] if predictor.kind == "oracle" else _tile_size(predictor, source.shape)
     geometry = choose_geometry(volume, level, tile, window, group)
     return Plan(
@@ -422,9 +422,15 @@ def _tile_size(predictor: PlannedModel, shape: Triple) -> int:
     return Tiling(shape[1:], predictor.img_size, predictor.zoom, predictor.overlap).size
 
 
-def _settings(values: dict[str, Any]) -> Settings:
+def _settings(
+    given: Settings | dict[str, Any] | None, predictor: PlannedModel | PlannedOracle
+) -> Settings:
+    """The thresholds given, those left out being the defaults for this kind of predictor."""
+    if isinstance(given, Settings):
+        return given
+    make = Settings.for_sam if predictor.kind == "sam" else Settings
     try:
-        return Settings.model_validate(values)
+        return make(**(given or {}))
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

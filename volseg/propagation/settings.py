@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -77,6 +79,14 @@ class Settings(BaseModel):
     ended_score: float = Field(
         default=0.8, description="the same where the scores proved steady: the object has ended"
     )
+    points_decide: bool = Field(
+        default=False,
+        description="an object ends where points score far less than usual, whatever boxes say; "
+        "for models whose scores mean something",
+    )
+    fall_spreads: float = Field(
+        default=3.0, ge=0, description="mean deviations by which points must score less at an end"
+    )
     abrupt_score: float = Field(
         default=0.6, description="the same for masks that agree little with the prediction"
     )
@@ -136,6 +146,20 @@ class Settings(BaseModel):
     meet_slices: int = Field(
         default=2, ge=1, description="meeting slices in a row that end a correction"
     )
+
+    @classmethod
+    def for_sam(cls, **choices: Any) -> Settings:
+        """Defaults for a Segment Anything Model.
+
+        Its scores are estimates of IoU that fall where an object has ended, and one point deep
+        inside serves it better than several.
+
+        Parameters
+        ----------
+        choices
+            Fields to set otherwise.
+        """
+        return cls(**{"points_decide": True, "points_per_component": 1, **choices})
 
 
 DEFAULTS = Settings()

@@ -72,7 +72,8 @@ def step(
         if chosen is None:
             done[i] = _lost(search.state, n_slices, settings), None
         else:
-            done[i] = _found(search.state, z, *chosen, n_slices, settings)
+            said = search.pointed if settings.points_decide else None
+            done[i] = _found(search.state, z, *chosen, said, n_slices, settings)
     return done
 
 
@@ -144,6 +145,7 @@ class Search:
         self._marks = context.others_points(object_id, z, (0, 0, *shape_yx), 0)
         self._contained: list[_Offer] = []
         self._settled: tuple[tuple[Expected, Judgement] | None] | None = None
+        self.pointed: float | None = None
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Search:
         if number == 0:
             asked = [prompt for e in self.expectations for prompt in self._point_prompts(e)]
             return asked[: 2 * self.settings.max_components]
-        if not self.settings.retry or self._sure():
+        if not self.settings.retry or self._sure() or self._has_vanished():
             return []
         if number <= 2:
             s = self.settings
@@ -166,7 +168,25 @@ class Search:
             good = [j for j, _ in judged if j.accepted]
             if good and max(good, key=_rank).agreement >= self.settings.confident:
                 return True
+            if any(judgement.score >= self._usual_of_points() for judgement in good):
+                return True
         return False
+
+    def _usual_of_points(self) -> float:
+        """The score that points on the object usually get, at the least; infinite where unknown."""
+        usual, s = self.state.score, self.settings
+        if not s.points_decide or usual < 0:
+            return float("inf")
+        return usual - max((1 - s.ended_score) * usual, s.fall_spreads * self.state.spread)
+
+    def _has_vanished(self) -> bool:
+        """Whether points where the object should be score far less than points on it usually do.
+
+        A box always says that there is something in it; points on the ground do not.
+        """
+        if self.pointed is None or self._usual_of_points() == float("inf"):
+            return False
+        return self.pointed < self._usual_of_points()
 
     def _may_look_around(self) -> bool:
         if not self.settings.search or self.expectations[0].pose.known:
@@ -228,6 +248,9 @@ class Search:
     def weigh(self, number: int, asked: list[SlicePrompt], answers: list[Candidates]) -> None:
         """Takes the answers to the prompts of a round in."""
         fresh: list[_Offer] = []
+        if number == 0:
+            scores = [float(score) for answer in answers for score in answer.scores]
+            self.pointed = max(scores, default=None)
         for k, answer in enumerate(answers):
             for mask, score in zip(answer.masks, answer.scores, strict=True):
                 window = MaskWindow.crop(np.asarray(mask), answer.origin).clipped(self.shape_yx)
@@ -382,6 +405,8 @@ class Search:
 
     def chosen(self) -> tuple[Expected, Judgement] | None:
         """The candidate that continues the object, and which former mask it continues."""
+        if self._has_vanished():
+            return None
         if self._settled is not None:
             return self._settled[0]
         found = [
@@ -457,10 +482,14 @@ def _found(
     z: int,
     expected: Expected,
     judgement: Judgement,
+    pointed: float | None,
     n_slices: int,
     settings: Settings,
 ) -> tuple[State, TrackSlice | None]:
-    """The next state after an accepted mask, and the record of the mask."""
+    """The next state after an accepted mask, and the record of the mask.
+
+    The usual score is that of points where `pointed` says it, else that of the masks taken.
+    """
     before = expected.pose
     abrupt = judgement.agreement < settings.abrupt
     share = settings.velocity_smoothing if before.known else 1.0
@@ -473,10 +502,11 @@ def _found(
     doubtful = judgement.agreement < settings.doubtful
     if settings.glitches and doubtful and anchor is None:
         anchor = before
-    score, spread = judgement.score, state.spread
+    said = judgement.score if pointed is None else pointed
+    score, spread = said, state.spread
     if state.score >= 0:
-        score = 0.85 * state.score + 0.15 * judgement.score
-        spread = 0.7 * state.spread + 0.3 * abs(judgement.score - state.score)
+        score = 0.85 * state.score + 0.15 * said
+        spread = 0.7 * state.spread + 0.3 * abs(said - state.score)
     state = replace(
         _past(state),
         last=pose,
