@@ -129,8 +129,9 @@ def test_its_scheduler_is_dask_s_own_behind_tls(
             address, security=TlsFiles.in_folder(tls).security(), timeout=30, set_as_default=False
         )
         with client:
-            client.submit(sum, [1, 2])  # nobody is there to do it
+            future = client.submit(sum, [1, 2])  # nobody is there to do it
             until(lambda: look_at_scheduler(address, tls) == (0, 1, 1), "one task, one client")
+                assert not future.done()
     finally:
         running.end()
 

@@ -109,34 +109,38 @@ def head_programs(address: str, tls: Path, password: str, state: Path) -> list[P
         Folder for Prefect's database, on a disk that stays.
     """
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    prefect = [sys.executable, "-m", "prefect"]
     cluster = f"tls://{address}:{SCHEDULER_PORT}"
+    certificates = TlsFiles.in_folder(tls).environment()
+    never = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1000000000"}
+    scheduler = Program(
+        "scheduler",
+        [*dask, "--host", cluster, "--dashboard-address", DASHBOARD],
+        certificates | never,
+    )
+    return [
+        scheduler,
+        *_prefect_programs(certificates | {"VOLSEG_CLUSTER": cluster}, password, state),
+    ]
+
+
+def _prefect_programs(shared: dict[str, str], password: str, state: Path) -> list[Program]:
+    """Server, worker, and once the deployments; `shared` is what flows find in their environment."""
+    prefect = [sys.executable, "-m", "prefect"]
     flows = Path(__file__).resolve().parents[2]  # where the package `flows` lies too
     deployments = str(deploy_file("prefect.yaml"))
-    certificates = TlsFiles.in_folder(tls).environment()
     quiet = {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    server = quiet | {"PREFECT_SERVER_API_AUTH_STRING": password}
-    worker = (
-        quiet
-        | certificates
-        | {
-            "PREFECT_API_URL": PREFECT_API,
-            "PREFECT_API_AUTH_STRING": password,
-            "VOLSEG_CLUSTER": cluster,
-        }
-    )
-    never = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1000000000"}
+    asking = {"PREFECT_API_URL": PREFECT_API, "PREFECT_API_AUTH_STRING": password}
+    worker = quiet | shared | asking
     return [
         Program(
-            "scheduler",
-            [*dask, "--host", cluster, "--dashboard-address", DASHBOARD],
-            certificates | never,
+            "prefect server",
+            [*prefect, "server", "start", "--host", "127.0.0.1"],
+            quiet | {"PREFECT_SERVER_API_AUTH_STRING": password},
         ),
-        Program("prefect server", [*prefect, "server", "start", "--host", "127.0.0.1"], server),
         Program(
             "prefect worker",
             [*prefect, "worker", "start", "--pool", POOL, "--type", "process"],
@@ -202,7 +206,8 @@ def look_at_scheduler(address: str, tls: Path) -> tuple[int, int, int]:
 def _count(dask_scheduler: Any) -> tuple[int, int, int]:
     waiting = ("processing", "queued", "waiting", "no-worker")
     tasks = sum(task.state in waiting for task in dask_scheduler.tasks.values())
-    people = [name for name in dask_scheduler.clients if name.startswith("Client-")]
+    ours = ("Client-worker-", "fire-and-forget")  # tasks' own, and Dask's
+    people = [name for name in dask_scheduler.clients if not name.startswith(ours)]
     return len(dask_scheduler.workers), tasks, len(people) - 1  # without the one that asks
 
 
