@@ -131,7 +131,7 @@ def test_its_scheduler_is_dask_s_own_behind_tls(
         with client:
             future = client.submit(sum, [1, 2])  # nobody is there to do it
             until(lambda: look_at_scheduler(address, tls) == (0, 1, 1), "one task, one client")
-                assert not future.done()
+            assert not future.done()
     finally:
         running.end()
 
