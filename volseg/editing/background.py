@@ -108,7 +108,8 @@ class BackgroundFlush:
         try:
             self._flush()
             self.error, self._failures = None, 0
-        except VolsegError as error:
+        except Exception as problem:  # whatever it is, the thread must live to try again
+            error = problem if isinstance(problem, VolsegError) else VolsegError(repr(problem))
             with self._wake:
                 self.error = error
                 self._first = started
