@@ -83,7 +83,7 @@ def _pictures(root: Path, *, rendered: bool) -> Iterator[CaseTile]:
         if rendered and pixels.ndim == 2:
             low, high = np.percentile(pixels, (0.5, 99.5))
             pixels = stretch(pixels, float(low), float(high))
-        yield from tiles(pixels, labels, smallest=30, most=20)
+        yield from tiles(pixels, labels, smallest=30, most=12)
 
 
 def _volume(
