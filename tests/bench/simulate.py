@@ -65,7 +65,7 @@ class World:
     request_s: float = 0.030
     bytes_per_s: float = 250e6
     requests_per_block: int = 6
-    slices_per_embedding: float = 8.0
+    slices_per_embedding: float = 2.0
     chunks_per_tile: float = 1.6
     driver_s: float = 0.004
     gets_per_s: float = 5_500.0
@@ -136,8 +136,9 @@ def simulate(world: World, workers: int, seed: int = 0) -> Outcome:
     distinct, fresh_share = sharing(world)
     lengths = chains(world, rng)
     seconds, _ = block_seconds(world, fresh_share)
-    # what S3 allows is shared by all; where workers ask for more, every block waits in proportion
-    slowdown = max(1.0, *_demand(world, workers, seconds, fresh_share))
+    # what S3 allows is shared by all that work at once; where they ask for more, every block waits in proportion
+    at_once = min(workers, len(lengths), seconds / world.driver_s)
+    slowdown = max(1.0, *_demand(world, at_once, seconds, fresh_share))
     seconds *= slowdown
     finish, busy, driver = _run_chains(world, workers, lengths, seconds, rng)
     compose = int(np.ceil(world.objects * world.object_slices * 4e4 / world.compose_voxels * 3))
@@ -147,9 +148,11 @@ def simulate(world: World, workers: int, seed: int = 0) -> Outcome:
     blocks = sum(lengths) + compose
     gets, puts = _demand_per_s(world, sum(lengths), fresh_share, total)
     loads = {
-        "the longest chain of windows": max(lengths) * seconds / total,
+        "the longest chain of windows": max(lengths) * seconds / slowdown / total,
         "the driver": (driver + compose * world.driver_s) / total,
-        "S3 requests": max(gets / world.gets_per_s, puts / world.puts_per_s),
+        "S3 requests": 1.0
+        if slowdown > 1
+        else max(gets / world.gets_per_s, puts / world.puts_per_s),
         "the workers": (busy + compose * compose_s) / (workers * total),
     }
     return Outcome(
@@ -196,7 +199,9 @@ def _durations(seconds: float, rng: np.random.Generator) -> Iterator[float]:
         yield from (seconds * rng.lognormal(-0.045, 0.3, 4096)).tolist()
 
 
-def _demand(world: World, workers: int, seconds: float, fresh_share: float) -> tuple[float, float]:
+def _demand(
+    world: World, workers: float, seconds: float, fresh_share: float
+) -> tuple[float, float]:
     gets, puts = _demand_per_s(world, 1, fresh_share, seconds / workers)
     return gets / world.gets_per_s, puts / world.puts_per_s
 
