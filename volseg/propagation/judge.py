@@ -135,8 +135,8 @@ def _least_score(agreement: float, state: State, settings: Settings) -> float:
     """The model's score from which a mask is accepted."""
     abrupt = agreement < settings.abrupt
     share = settings.abrupt_score if abrupt else settings.fallen_score
-    sure = trust(state, settings)
-    share = max(share, sure * settings.ended_score)
+    if state.score >= 0 and state.spread <= settings.steady_spread:
+        share = max(share, settings.ended_score)
     return max(settings.min_score, share * state.score)
 
 

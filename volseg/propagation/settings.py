@@ -46,10 +46,10 @@ class Settings(BaseModel):
         default=0.8, ge=0, description="more weight of the score, where scores proved steady"
     )
     steady_spread: float = Field(
-        default=0.06, ge=0, description="mean deviation up to which scores are steady"
+        default=0.05, ge=0, description="mean deviation up to which scores are steady"
     )
     loose_spread: float = Field(
-        default=0.15, gt=0, description="mean deviation of scores from which they say nothing"
+        default=0.12, gt=0, description="mean deviation of scores from which they say nothing"
     )
     confident: float = Field(default=0.75, description="agreement that needs no second prompt")
     split: bool = Field(default=True, description="cut leaks at thin necks")

@@ -78,7 +78,7 @@ class State:
     last: Pose | None
     anchor: Pose | None = None
     score: float = -1.0
-    spread: float = 0.02
+    spread: float = 0.06
     refuted: int = 0
     pending: Mapping[int, MaskWindow] = field(default_factory=dict)
     finished: bool = False
