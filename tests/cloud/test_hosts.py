@@ -30,7 +30,7 @@ from tests.cloud.network import METADATA, Network, require_namespaces
 from volseg.cloud.certs import TlsFiles, issue, make_authority
 from volseg.cloud.stack import Stack
 
-SECONDS = 90
+SECONDS = 240
 REGION = "eu-west-1"
 MACHINE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023"
 LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
@@ -225,9 +225,9 @@ def test_a_segment_job_survives_a_killed_host_with_the_same_labels(lab: Lab) -> 
         assert driver.poll() is None, log.read_text()
         return log.read_text().count('"stage": "propagate"')
 
-    until(lambda: propagated() >= 5, "five blocks")
+    until(lambda: propagated() >= 3, "three blocks")
     lab.network.kill("w2")
-    assert driver.wait(2 * SECONDS) == 0, log.read_text()
+    assert driver.wait(SECONDS) == 0, log.read_text()
     told = json.loads(log.read_text().strip().splitlines()[-1])
     assert told.pop("objects") > 0
     assert told == {"there": "done", "here": "done", "same": True, "hosts": 2}

@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 from volseg.cloud.host import Host
 from volseg.cloud.worker import WorkerSettings
 
-SECONDS = 30
+SECONDS = 120
 
 
 def until(ready: Callable[[], bool], what: str) -> None:
