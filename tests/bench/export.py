@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -65,6 +64,14 @@ def prepare(folder: Path, shape: tuple[int, int, int], count: int) -> None:
     labels.objects.replace(scan_objects(labels))
 
 
+def memory_kib(which: str) -> int:
+    """Memory of this process now (VmRSS) or at its peak (VmHWM); getrusage would tell the parent's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{which}:"):
+            return int(line.split()[1])
+    raise OSError(f"no {which} in /proc/self/status")
+
+
 def step(name: str, folder: Path) -> dict[str, float]:
     """Run one measured step in this process."""
     import tifffile
@@ -80,7 +87,7 @@ def step(name: str, folder: Path) -> dict[str, float]:
         array = array.astype(np.uint16) if name == "imwrite16" else array
     if name == "export":  # modules loaded before, as in any process that has done something
         export(labels, folder / "warm.tif", z=(0, 1), overwrite=True)
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    idle = memory_kib("VmRSS")
     start, cpu = time.perf_counter(), time.process_time()
     if name.startswith("imwrite"):
         tifffile.imwrite(folder / "reference.tif", array)
@@ -110,7 +117,7 @@ def step(name: str, folder: Path) -> dict[str, float]:
         np.savez(folder / "regionprops.npz", **found)
         return {"seconds": seconds, "cpu_seconds": cpu}
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = memory_kib("VmHWM")
     return {"seconds": seconds, "cpu_seconds": cpu, "above_idle_mib": (peak - idle) / 1024}
 
 
