@@ -85,7 +85,8 @@ def _evaluate(
     labels = open_labels(volume, name)
     with Bars() as bars:
         report = evaluate(labels, truth, match=match, level=level, time=time, progress=bars)
-    baseline = otsu_baseline(volume, labels, truth, level=level, time=time)
+    boxes = report.truth_kind == "boxes"
+    baseline = None if boxes else otsu_baseline(volume, labels, truth, level=level, time=time)
     if as_json:
         facts = report.to_dict() | {"baseline_otsu": baseline and baseline.to_dict()}
         typer.echo(json.dumps(facts))

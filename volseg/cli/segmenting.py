@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from volseg.cli.bars import Bars
 from volseg.cli.flowing import run_flow
 from volseg.cli.options import AsJson, LabelsAt, Url, parse_channels, parse_range, parse_zoom
 from volseg.errors import InputError
+
+if TYPE_CHECKING:
+    from volseg.jobs import Plan
 
 Model = Annotated[str, typer.Option(help="Model name, checkpoint path or URL.")]
 Channel = Annotated[str | None, typer.Option(help="Channel index, or up to three: 0,1,2.")]
@@ -115,10 +118,19 @@ def _segment(
     plan = make_plan(open_volume(url, labels_at), prompts, **choices)
     if plan_only:
         typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
+        if cluster.startswith("ec2:"):
+            _tell_fleet(plan, cluster)
         return
     with Bars() as bars:
         done = run_on_cluster(plan, cluster, workers=workers, progress=bars, **how)
     typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
+
+
+def _tell_fleet(plan: Plan, cluster: str) -> None:
+    """Time and cost of a plan on a fleet such as `ec2:g6.xlarge*40`."""
+    from volseg.cloud.prices import estimate_plan, load_prices, parse_fleet
+
+    typer.echo(estimate_plan(plan, parse_fleet(cluster), load_prices()).describe())
 
 
 def _as_options(values: Mapping[str, Any]) -> list[str]:
