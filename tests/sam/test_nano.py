@@ -128,3 +128,30 @@ def test_saved_weights_come_back_and_damage_is_refused(sam: Sam, tmp_path: Path)
     (tmp_path / "nano.pt").unlink()
     with pytest.raises(ModelUnavailableError, match="missing"):
         nano.load(folder=tmp_path)
+
+
+def test_the_shipped_weights_segment_a_disc_and_doubt_background() -> None:
+    predictor = SamPredictor(nano.load())
+    rng = np.random.default_rng(0)
+    noisy = np.clip(picture() + rng.normal(0, 12, (200, 256, 1)), 0, 255).astype(np.uint8)
+    predictor.set_image(noisy)
+    truth = picture()[..., 0] > 100
+    masks, scores, _ = predictor.predict(np.array([[120.0, 90.0]]), np.array([1]))
+    chosen = masks[scores.argmax()]
+    assert (chosen & truth).sum() / (chosen | truth).sum() > 0.85
+    boxed, estimates, _ = predictor.predict(box=np.array([80.0, 50.0, 160.0, 130.0]))
+    best = boxed[estimates.argmax()]
+    assert (best & truth).sum() / (best | truth).sum() > 0.85
+    _, doubts, _ = predictor.predict(np.array([[230.0, 180.0]]), np.array([1]))
+    assert doubts.max() < scores.max() - 0.2
+
+
+def test_the_record_beside_the_weights_is_theirs() -> None:
+    folder = Path(nano.__file__).parent
+    weights = json.loads((folder / "weights.json").read_text())
+    training = json.loads((folder / "training.json").read_text())
+    assert training["weights_sha256"] == weights["sha256"]
+    assert weights["sha256"] in (folder / "MODEL_CARD.md").read_text()
+    assert weights["bytes"] < 12_000_000
+    assert training["curve"][-1]["step"] <= training["steps"]
+    assert training["sittings"][0]["from_step"] == 0
