@@ -30,6 +30,10 @@ FLOORS = [
 ]
 
 
+DOORS = {("volseg.volume.labels", "volseg.editing")}
+"""Where a room may look up, when called: `labels.edit()` opens the editor."""
+
+
 def room_and_floor(module: str) -> tuple[str, int] | None:
     for floor, rooms in enumerate(FLOORS):
         for room in rooms:
@@ -73,7 +77,7 @@ def test_a_room_imports_only_from_below(path: Path) -> None:
     room, floor = here
     for imported in imports_of(path, only_types_too=False):
         there = room_and_floor(imported)
-        if there is None or there[0] == room:
+        if there is None or there[0] == room or (module_name(path), there[0]) in DOORS:
             continue
         same_floor_is_fine = floor in (3, 4, 5, 6)
         limit = floor if same_floor_is_fine else floor - 1
