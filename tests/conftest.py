@@ -1,4 +1,4 @@
-"""Fixtures that every room shares: real data, a real S3 server with checked credentials, and a place on either back end."""
+"""Fixtures that every room shares: real data, a real S3 server that checks credentials, places on both back ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way as a newcomer goes it, on real input: the demonstration, real nuclei on both back ends, files of others."""
+"""The whole way as a newcomer goes it: the demonstration, real nuclei on both back ends, files of others."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ def test_output_validates(tmp_path: Path, ngff: str) -> None:
         "format": "volseg-prompts",
         "version": 1,
         "layers": [{"name": "cells", "category": "cell"}],
-        "objects": [
-            {"id": 5, "layer": "cells", "prompts": [{"z": 1, "points": [[30, 30, 1]]}]}
-        ],
+        "objects": [{"id": 5, "layer": "cells", "prompts": [{"z": 1, "points": [[30, 30, 1]]}]}],
     }
     result = volseg.segment(volume, document, workers=1)
     assert result.labels.name == "cells"

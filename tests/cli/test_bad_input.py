@@ -159,9 +159,7 @@ def test_a_path_that_is_not_ome_zarr(volseg: Volseg, tmp_path: Path, command: st
     assert not (tmp_path / "missing.zarr").exists()
 
 
-def test_a_bucket_that_is_not_there(
-    volseg: Volseg, s3_environment: object, tmp_path: Path
-) -> None:
+def test_a_bucket_that_is_not_there(volseg: Volseg, s3_environment: object, tmp_path: Path) -> None:
     url = "s3://volseg-missing-bucket/v.zarr"
     assert_refused(volseg("info", url), "volseg-missing-bucket")
     raw = tmp_path / "raw.tif"
@@ -183,6 +181,9 @@ def test_wrong_credentials(
     monkeypatch.undo()
 
 
+UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
+
+
 def in_a_full_folder(folder: Path, prepare: str, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a name space where `folder` is a file system of 1 MiB, filled after `prepare`."""
     script = (
@@ -194,8 +195,7 @@ def in_a_full_folder(folder: Path, prepare: str, *command: str) -> subprocess.Co
         'find "$folder" -type f | sort > "$folder.after"; exit $status'
     )
     return subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(folder)]
-        + list(command),
+        [*UNSHARE, "sh", "-c", script, "sh", str(folder), *command],
         capture_output=True,
         text=True,
         cwd=PROJECT,

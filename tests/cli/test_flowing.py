@@ -43,7 +43,9 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_progress_and_result(flow: str) -> None:
     seen: list[tuple[str, int, int]] = []
-    result = run_flow(flow, ["0"], lambda stage, done, total, message="": seen.append((stage, done, total)))
+    result = run_flow(
+        flow, ["0"], lambda stage, done, total, message="": seen.append((stage, done, total))
+    )
     assert seen == [("count", 1, 2)]
     assert result == {"answer": 42}
 

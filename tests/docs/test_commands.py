@@ -19,7 +19,9 @@ from tests.s3_server import S3Server
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
-PAGES_THAT_RUN = [page for page in PAGES if page.is_file() and BLOCK.search(page.read_text("utf-8"))]
+PAGES_THAT_RUN = [
+    page for page in PAGES if page.is_file() and BLOCK.search(page.read_text("utf-8"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def bucket(s3_server: S3Server) -> str:
     return s3_server.make_bucket("lab-bucket")
 
 
-@pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=lambda page: page.relative_to(PROJECT).as_posix())
+@pytest.mark.parametrize(
+    "page", PAGES_THAT_RUN, ids=lambda page: page.relative_to(PROJECT).as_posix()
+)
 def test_page(
     page: Path, tmp_path: Path, shared_data: Path, s3_environment: S3Server, bucket: str
 ) -> None:
@@ -37,7 +41,9 @@ def test_page(
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(PROJECT)}
     for language, block in BLOCK.findall(page.read_text("utf-8")):
-        command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
+        command = (
+            ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
+        )
         done = subprocess.run(
             [*command, block],
             cwd=place,

@@ -124,7 +124,12 @@ def test_undo_takes_back_what_others_did_before(labels: Labels) -> None:
     with labels.edit("bob", flush_after=None) as bob:
         bob[0, 0, 0] = 1
         kinds = [bob.undo() for _ in range(4)]
-        assert [item.details["of"] for item in kinds if item] == ["assign", "assign", "delete", "assign"]
+        assert [item.details["of"] for item in kinds if item] == [
+            "assign",
+            "assign",
+            "delete",
+            "assign",
+        ]
         assert bob.undo() is None
     assert_levels(labels, np.zeros(labels.shape, "uint32"))
     with labels.edit("eve", flush_after=None) as eve:

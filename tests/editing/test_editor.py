@@ -40,7 +40,9 @@ def test_all_kinds_of_labels(folder: str, axes: str, shape: tuple[int, ...], opt
     else:
         assert not labels.read(whole(labels), time=0).any()
     assert {(row.time, row.id) for row in labels.objects.rows()} == {
-        (time, 1), (time, 2), (time, top)
+        (time, 1),
+        (time, 2),
+        (time, top),
     } - ({(time, 2)} if not (wanted == 2).any() else set())
     with labels.edit("bob", flush_after=None) as editor:
         while editor.undo():
@@ -111,7 +113,9 @@ def test_split_divides_at_the_neck_and_merge_joins(labels: Labels) -> None:
         shares = [int((editor[...] == part).sum()) for part in parts]
         assert min(shares) > 0.45 * dumbbell.sum()
         editor.flush()
-        assert {r.id: r.voxels for r in labels.objects.rows()} == dict(zip(parts, shares, strict=True))
+        assert {r.id: r.voxels for r in labels.objects.rows()} == dict(
+            zip(parts, shares, strict=True)
+        )
         with pytest.raises(InputError, match="not in object"):
             editor.split(7, [[(3, 35, 25)], [(3, 35, 62)]])
         with pytest.raises(MemoryBudgetError, match="GiB"):
@@ -140,7 +144,10 @@ def test_relabel_takes_class_and_refuses_what_is_taken(labels: Labels) -> None:
 
 
 def test_new_ids_are_nobody_elses(anywhere: Labels) -> None:
-    with anywhere.edit("ann", flush_after=None) as ann, anywhere.edit("bob", flush_after=None) as bob:
+    with (
+        anywhere.edit("ann", flush_after=None) as ann,
+        anywhere.edit("bob", flush_after=None) as bob,
+    ):
         ann[0, 0, 0] = 3000
         ids = [*ann.new_ids(3), *bob.new_ids(3), ann.new_id()]
         assert len(set(ids)) == 7

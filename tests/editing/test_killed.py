@@ -66,9 +66,7 @@ def test_the_steps_are_all_there_are(folder: str) -> None:
     assert set(seen) == set(STEPS)
 
 
-def kill_and_reopen(
-    url: str, step: str, occurrence: int, states: list[np.ndarray]
-) -> None:
+def kill_and_reopen(url: str, step: str, occurrence: int, states: list[np.ndarray]) -> None:
     make_labels(url)
     arguments = (dict(os.environ), url, step, occurrence, 2000)
     process = processes().Process(target=edit_until_killed, args=arguments)

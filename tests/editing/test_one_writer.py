@@ -78,7 +78,11 @@ class OneWriter(RuleBasedStateMachine):
         self.note(new)
 
     @rule(
-        z=st.integers(0, 4), y=st.integers(-9, 39), x=st.integers(-9, 49), label=IDS, protect=st.booleans()
+        z=st.integers(0, 4),
+        y=st.integers(-9, 39),
+        x=st.integers(-9, 49),
+        label=IDS,
+        protect=st.booleans(),
     )
     def paint(self, z: int, y: int, x: int, label: int, protect: bool) -> None:
         mask = np.hypot(*np.mgrid[-5:6, -5:6]) < 5.5
@@ -100,7 +104,13 @@ class OneWriter(RuleBasedStateMachine):
                 self.editor[key] = label + step % 2
         self.note(new)
 
-    @rule(z=st.integers(0, 4), y=st.integers(0, 39), x=st.integers(0, 49), label=IDS, volume=st.booleans())
+    @rule(
+        z=st.integers(0, 4),
+        y=st.integers(0, 39),
+        x=st.integers(0, 49),
+        label=IDS,
+        volume=st.booleans(),
+    )
     def fill(self, z: int, y: int, x: int, label: int, volume: bool) -> None:
         from scipy.ndimage import label as components
 

@@ -92,6 +92,8 @@ def test_a_run_and_an_editor_at_the_same_time(labels: Labels) -> None:
     thread.join()
     assert not failures
     edited = mask_of(labels)
-    np.testing.assert_array_equal(np.where(edited, 0, np.asarray(labels.levels[0])), np.where(edited, 0, wanted))
+    np.testing.assert_array_equal(
+        np.where(edited, 0, np.asarray(labels.levels[0])), np.where(edited, 0, wanted)
+    )
     np.testing.assert_array_equal(np.asarray(labels.levels[0]), wanted)
     assert_levels(labels, wanted)

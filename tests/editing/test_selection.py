@@ -21,7 +21,9 @@ basic = npst.basic_indices(SHAPE, allow_newaxis=True, allow_ellipsis=True)
 arrays = npst.integer_array_indices(SHAPE)
 masks = npst.arrays(bool, SHAPE)
 mixed = st.tuples(
-    st.integers(-5, 4), st.slices(13), npst.arrays(np.int64, st.integers(0, 6), elements=st.integers(-11, 10))
+    st.integers(-5, 4),
+    st.slices(13),
+    npst.arrays(np.int64, st.integers(0, 6), elements=st.integers(-11, 10)),
 )
 flags = st.tuples(npst.arrays(bool, 5), st.slices(13))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -98,7 +98,7 @@ def _segment(
 
     if resume and restart:
         raise InputError("--resume and --restart exclude each other")
-    choices = {
+    choices: dict[str, Any] = {
         "labels": labels,
         "model": model,
         "channel": parse_channels(channel),
@@ -163,14 +163,17 @@ def _prompts_from_labels(
     """Write one prompt per object of existing labels."""
     from volseg.evaluation.sources import LabelImageSource, open_source
     from volseg.prompts import prompts_from_labels
+    from volseg.prompts.from_labels import Kind
 
+    if kind not in get_args(Kind):
+        raise InputError(f"--kind {kind!r}: expected one of {', '.join(get_args(Kind))}")
     found = open_source(source, time=time)
-    z, y, x = found.shape
-    lazy = isinstance(found, LabelImageSource)
-    labels = found.labels if lazy else found.read(((0, z), (0, y), (0, x)))
-    prompts = prompts_from_labels(
-        labels, kind=kind, layer=layer, min_voxels=min_voxels, time=time if lazy else 0
-    )
+    choices: dict[str, Any] = {"kind": kind, "layer": layer, "min_voxels": min_voxels}
+    if isinstance(found, LabelImageSource):
+        prompts = prompts_from_labels(found.labels, time=time, **choices)
+    else:
+        z, y, x = found.shape
+        prompts = prompts_from_labels(found.read(((0, z), (0, y), (0, x))), **choices)
     if out is None:
         typer.echo(prompts.to_json())
         return

@@ -104,7 +104,9 @@ class Applier:
             If the store fails past its retries; calling again goes on.
         """
         todo = sorted(places)
-        self._keep = len(todo) <= _BATCH  # jobs over whole objects don't push out what a person looks at
+        self._keep = (
+            len(todo) <= _BATCH
+        )  # jobs over whole objects don't push out what a person looks at
         for start in range(0, len(todo), _BATCH):
             list(self._pool.map(self._apply_finest, todo[start : start + _BATCH]))
             self._step("chunks-put")
@@ -188,7 +190,9 @@ class Applier:
             sources = {key: etag for tags in used for key, etag in tags.items()}
             now = self._pool.map(lambda key: finer.etag(key[1]), sources)
             fresh = {
-                key for (key, etag), there in zip(sources.items(), now, strict=True) if etag != there
+                key
+                for (key, etag), there in zip(sources.items(), now, strict=True)
+                if etag != there
             }
             # one object may also have been seen in two versions by two chunks of this batch
             fresh |= {key for tags in used for key, etag in tags.items() if sources[key] != etag}
@@ -309,9 +313,7 @@ def refined(box: Box, factors: Index, shape: Index) -> Box:
 
 def meet(a: Box, b: Box) -> Box:
     """Return the voxels that two boxes share; slices that end before they start where there are none."""
-    z, y, x = (
-        slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True)
-    )
+    z, y, x = (slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
     return z, y, x
 
 

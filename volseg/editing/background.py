@@ -58,9 +58,7 @@ class BackgroundFlush:
             if isinstance(self.error, ConflictError):
                 self.error = None  # something changed: worth another look
             if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(
-                    target=self._run, name="volseg-flush", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name="volseg-flush", daemon=True)
                 self._thread.start()
             self._wake.notify()
 

@@ -110,15 +110,12 @@ class Delta:
 
     def _within(self, origin: Index) -> Box:
         z, y, x = (
-            slice(a - b, a - b + n)
-            for a, b, n in zip(self.origin, origin, self.shape, strict=True)
+            slice(a - b, a - b + n) for a, b, n in zip(self.origin, origin, self.shape, strict=True)
         )
         return z, y, x
 
 
-def make_delta(
-    time: int, origin: Index, old: np.ndarray, new: np.ndarray
-) -> Delta | None:
+def make_delta(time: int, origin: Index, old: np.ndarray, new: np.ndarray) -> Delta | None:
     """Code what differs between two blocks.
 
     Parameters
@@ -170,17 +167,14 @@ def common_voxels(a: Delta, b: Delta) -> int:
         return 0
     low = [max(p, q) for p, q in zip(a.origin, b.origin, strict=True)]
     high = [
-        min(p + m, q + n)
-        for p, m, q, n in zip(a.origin, a.shape, b.origin, b.shape, strict=True)
+        min(p + m, q + n) for p, m, q, n in zip(a.origin, a.shape, b.origin, b.shape, strict=True)
     ]
     if any(h <= lo for lo, h in zip(low, high, strict=True)):
         return 0
 
     def part(delta: Delta) -> np.ndarray:
         return delta.change().mask[
-            tuple(
-                slice(lo - o, h - o) for lo, h, o in zip(low, high, delta.origin, strict=True)
-            )
+            tuple(slice(lo - o, h - o) for lo, h, o in zip(low, high, delta.origin, strict=True))
         ]
 
     return int(np.count_nonzero(part(a) & part(b)))

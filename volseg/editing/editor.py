@@ -57,7 +57,9 @@ class Editor(Painting):
             raise InputError(f"relabel({old}, {new}): expected two different ids above 0")
         rows = self.labels.objects.rows()
         if any(row.id == new for row in rows) or self._gains(new):
-            raise InputError(f"{self.labels.location} has an object {new} already; merge([{new}, {old}]) joins them")
+            raise InputError(
+                f"{self.labels.location} has an object {new} already; merge([{new}, {old}]) joins them"
+            )
         self._rename({old: new}, "relabel", progress, ids=[old, new])
 
     def delete(self, label: int, *, progress: Progress = silent) -> None:
@@ -72,7 +74,9 @@ class Editor(Painting):
         old = self._classes().get(label)
         if old != class_:
             with self._operating:
-                self.push(Operation("set_class", classes={label: (old, class_)}, details={"ids": [label]}))
+                self.push(
+                    Operation("set_class", classes={label: (old, class_)}, details={"ids": [label]})
+                )
 
     def split(
         self,
@@ -147,7 +151,9 @@ class Editor(Painting):
                 raise InputError(f"{kind} is an operation of its own; end the open stroke first")
             base = self._state.base
             collector = DeltaCollector(self._journal)
-            collect(self._places(names, rows), self.block, change, self._grid, collector, progress, kind)
+            collect(
+                self._places(names, rows), self.block, change, self._grid, collector, progress, kind
+            )
             operation = Operation(
                 kind,
                 collector.deltas(),
@@ -163,7 +169,9 @@ class Editor(Painting):
         """Return the chunks in which objects may lie: by the table, and wherever records or edits are newer than it."""
         found = places_of(ids, rows, self._grid, self._stored)
         with self._lock:
-            return found | self._state.pending_places() | self._state.places_after(self._state.floor)
+            return (
+                found | self._state.pending_places() | self._state.places_after(self._state.floor)
+            )
 
     def _stored(self) -> Iterable[Place]:
         box = all_of(self._grid)

@@ -271,9 +271,7 @@ class Engine:
         """Tell whether anything lies on a chunk in memory that its stored version lacks."""
         chunk = self._cache.peek((0, place))
         applied = 0 if chunk is None else chunk.applied
-        return bool(
-            self._state.pending_deltas(place) or self._state.outstanding(place, applied)
-        )
+        return bool(self._state.pending_deltas(place) or self._state.outstanding(place, applied))
 
     def _drop_stroke(self) -> None:
         """Take back everything of the open stroke."""
@@ -339,9 +337,7 @@ class Engine:
         """Do again what was last undone; None if there is nothing, or something new was done since."""
         return self._take_back(lambda: self._timeline.to_redo(operation))
 
-    def _take_back(
-        self, find: Callable[[], tuple[Link, list[Link]] | None]
-    ) -> Operation | None:
+    def _take_back(self, find: Callable[[], tuple[Link, list[Link]] | None]) -> Operation | None:
         self._check_open()
         with self._operating:
             if self._stroke is not None:

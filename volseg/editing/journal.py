@@ -127,7 +127,9 @@ class Journal:
 
     # --- parts of large records
 
-    def store_parts(self, uuid: str, deltas: Sequence[Delta], first: int) -> tuple[list[Delta], int]:
+    def store_parts(
+        self, uuid: str, deltas: Sequence[Delta], first: int
+    ) -> tuple[list[Delta], int]:
         """Write coded voxels ahead of their record and return deltas that refer to them.
 
         Parameters

@@ -175,7 +175,9 @@ class Lifecycle(Engine):
                     fresh[number][at] = made
         with self._lock:
             rebased = [
-                PendingOperation(_with_deltas(operation, [deltas[at] for at in sorted(deltas)]), base)
+                PendingOperation(
+                    _with_deltas(operation, [deltas[at] for at in sorted(deltas)]), base
+                )
                 for operation, deltas in zip(operations, fresh, strict=True)
             ]
             later = self._state.pending[len(items) :]
@@ -232,7 +234,9 @@ class Lifecycle(Engine):
                 items = list(self._state.pending)
             if items:
                 raise self._unsaved(items, error) from error
-            _log.warning("edits are durable, but not yet in all chunks; the next open does it: %s", error)
+            _log.warning(
+                "edits are durable, but not yet in all chunks; the next open does it: %s", error
+            )
             return
         try:
             self._checkpoint()
@@ -290,7 +294,11 @@ class Lifecycle(Engine):
             items = list(self._state.pending)
         if items and not self._closed:
             path = self._copy(items)
-            _log.warning("the program ended with %d edits not stored; their copy lies in %s", len(items), path)
+            _log.warning(
+                "the program ended with %d edits not stored; their copy lies in %s",
+                len(items),
+                path,
+            )
 
     def _copy(self, items: list[PendingOperation]) -> Path:
         record = Record(

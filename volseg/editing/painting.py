@@ -58,7 +58,9 @@ class Painting(LevelViews, Lifecycle):
     @time.setter
     def time(self, value: int) -> None:
         if not 0 <= value < self._grid.times:
-            raise InputError(f"there is no time {value}; {self.labels.location} has {self._grid.times}")
+            raise InputError(
+                f"there is no time {value}; {self.labels.location} has {self._grid.times}"
+            )
         self._time = value
 
     @property
@@ -189,7 +191,9 @@ class Painting(LevelViews, Lifecycle):
             z,
             mask,
             origin,
-            lambda now: np.where(now == 0, new, now) if protect else np.broadcast_to(new, now.shape),
+            lambda now: (
+                np.where(now == 0, new, now) if protect else np.broadcast_to(new, now.shape)
+            ),
         )
 
     def erase(
@@ -207,7 +211,9 @@ class Painting(LevelViews, Lifecycle):
             z,
             mask,
             origin,
-            lambda now: np.where(now == label, zero, now) if label is not None else np.zeros_like(now),
+            lambda now: (
+                np.where(now == label, zero, now) if label is not None else np.zeros_like(now)
+            ),
         )
 
     def _brush(
@@ -293,6 +299,8 @@ class Painting(LevelViews, Lifecycle):
 
     # --- regions
 
-    def read(self, region: Region, *, level: int = 0, time: int | None = None) -> np.ndarray[Any, Any]:
+    def read(
+        self, region: Region, *, level: int = 0, time: int | None = None
+    ) -> np.ndarray[Any, Any]:
         """Read a region of any level, edits included; see `LevelViews.read_level`."""
         return self.read_level(slices(region), level, self._time if time is None else time)

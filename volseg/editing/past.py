@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from volseg.volume.image import Volume
     from volseg.volume.labels import Labels
 
-Replay = Callable[[Operation, Region, int, np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+Replay = Callable[
+    [Operation, Region, int, np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]
+]
 """What a segmentation run does: (operation, region, time, ids before, voxels that people own) to ids after."""
 
 
@@ -155,7 +157,9 @@ def labels_at(
     index = JournalIndex(labels)
     number = when if isinstance(when, int) else _number_at(index, _moment(when))
     if not 0 <= number <= index.last:
-        raise InputError(f"{labels.location} has records 1 to {index.last}; there is no number {number}")
+        raise InputError(
+            f"{labels.location} has records 1 to {index.last}; there is no number {number}"
+        )
     later = [n for n, _ in index.runs() if n > number]
     if later and replay is None:
         raise InputError(
@@ -178,7 +182,9 @@ def _moment(when: datetime | str) -> datetime:
         try:
             when = datetime.fromisoformat(when)
         except ValueError:
-            raise InputError(f"{when!r} is no time; expected ISO 8601, as 2025-06-30T14:00:00+02:00") from None
+            raise InputError(
+                f"{when!r} is no time; expected ISO 8601, as 2025-06-30T14:00:00+02:00"
+            ) from None
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
@@ -302,7 +308,9 @@ def replayed(
     for operation, deltas in _in_order(index, region, time, last):
         if operation.run is not None:
             if replay is None:
-                raise InputError(f"{index.labels.location}: replaying a segmentation run needs its tracks")
+                raise InputError(
+                    f"{index.labels.location}: replaying a segmentation run needs its tracks"
+                )
             block = replay(operation, region, time, block, index.person_edited(region, time))
         for delta in deltas:
             put(block, region, delta, back=False)

@@ -210,9 +210,7 @@ def decode_record(
         annotator=header["annotator"],
         session=header["session"],
         base=header["base"],
-        operations=tuple(
-            _operation(op, dtype, body, fetch, where) for op in header["operations"]
-        ),
+        operations=tuple(_operation(op, dtype, body, fetch, where) for op in header["operations"]),
         shape=_triple(header["shape"]),
         chunks=_triple(header["chunks"]),
         dtype=dtype,
@@ -272,9 +270,7 @@ def _operation(
             data = body[offset : offset + length]
             if checksum(data) != crc:
                 raise UnsupportedFormatError(f"{where}: the edit record is damaged")
-        deltas.append(
-            Delta(time, (oz, oy, ox), (sz, sy, sx), count, dtype, data, bool(inverted))
-        )
+        deltas.append(Delta(time, (oz, oy, ox), (sz, sy, sx), count, dtype, data, bool(inverted)))
     return Operation(
         kind=header["kind"],
         deltas=tuple(deltas),

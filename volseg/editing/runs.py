@@ -241,7 +241,9 @@ class RunWriter:
             owned = self._index.person_edited(region, place.time)
             new = np.asarray(combine(block.copy(), owned, region), level.dtype)
             if new.shape != block.shape:
-                raise InputError(f"combine returned {new.shape} voxels for a chunk of {block.shape}")
+                raise InputError(
+                    f"combine returned {new.shape} voxels for a chunk of {block.shape}"
+                )
             if np.array_equal(new, block):
                 return 0
             try:
@@ -249,7 +251,9 @@ class RunWriter:
                 return 1
             except ChangedError:
                 clock.sleep(min(0.5, 0.01 * 2**attempt))
-        raise StorageError(f"{level.store.location}/{level.key(place)} changes too fast; resume the run")
+        raise StorageError(
+            f"{level.store.location}/{level.key(place)} changes too fast; resume the run"
+        )
 
     def close(self) -> None:
         """Stop the threads."""

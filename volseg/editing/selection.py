@@ -103,7 +103,9 @@ class Selection:
     def _regular(self, ranges: list[range]) -> Iterator[Piece]:
         if any(len(r) == 0 for r in ranges):
             return
-        spans = [range(r[0] // c, r[-1] // c + 1) for r, c in zip(ranges, self._chunks, strict=True)]
+        spans = [
+            range(r[0] // c, r[-1] // c + 1) for r, c in zip(ranges, self._chunks, strict=True)
+        ]
         for z, y, x in product(*spans):
             inner, outer = [], []
             for i, r, c in zip((z, y, x), ranges, self._chunks, strict=True):
@@ -122,7 +124,9 @@ class Selection:
         if zyx.shape[1] == 0:
             return
         cells = zyx // np.array(self._chunks)[:, None]
-        order = np.lexsort(cells[::-1])  # stable: of repeated voxels the last value wins, as in NumPy
+        order = np.lexsort(
+            cells[::-1]
+        )  # stable: of repeated voxels the last value wins, as in NumPy
         cells = cells[:, order]
         breaks = np.flatnonzero((np.diff(cells, axis=1) != 0).any(axis=0)) + 1
         for part in np.split(order, breaks):
@@ -138,9 +142,7 @@ class Selection:
 def _items(key: Any) -> list[Any] | None:
     """Return a key of only whole numbers, slices and an ellipsis as three items, None for other keys."""
     items = list(key) if isinstance(key, tuple) else [key]
-    if any(
-        not (item is Ellipsis or isinstance(item, slice) or _is_number(item)) for item in items
-    ):
+    if any(not (item is Ellipsis or isinstance(item, slice) or _is_number(item)) for item in items):
         return None
     ellipses = [at for at, item in enumerate(items) if item is Ellipsis]
     if len(ellipses) > 1 or len(items) - len(ellipses) > 3:

@@ -86,7 +86,9 @@ class EditState:
         self.session = session
         self.floor = floor
         self.base = floor
-        self.listed = 0.0  # monotonic clock (s): when the request that found `base` to be the newest was sent
+        self.listed = (
+            0.0  # monotonic clock (s): when the request that found `base` to be the newest was sent
+        )
         self.records: list[Record] = []
         self.pending: list[PendingOperation] = []
         self._known: dict[Place, list[tuple[int, str, str, Delta]]] = {}

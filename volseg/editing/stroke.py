@@ -92,5 +92,3 @@ class Stroke:
             delta = make_delta(place.time, (corner[0], corner[1], corner[2]), old, now[box])
             if delta is not None:
                 yield delta
-
-

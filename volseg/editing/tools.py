@@ -57,7 +57,11 @@ def flood(
                 f"the region around {point} is larger than {max_voxels} voxels; fill slice by slice, "
                 "or assign to a box"
             )
-        box = (slice(*_ints(low, high, 0)), slice(*_ints(low, high, 1)), slice(*_ints(low, high, 2)))
+        box = (
+            slice(*_ints(low, high, 0)),
+            slice(*_ints(low, high, 1)),
+            slice(*_ints(low, high, 2)),
+        )
         block = read(box)
         inner = tuple(int(p - lo) for p, lo in zip(point, low, strict=True))
         parts, _ = label(block == block[inner])

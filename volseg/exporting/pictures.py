@@ -214,7 +214,7 @@ def _colours(ids: NDArray[Any]) -> NDArray[np.uint8]:
     table = np.zeros((len(new_of) + 1, 3), np.uint8)
     for one, number in new_of.items():
         if one:
-            table[number] = color_of(int(one))[:3]
+            table[int(number)] = color_of(int(one))[:3]
     painted: NDArray[np.uint8] = table[small]
     return painted
 

@@ -125,7 +125,7 @@ def _fill(
 
 
 def _put(out: int, data: NDArray[Any], place: int) -> None:
-    view = memoryview(data).cast("B")
+    view = memoryview(np.ascontiguousarray(data).data).cast("B")
     while view:
         written = os.pwrite(out, view, place)
         view, place = view[written:], place + written

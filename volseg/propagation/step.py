@@ -355,9 +355,9 @@ class Search:
             self._settled = ((expected, best[1]),)
         elif own is not None and other is not None:
             worse = _likeness(own[1], expected) < _likeness(other[1], expected)
-            moved = own[1].agreement < self.settings.accept_agreement
+            astray = own[1].agreement < self.settings.accept_agreement
             poor = own[1].score < self.settings.abrupt_score * other[1].score
-            if (worse and moved) or poor:
+            if (worse and astray) or poor:
                 self._settled = (None,)
 
     def _rejudge(self, expected: Expected, behind: Judgement) -> None:

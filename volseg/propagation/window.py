@@ -37,12 +37,12 @@ class MaskWindow:
         """The window around the set voxels of `mask` (h, w), lying at `origin` in the slice."""
         if mask.dtype != np.bool_:
             mask = mask != 0
-        rows = mask.any(axis=1)
+        rows: NDArray[np.bool_] = np.any(mask, axis=1)
         y0 = int(rows.argmax())
         if not rows[y0]:
             return EMPTY
         y1 = len(rows) - int(rows[::-1].argmax())
-        columns = mask[y0:y1].any(axis=0)
+        columns: NDArray[np.bool_] = np.any(mask[y0:y1], axis=0)
         x0 = int(columns.argmax())
         x1 = len(columns) - int(columns[::-1].argmax())
         cropped = np.ascontiguousarray(mask[y0:y1, x0:x1])
