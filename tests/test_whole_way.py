@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,18 @@ class TestDemonstration:
             for i in range(1, int(truth.max()) + 1)
         ]
         assert demo["mean_dice"] == pytest.approx(np.mean(dice), abs=1e-3)
+
+    def test_its_report_shows_one_object_before_and_after_a_click(self, demo: dict) -> None:
+        page = Path(demo["paths"]["report"]).read_text("utf-8")
+        found = re.search(r'id="data">(.*?)</script>', page, re.S)
+        assert found
+        correction = json.loads(found.group(1))["correction"]
+        told = re.search(r"from ([0-9.]+) to ([0-9.]+); (\d+) of", correction["text"])
+        assert told
+        before, after, slices = (float(part) for part in told.groups())
+        assert after > before
+        assert slices >= 1
+        assert correction["before"] != correction["after"]
 
     def test_every_file_is_there_and_says_the_same(self, demo: dict) -> None:
         for path in demo["paths"].values():

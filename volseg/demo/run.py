@@ -205,6 +205,7 @@ def _report(
     baseline: dict[int, float],
     seconds: dict[str, float],
 ) -> None:
+    from volseg.demo.correction import correct_worst
     from volseg.jobs import stored_plan
     from volseg.jobs.tracks import read_tracks
     from volseg.volume.image import open_volume
@@ -218,6 +219,7 @@ def _report(
         one.id: [(p.z, float(y), float(x)) for p in one.prompts for y, x, _ in p.points or ()]
         for one in plan.objects
     }
+    correction = correct_worst(volume, plan, tracks, made.truth, scores)
     figures = [
         ObjectFigures(
             id=i,
@@ -256,6 +258,7 @@ def _report(
         truth=made.truth,
         objects=figures,
         stages=list(seconds.items()),
+        correction=correction,
     ).write(folder / "report.html")
     summary = {"dice": scores, "baseline": baseline, "seconds": seconds}
     (folder / "scores.json").write_text(json.dumps(summary, indent=1), "utf-8")
