@@ -239,3 +239,17 @@ def before_and_after(folder: Path) -> bool:
     before, after = (Path(f"{folder}.{when}").read_text() for when in ("before", "after"))
     assert before
     return before == after
+
+
+def test_every_layer_is_planned(volseg: Volseg, volume_url: str, tmp_path: Path) -> None:
+    layers = [{"name": "cells"}, {"name": "nuclei"}]
+    prompts = [{"z": 2, "points": [[20, 30, 1]]}]
+    objects = [
+        {"id": 1, "layer": "cells", "prompts": prompts},
+        {"id": 2, "layer": "nuclei", "prompts": prompts},
+    ]
+    file = prompts_file(tmp_path, prompts_document(layers=layers, objects=objects))
+    said = volseg("segment", volume_url, "--prompts", file, "--plan-only", "--json")
+    assert said.status == 0, said.err
+    plans = [json.loads(line) for line in said.out.splitlines()]
+    assert [plan["labels"]["name"] for plan in plans] == ["cells", "nuclei"]

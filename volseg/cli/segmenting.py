@@ -93,7 +93,7 @@ def _segment(
     as_json: AsJson = False,
 ) -> None:
     """Propagate prompted masks through z and write a multiscale label image."""
-    from volseg.jobs import make_plan, run_on_cluster
+    from volseg.jobs import make_plans, run_on_cluster
     from volseg.volume.image import open_volume
 
     if resume and restart:
@@ -115,15 +115,16 @@ def _segment(
             result = run_flow("segment", [url, *_as_options(given)], bars)
         typer.echo(json.dumps(result) if as_json else result["text"])
         return
-    plan = make_plan(open_volume(url, labels_at), prompts, **choices)
-    if plan_only:
-        typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
-        if cluster.startswith("ec2:"):
-            _tell_fleet(plan, cluster)
-        return
-    with Bars() as bars:
-        done = run_on_cluster(plan, cluster, workers=workers, progress=bars, **how)
-    typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
+    plans = make_plans(open_volume(url, labels_at), prompts, **choices)
+    for plan in plans:
+        if plan_only:
+            typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
+            if cluster.startswith("ec2:"):
+                _tell_fleet(plan, cluster)
+            continue
+        with Bars() as bars:
+            done = run_on_cluster(plan, cluster, workers=workers, progress=bars, **how)
+        typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
 
 
 def _tell_fleet(plan: Plan, cluster: str) -> None:
