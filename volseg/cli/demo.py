@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from typing import Annotated
 
 import typer
@@ -31,6 +33,7 @@ def _demo(
     with Bars() as bars:
         result = run_demo(out, run_flow, bars, overwrite=overwrite)
     paths = {name: shlex.quote(path) for name, path in result.paths.items()}
+    command = "volseg" if shutil.which("volseg") else f"{shlex.quote(sys.executable)} -m volseg"
     typer.echo(
         f"""
 mean Dice {result.mean_dice:.3f} over {result.objects} objects (one point each); \
@@ -44,9 +47,9 @@ exports   {paths["tiff"]}  {paths["png"]}  {paths["csv"]}  {paths["json"]}
 
 look at it:
   open {paths["report"]} in a browser
-  volseg info {paths["volume"]}
-  volseg evaluate {paths["volume"]} cells --truth {paths["truth"]}
-  napari {paths["volume"]}                                      (with the extra: pip install 'volseg[napari]')"""
+  {command} info {paths["volume"]}
+  {command} evaluate {paths["volume"]} cells --truth {paths["truth"]}
+  napari {paths["volume"]}    (with the extra: pip install 'volseg[napari]')"""
     )
     if as_json:
         typer.echo(json.dumps(result.to_json()))
