@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from volseg.volume.image import Volume
 
 MARGIN = 24
-"""Voxels around the object in the pictures."""
+LEAST = 128
+"""Voxels around the object in the pictures, and their least side."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def correct_worst(
         prompts=marks,
     )
     before, after = _dice(old, true), _dice(new, true)
+    masks = [_mask(old, click.z), _mask(new, click.z)]
+    window = _around(masks[0] | masks[1] | true[click.z])
     kind = "on the object" if click.positive else "beside it"
     return Correction(
         text=(
@@ -82,8 +85,8 @@ def correct_worst(
             f"Dice from {before:.2f} to {after:.2f}; {len(recomputed)} of the track's {len(old)} slices "
             "were looked at anew, the others stayed as they were. White: the truth's outline."
         ),
-        before=_picture(volume, click, old.mask(click.z), true[click.z], ring=True),
-        after=_picture(volume, click, new.mask(click.z), true[click.z], ring=False),
+        before=_picture(volume, click, masks[0], true[click.z], window, ring=True),
+        after=_picture(volume, click, masks[1], true[click.z], window, ring=False),
     )
 
 
@@ -132,11 +135,23 @@ def _dice(track: Track, true: NDArray[np.bool_]) -> float:
     return 2 * both / (track.voxels + int(true.sum()))
 
 
+def _around(mask: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A window (y, x) around what is set, of at least `LEAST` voxels a side, inside the slice."""
+    window = []
+    for axis, length in enumerate(mask.shape):
+        at = np.flatnonzero(mask.any(1 - axis))
+        size = min(length, max(LEAST, int(at[-1] - at[0]) + 1 + 2 * MARGIN))
+        start = min(max(0, int(at[-1] + at[0] + 1 - size) // 2), length - size)
+        window.append((start, start + size))
+    return window[0], window[1]
+
+
 def _picture(
     volume: Volume,
     click: Click,
     mask: NDArray[np.bool_],
     true: NDArray[np.bool_],
+    window: tuple[tuple[int, int], tuple[int, int]],
     *,
     ring: bool,
 ) -> bytes:
@@ -144,10 +159,8 @@ def _picture(
     from PIL import Image, ImageDraw
 
     height, width = true.shape
-    rows, columns = np.nonzero(true | mask)
-    y0, y1 = max(0, rows.min() - MARGIN), min(height, rows.max() + 1 + MARGIN)
-    x0, x1 = max(0, columns.min() - MARGIN), min(width, columns.max() + 1 + MARGIN)
-    region = ((click.z, click.z + 1), (int(y0), int(y1)), (int(x0), int(x1)))
+    (y0, y1), (x0, x1) = window
+    region = ((click.z, click.z + 1), (y0, y1), (x0, x1))
     plane = volume.read(region)[0].astype(np.float64)
     whole = volume.read(((click.z, click.z + 1), (0, height), (0, width)))
     low, high = np.percentile(whole, (0.5, 99.9))
