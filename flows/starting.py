@@ -8,9 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
-
-FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+from volseg.errors import VolsegError, exit_status, in_one_line
 
 
 def make_parser(program: str, text: str) -> argparse.ArgumentParser:
@@ -61,12 +59,9 @@ def start(run: Callable[..., dict[str, Any]], arguments: argparse.Namespace) -> 
     token = LINES.set(sys.stdout if lines else None)
     try:
         result = run(**values)
-    except BlocksFailedError as error:
-        return _tell(error, FAILED_BLOCKS)
-    except (InterruptedRunError, KeyboardInterrupt) as error:
-        return _tell(error if str(error) else "interrupted", INTERRUPTED)
-    except VolsegError as error:
-        return _tell(error, WRONG_INPUT)
+    except (VolsegError, KeyboardInterrupt) as error:
+        print(in_one_line(error), file=sys.stderr, flush=True)
+        return exit_status(error)
     finally:
         LINES.reset(token)
     if lines or as_json:
@@ -74,8 +69,3 @@ def start(run: Callable[..., dict[str, Any]], arguments: argparse.Namespace) -> 
     else:
         print(result.get("text", ""), flush=True)
     return 0
-
-
-def _tell(error: object, status: int) -> int:
-    print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    return status

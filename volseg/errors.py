@@ -116,3 +116,23 @@ class BlocksFailedError(VolsegError, RuntimeError):
 
 class InterruptedRunError(VolsegError, InterruptedError):
     """The run was interrupted (Ctrl-C, scheduler lost); it can be resumed."""
+
+
+# --- how programs end ----------------------------------------------------------------------------------------------
+
+FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+"""Exit statuses of the command line and of flows, beside 0."""
+
+
+def exit_status(error: VolsegError | KeyboardInterrupt) -> int:
+    """Return the status with which a program ends on an error."""
+    if isinstance(error, BlocksFailedError):
+        return FAILED_BLOCKS
+    if isinstance(error, InterruptedRunError | KeyboardInterrupt):
+        return INTERRUPTED
+    return WRONG_INPUT
+
+
+def in_one_line(error: object) -> str:
+    """Return an error as the one line that people see on standard error."""
+    return f"volseg: {' '.join(str(error).split()) or 'interrupted'}"

@@ -22,9 +22,7 @@ from volseg.cli import (
     volumes,
     worker,
 )
-from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
-
-FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+from volseg.errors import WRONG_INPUT, VolsegError, exit_status, in_one_line
 
 
 def make_app() -> typer.Typer:
@@ -79,12 +77,8 @@ def _status_of(arguments: list[str] | None) -> int:
         make_app()(arguments, prog_name="volseg")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else WRONG_INPUT
-    except BlocksFailedError as error:
-        return _tell(error, FAILED_BLOCKS)
-    except (InterruptedRunError, KeyboardInterrupt) as error:
-        return _tell(error if str(error) else "interrupted", INTERRUPTED)
-    except VolsegError as error:
-        return _tell(error, WRONG_INPUT)
+    except (VolsegError, KeyboardInterrupt) as error:
+        return _tell(error, exit_status(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -99,5 +93,5 @@ def _status_of(arguments: list[str] | None) -> int:
 
 
 def _tell(error: object, status: int) -> int:
-    typer.echo(f"volseg: {' '.join(str(error).split())}", err=True)
+    typer.echo(in_one_line(error), err=True)
     return status

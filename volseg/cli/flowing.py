@@ -15,13 +15,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from volseg.errors import BlocksFailedError, InputError, InterruptedRunError, VolsegError
+from volseg.errors import (
+    FAILED_BLOCKS,
+    INTERRUPTED,
+    WRONG_INPUT,
+    BlocksFailedError,
+    InputError,
+    InterruptedRunError,
+    VolsegError,
+)
 from volseg.progress import Progress
 
 _ERRORS: dict[int, type[VolsegError]] = {
-    1: BlocksFailedError,
-    2: InputError,
-    130: InterruptedRunError,
+    FAILED_BLOCKS: BlocksFailedError,
+    WRONG_INPUT: InputError,
+    INTERRUPTED: InterruptedRunError,
 }
 
 

@@ -199,7 +199,7 @@ def write_slices(
     *,
     compression: str = "zlib",
 ) -> None:
-    """Write one file per slice, `z0000.tif`, numbered by the level's z."""
+    """Write one file per slice, `z00000.tif`, numbered by the level's z."""
     import tifffile
 
     small = bool(selection.rows) and max(selection.rows) <= 65535

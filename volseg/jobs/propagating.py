@@ -29,10 +29,19 @@ if TYPE_CHECKING:
 UP, DOWN = 1, -1
 
 
-class SeedStage:
-    """One block per group: the masks on the prompted slices."""
+class _OfGroups:
+    """What the stages that ask the model share: blocks of groups of objects.
 
-    name = "seed"
+    Parameters
+    ----------
+    plan
+        Of the job.
+    groups
+        Object ids of each group.
+    found
+        What the driver learned from markers.
+    """
+
     uses_gpu = True
     reads_results = True
 
@@ -40,6 +49,12 @@ class SeedStage:
         self.plan = plan
         self.groups = groups
         self.found = found
+
+
+class SeedStage(_OfGroups):
+    """One block per group: the masks on the prompted slices."""
+
+    name = "seed"
 
     def first(self, known: Set[str]) -> Iterable[Block]:
         """One block per group."""
@@ -90,17 +105,13 @@ class SeedStage:
         return {"seeds": seeds, "digest": output.digest}
 
 
-class PropagateStage:
+class PropagateStage(_OfGroups):
     """Chains of blocks: a group of objects × a window of slices, upward and downward."""
 
     name = "propagate"
-    uses_gpu = True
-    reads_results = True
 
     def __init__(self, plan: Plan, groups: Sequence[Sequence[int]], found: Found) -> None:
-        self.plan = plan
-        self.groups = groups
-        self.found = found
+        super().__init__(plan, groups, found)
         self._ahead: dict[tuple[int, int], int] = {}  # most windows that a chain may still go
 
     def first(self, known: Set[str]) -> Iterable[Block]:
@@ -191,17 +202,10 @@ class PropagateStage:
         self._ahead[group, direction] = count - window if direction == UP else window + 1
 
 
-class SettleStage:
+class SettleStage(_OfGroups):
     """One block per group: both directions of each object joined, its track stored, its places noted."""
 
     name = "settle"
-    uses_gpu = True
-    reads_results = True
-
-    def __init__(self, plan: Plan, groups: Sequence[Sequence[int]], found: Found) -> None:
-        self.plan = plan
-        self.groups = groups
-        self.found = found
 
     def first(self, known: Set[str]) -> Iterable[Block]:
         """The groups whose chains have all ended."""
