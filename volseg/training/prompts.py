@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 MASK_SIDE = 128
 SMALLEST = 30
 KINDS = ("point", "points", "box", "box+point", "mask+points", "corrective")
-SHARES = (0.40, 0.12, 0.18, 0.06, 0.11, 0.13)
+SHARES = (0.36, 0.10, 0.24, 0.06, 0.11, 0.13)
 
 
 @dataclass(frozen=True)
