@@ -158,8 +158,9 @@ def many(blocks: int = 100_000, workers: int = 2) -> dict[str, Any]:
     samples: list[tuple[int, float]] = []
 
     def watch(stage: str, done: int, total: int, message: str = "") -> None:
-        if done % max(1, blocks // 10) == 0:
+        if done % max(1, blocks // 100) == 0:
             samples.append((done, rss()))
+            print(done, round(samples[-1][1], 1), file=sys.stderr, flush=True)
 
     with (
         open_cluster("local", workers=workers, memory=1 << 30) as client,
@@ -181,6 +182,7 @@ def many(blocks: int = 100_000, workers: int = 2) -> dict[str, Any]:
         "worker_cpu_ms_per_block": round(1000 * (both - cpu) / blocks, 3),
         "driver_mib_after_a_tenth": round(early, 1),
         "driver_mib_at_the_end": round(samples[-1][1], 1),
+        "driver_mib": [round(mib, 1) for _, mib in samples[:: max(1, len(samples) // 10)]],
         "marker_bytes": len(json.dumps(one.result)),
     }
 

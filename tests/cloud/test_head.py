@@ -121,7 +121,7 @@ def test_its_scheduler_is_dask_s_own_behind_tls(
         port = probe.getsockname()[1]
     monkeypatch.setattr("volseg.cloud.head.SCHEDULER_PORT", port)
     monkeypatch.setattr("volseg.cloud.head.DASHBOARD", "127.0.0.1:0")
-    scheduler, *_ = head_programs("127.0.0.1", tls, "volseg:password", tmp_path)
+    scheduler, *_ = head_programs("lab", "127.0.0.1", tls, "volseg:password", tmp_path)
     running = Running(Head([scheduler], lambda: BUSY, print))
     address = f"tls://127.0.0.1:{port}"
     try:
@@ -137,5 +137,5 @@ def test_its_scheduler_is_dask_s_own_behind_tls(
 
 
 def test_the_password_stands_in_no_argument(tls: Path, tmp_path: Path) -> None:
-    for kept in head_programs("127.0.0.1", tls, "volseg:password", tmp_path):
+    for kept in head_programs("lab", "127.0.0.1", tls, "volseg:password", tmp_path):
         assert "password" not in " ".join(kept.command)

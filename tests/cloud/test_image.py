@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,10 +32,25 @@ def sh(*command: str, timeout: int = HOUR) -> str:
     return done.stdout
 
 
-def of_this_machine() -> list[str]:
-    """What lets pip find its index as it does on this machine, where that is set up."""
-    found = ["/etc/pip.conf", "/etc/ssl/certs"]
-    return [part for p in found if Path(p).exists() for part in ("--volume", f"{p}:{p}:ro")]
+def as_pip_does_here(folder: Path) -> list[str]:
+    """What lets pip find its index inside as it does on this machine: written for the build, kept nowhere."""
+    told = sh(sys.executable, "-m", "pip", "config", "list").splitlines()
+    found = {}
+    for line in told:  # such as global.index-url='https://…' and :env:.index-url='…', which wins
+        name, _, value = line.partition("=")
+        value = value.strip().strip("'\"")
+        key = name.rpartition(".")[2]
+        if key in ("index-url", "extra-index-url", "default-timeout", "proxy", "trusted-host"):
+            kept = [part for part in value.split("\\n") if not part.strip().startswith("file:")]
+            found[key] = " ".join(kept).strip()
+        if key == "cert":
+            # not over the image's own: installing ca-certificates writes there
+            shutil.copy(value, folder / "ca.pem")
+            found[key] = "/run/build/ca.pem"
+    lines = ["[global]", *(f"{key} = {value}" for key, value in found.items() if value)]
+    (folder / "pip.conf").write_text("\n".join(lines) + "\n")
+    given = {folder: "/run/build", folder / "pip.conf": "/etc/pip.conf"}
+    return [part for p, at in given.items() for part in ("--volume", f"{p}:{at}:ro")]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +67,8 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     sh(*BUILDAH, "add", base, str(root), "/")
     sh(*BUILDAH, "commit", "--rm", base, "localhost/volseg-base")
     shutil.rmtree(root)
-    build = ["build", "--isolation", "chroot", "--layers=false", *of_this_machine()]
+    pip = as_pip_does_here(tmp_path_factory.mktemp("pip"))
+    build = ["build", "--isolation", "chroot", "--layers=false", *pip]
     build += ["--build-arg", "BASE=localhost/volseg-base", "--target", "cpu"]
     sh(*BUILDAH, *build, "-t", "localhost/volseg-test", "-f", "deploy/Dockerfile", ".")
     name = sh(*BUILDAH, "from", "localhost/volseg-test").strip()

@@ -192,7 +192,7 @@ def _head(
         if bucket is not None:
             write_activity(aws_client("s3", region), bucket, stack, activity)
 
-    programs = head_programs(address, tls, password, state)
+    programs = head_programs(stack, address, tls, password, state)
     head = Head(programs, look, tell, idle_s=idle * 3600)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: head.stop())

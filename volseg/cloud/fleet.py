@@ -1,26 +1,17 @@
-"""The Auto Scaling group of a stack: its size, this host as a member, workers lent to a job."""
+"""The Auto Scaling group of a stack: its size, and this host as a member."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from volseg.cloud.failures import CloudError, aws_client, telling
 from volseg.cloud.metadata import Metadata
 from volseg.errors import InputError, NotThereError
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 HOOK = "drain"
 _GOING = ("Terminating", "Terminated", "Detaching", "Detached")
-
-log = logging.getLogger(__name__)
 
 
 def group_name(stack: str) -> str:
@@ -232,99 +223,3 @@ def private_folder() -> Path:
 
     memory = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="volseg-", dir=memory if memory.is_dir() else None))
-
-
-# --- lending -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def lent_workers(
-    group: Group,
-    client: Client,
-    workers: int,
-    *,
-    at_least: int = 1,
-    wait_s: float = 1200.0,
-    say: Callable[[str], None] = log.info,
-    look_s: float = 5.0,
-) -> Iterator[int]:
-    """Ask for workers, wait until some have come, and let them go at the end, whatever happened.
-
-    Workers that are busy with another job stay: only idle ones are retired, and each ends its own
-    host.
-
-    Parameters
-    ----------
-    group
-        Of the stack.
-    client
-        Connected to the stack's scheduler.
-    workers
-        How many to ask for; never lowers what others asked for.
-    at_least
-        How many must have come before the block starts.
-    wait_s
-        How long to wait for them, in seconds.
-    say
-        Is told what is waited for.
-    look_s
-        Seconds between two looks.
-
-    Yields
-    ------
-    int
-        Number of workers there at the start.
-
-    Raises
-    ------
-    CloudError
-        If too few came in time.
-    """
-    before = group.capacity()
-    try:
-        if workers > before.desired:
-            group.ask_for(workers)
-        yield _wait_for(group, client, at_least, wait_s, say, look_s)
-    finally:
-        retire_idle(client)
-        after = group.capacity()
-        if after.desired > after.staying:  # asked for, never came: nobody waits for them now
-            group.ask_for(after.staying)
-
-
-def retire_idle(client: Client) -> Sequence[str]:
-    """Retire the workers that have nothing to do; returns their addresses."""
-    busy = {address for address, tasks in client.processing().items() if tasks}
-    idle = [address for address in _addresses(client) if address not in busy]
-    if idle:
-        client.retire_workers(idle, close_workers=True)
-    return idle
-
-
-def _addresses(client: Client) -> list[str]:
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])
-
-
-def _wait_for(
-    group: Group,
-    client: Client,
-    at_least: int,
-    wait_s: float,
-    say: Callable[[str], None],
-    look_s: float,
-) -> int:
-    deadline = time.monotonic() + wait_s
-    while True:
-        there = len(_addresses(client))
-        if there >= at_least:
-            return there
-        capacity = group.capacity()
-        say(f"{there} workers of {capacity.desired} there, {capacity.staying} instances started")
-        if time.monotonic() >= deadline:
-            raise CloudError(
-                f"{there} of {at_least} workers came within {wait_s:.0f} s ({capacity.staying} "
-                f"instances started, {capacity.desired} asked for). Often it is the account's "
-                "quota for G instances, or no spot capacity: see the activity of "
-                f"{group.name} in the EC2 console"
-            )
-        time.sleep(look_s)

@@ -24,6 +24,7 @@ from typing import Any
 from volseg.cloud.activity import Activity
 from volseg.cloud.certs import TlsFiles
 from volseg.cloud.files import deploy_file
+from volseg.cloud.lending import CLUSTER, LOOKING, STACK
 from volseg.errors import VolsegError
 
 SCHEDULER_PORT = 8786
@@ -94,11 +95,15 @@ class Program:
             self.process.wait()
 
 
-def head_programs(address: str, tls: Path, password: str, state: Path) -> list[Program]:
+def head_programs(
+    stack: str, address: str, tls: Path, password: str, state: Path
+) -> list[Program]:
     """Return the programs of a head node.
 
     Parameters
     ----------
+    stack
+        Name of the stack; flows find it and the scheduler's address in their environment.
     address
         On which the scheduler listens.
     tls
@@ -119,7 +124,7 @@ def head_programs(address: str, tls: Path, password: str, state: Path) -> list[P
     )
     return [
         scheduler,
-        *_prefect_programs(certificates | {"VOLSEG_CLUSTER": cluster}, password, state),
+        *_prefect_programs(certificates | {CLUSTER: cluster, STACK: stack}, password, state),
     ]
 
 
@@ -198,7 +203,9 @@ def look_at_scheduler(address: str, tls: Path) -> tuple[int, int, int]:
     from distributed import Client
 
     security = TlsFiles.in_folder(tls).security()
-    with Client(address, security=security, timeout=10, set_as_default=False) as client:
+    with Client(
+        address, security=security, timeout=10, set_as_default=False, name=LOOKING
+    ) as client:
         workers, tasks, clients = client.run_on_scheduler(_count)
         return int(workers), int(tasks), int(clients)
 

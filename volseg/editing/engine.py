@@ -21,7 +21,7 @@ from volseg.editing.apply import Applier, dirty_boxes
 from volseg.editing.background import BackgroundFlush
 from volseg.editing.cache import Chunk, ChunkCache, Key
 from volseg.editing.chunks import StoredLevel
-from volseg.editing.deltas import Delta, Index, Place, id_counts
+from volseg.editing.deltas import Box, Delta, Index, Place, id_counts
 from volseg.editing.flush import Flusher
 from volseg.editing.journal import Journal
 from volseg.editing.record import Operation, Record
@@ -38,8 +38,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+Changed = Sequence[tuple[int, Box]]
+"""Boxes of voxels of level 0 that look different now, each with its time."""
+
+
 def no_step(name: str) -> None:
     """Do nothing at a step."""
+
+
+def not_watched(boxes: Changed) -> None:
+    """Do nothing on a change."""
 
 
 class Engine:
@@ -59,6 +67,9 @@ class Engine:
         Where copies of edits go that could not be stored.
     step
         Called with the name of each step of opening, flushing and closing; for tests that stop there.
+    on_change
+        Called where voxels look different now: from any thread, also under the lock, so it must return at once and
+        must not call the editor.
 
     Raises
     ------
@@ -77,6 +88,7 @@ class Engine:
         flush_after: float | None = 2.0,
         local_folder: Path | None = None,
         step: Callable[[str], None] = no_step,
+        on_change: Callable[[Changed], None] = not_watched,
     ) -> None:
         if not annotator.strip():
             raise InputError("an editor needs the annotator's name: labels.edit(annotator='…')")
@@ -84,6 +96,7 @@ class Engine:
         self.annotator = annotator
         self._local_folder = local_folder
         self._step = step
+        self._on_change = on_change
         self._levels = [StoredLevel(level) for level in labels.levels]
         self._grid = self._levels[0]
         self._factors = step_factors(labels.factors)
@@ -192,6 +205,12 @@ class Engine:
                 chunk = self._cache.peek((0, place))
                 if chunk is not None:
                     self._show(delta, place, chunk)
+        self._tell(delta for record in records for delta in record.deltas)
+
+    def _tell(self, deltas: Iterable[Delta]) -> None:
+        boxes = [(delta.time, delta.box) for delta in deltas]
+        if boxes:
+            self._on_change(boxes)
 
     def _show(self, delta: Delta, place: Place, chunk: Chunk) -> None:
         origin = self._grid.origin(place.zyx)
@@ -266,6 +285,7 @@ class Engine:
                 self._state.push(PendingOperation(operation, stroke.base))
         if deltas:
             self._touched()
+            self._tell(deltas)
 
     def _lies_on(self, place: Place) -> bool:
         """Tell whether anything lies on a chunk in memory that its stored version lacks."""
@@ -277,8 +297,15 @@ class Engine:
         """Take back everything of the open stroke."""
         with self._lock:
             stroke, self._stroke = self._stroke, None
-            for place in () if stroke is None else stroke.places:
+            places = set() if stroke is None else stroke.places
+            for place in places:
                 self._rebuild(place)
+        self._tell_places(places)
+
+    def _tell_places(self, places: Iterable[Place]) -> None:
+        boxes = [(place.time, self._grid.box(place.zyx)) for place in places]
+        if boxes:
+            self._on_change(boxes)
 
     def _view(self, place: Place) -> np.ndarray:
         chunk = self._cache.peek((0, place))
@@ -305,6 +332,7 @@ class Engine:
                 if chunk is not None:
                     delta.apply(chunk.writable(), self._grid.origin(place.zyx))
         self._touched()
+        self._tell(operation.deltas)
 
     def _touched(self) -> None:
         self._cache.shrink()

@@ -197,8 +197,10 @@ class Lifecycle(Engine):
     def _replace_pending(self, items: Sequence[PendingOperation]) -> None:
         places = self._state.pending_places()
         self._state.set_pending(items)
-        for place in places | self._state.pending_places():
+        places = places | self._state.pending_places()
+        for place in places:
             self._rebuild(place)
+        self._tell_places(places)
 
     # --- closing
 

@@ -22,7 +22,9 @@ def open_editor(labels: Labels, annotator: str, **options: Any) -> Editor:
     **options
         `time` (index, default 0), `cache_bytes` (bound of the memory for decoded chunks, default 512 MiB),
         `flush_after` (seconds without edits after which a background thread stores them, default 2; None: only
-        `flush` and `close` do), `local_folder` (where edits are copied to that can't be stored at the end).
+        `flush` and `close` do), `local_folder` (where edits are copied to that can't be stored at the end), `on_change`
+        (called with the times and boxes of voxels that look different now, own edits and those of others alike; from
+        any thread, so it must return at once).
 
     Raises
     ------

@@ -10,7 +10,7 @@ import numpy as np
 
 from volseg.editing.cache import Chunk
 from volseg.editing.deltas import Box, Index, Place
-from volseg.editing.engine import no_step
+from volseg.editing.engine import Changed, no_step, not_watched
 from volseg.editing.lifecycle import Lifecycle
 from volseg.editing.selection import Piece, Selection
 from volseg.editing.tools import flood
@@ -38,6 +38,7 @@ class Painting(LevelViews, Lifecycle):
         flush_after: float | None = 2.0,
         local_folder: Path | None = None,
         step: Callable[[str], None] = no_step,
+        on_change: Callable[[Changed], None] = not_watched,
     ) -> None:
         super().__init__(
             labels,
@@ -46,6 +47,7 @@ class Painting(LevelViews, Lifecycle):
             flush_after=flush_after,
             local_folder=local_folder,
             step=step,
+            on_change=on_change,
         )
         self.time = time
         self._largest = 0

@@ -8,6 +8,7 @@ sees it. Nothing about prompts lives here.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,10 +152,12 @@ def picture_source(root: Path, weight: float) -> Source:
     """
     names = picture_names(root, validation=False)
     pictures = [read_picture(root, name) for name in names]
+    shares = np.array([_share(pixels) for pixels, _ in pictures])
+    shares /= shares.sum()
 
     def draw(rng: Generator) -> tuple[Pixels, Labels]:
         while True:
-            pixels, labels = pictures[int(rng.integers(len(pictures)))]
+            pixels, labels = pictures[int(rng.choice(len(pictures), p=shares))]
             if not labels.any():
                 continue
             if rng.random() < 0.6:
@@ -168,6 +171,15 @@ def picture_source(root: Path, weight: float) -> Source:
     folder = root / "nuclei_dsb2018"
     files = tuple(folder / f"{n}{end}" for n in names for end in (".tif", ".labels.tif"))
     return Source("nuclei_dsb2018", weight, draw, True, files)
+
+
+def _share(pixels: Pixels) -> float:
+    """How often a picture is drawn: large ones show more, and stained tissue (a bright background,
+    or colours) is rare but unlike the rest.
+    """
+    side = math.sqrt(pixels.shape[0] * pixels.shape[1])
+    coloured = pixels.ndim == 3 and not np.array_equal(pixels[..., 0], pixels[..., 1])
+    return side * (3.0 if coloured or pixels.mean() > 127 else 1.0)
 
 
 Generated = tuple[NDArray[np.float32], Labels]
