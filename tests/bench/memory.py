@@ -1,0 +1,155 @@
+"""Benchmark `memory`: peak memory for four times the slices, against that for the slices once.
+
+`python tests/bench/memory.py [--slices 48] [--side 2048] [--what propagate]` prints one JSON line.
+`propagate` follows objects with `nano` through a volume on disk, embeddings made and stored on the
+way; `embed` fills the cache ahead; `segment` is the whole job with its label image, on one worker.
+Each figure is the peak resident memory of a process of its own, its children included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from volseg.volume.create import create_volume  # noqa: E402
+from volseg.volume.image import open_volume  # noqa: E402
+
+RADIUS = 30
+
+
+def centres(side: int) -> list[tuple[float, float]]:
+    """Where the two tubes of the volume stand."""
+    return [(side / 2 + 7, side / 2 - 40), (side / 4, side / 3)]
+
+
+def make_volume(path: Path, slices: int, side: int) -> None:
+    """Two bright tubes through all slices, in noise; uint8."""
+    made = create_volume(
+        path, axes="zyx", shape=(slices, side, side), dtype="uint8", scale_um=(1, 1, 1),
+        chunks=(8, 512, 512), levels=1,
+    )  # fmt: skip
+    y, x = np.ogrid[:side, :side]
+    random = np.random.default_rng(0)
+    slab = np.empty((8, side, side), np.uint8)
+    noise = random.integers(20, 50, (side, side), np.uint8)
+    for first in range(0, slices, 8):
+        for k in range(8):
+            slab[k] = np.roll(noise, (first + k) * 37, axis=1)
+            for cy, cx in centres(side):
+                drift = 3 * np.sin((first + k) / 9)
+                slab[k][np.hypot(y - cy - drift, x - cx) < RADIUS] += 150
+        count = min(8, slices - first)
+        made.write(((first, first + count), (0, side), (0, side)), slab[:count])
+
+
+def propagate_all(path: Path, side: int) -> int:
+    """Slices found, of both tubes."""
+    from volseg.propagation import Settings, propagate
+    from volseg.propagation.sam_predictor import open_sam_predictor
+    from volseg.sam.registry import load_model
+    from volseg.sam.rendering import measure_rendering
+
+    volume = open_volume(path, writable=True)
+    depth = volume.levels[0].shape[0]
+    y, x = np.ogrid[:side, :side]
+    seeds = {
+        k + 1: {depth // 2: np.hypot(y - cy - 3 * np.sin(depth // 2 / 9), x - cx) < RADIUS}
+        for k, (cy, cx) in enumerate(centres(side))
+    }
+    predictor = open_sam_predictor(volume, load_model("nano"), measure_rendering(volume))
+    tracks = propagate(predictor, seeds, Settings.for_sam())
+    predictor.flush()
+    return sum(len(track) for track in tracks.values())
+
+
+def embed_all(path: Path, side: int) -> int:
+    """Slices embedded."""
+    from volseg.embeddings import embed_volume
+
+    volume = open_volume(path, writable=True)
+    embed_volume(volume, "nano")
+    return int(volume.levels[0].shape[0])
+
+
+def segment_all(path: Path, side: int) -> int:
+    """Slices of the label image's objects."""
+    import volseg
+
+    volume = open_volume(path, writable=True)
+    z = volume.levels[0].shape[0] // 2
+    objects = [
+        {"id": k + 1, "layer": "tubes", "prompts": [{"z": z, "points": [[cy, cx, 1]]}]}
+        for k, (cy, cx) in enumerate(centres(side))
+    ]
+    prompts = {
+        "format": "volseg-prompts",
+        "version": 1,
+        "layers": [{"name": "tubes", "channel": 0, "category": "tube"}],
+        "objects": objects,
+    }
+    volseg.segment(volume, prompts, labels="tubes", model="nano", workers=1)
+    made = open_volume(path).labels["tubes"]
+    rows = made.read(((0, made.levels[0].shape[0]), (0, side // 2 + 60), (side // 4, side // 2)))
+    return sum(int((rows == k).any(axis=(1, 2)).sum()) for k in (1, 2))
+
+
+WORK = {"propagate": propagate_all, "embed": embed_all, "segment": segment_all}
+
+
+def measure(what: str, path: Path, side: int) -> dict[str, Any]:
+    """Peak MiB of a process that does it."""
+    command = [sys.executable, __file__, "--what", what, "--side", str(side), "--in", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{what} failed:\n{done.stderr}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--what", choices=sorted(WORK), default="propagate")
+    parser.add_argument("--slices", type=int, default=48)
+    parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--in", dest="path", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.path is not None:
+        import torch
+
+        torch.set_num_threads(1)
+        found = WORK[options.what](options.path, options.side)
+        peak = [resource.getrusage(who).ru_maxrss for who in
+                (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]  # fmt: skip
+        print(json.dumps({"peak_mib": max(peak) / 1024, "found": found}))
+        return
+    results = []
+    for slices in (options.slices, 4 * options.slices):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "v.zarr"
+            make_volume(path, slices, options.side)
+            results.append(measure(options.what, path, options.side))
+    result = {
+        "benchmark": "memory",
+        "target": {"ratio": 1.05},
+        "what": options.what,
+        "slices": [options.slices, 4 * options.slices],
+        "ratio": round(results[1]["peak_mib"] / results[0]["peak_mib"], 4),
+        "peak_mib": [round(r["peak_mib"], 1) for r in results],
+        "slices_found": [r["found"] for r in results],
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
