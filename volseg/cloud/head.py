@@ -24,7 +24,7 @@ from typing import Any
 from volseg.cloud.activity import Activity
 from volseg.cloud.certs import TlsFiles
 from volseg.cloud.files import deploy_file
-from volseg.cloud.lending import CLUSTER, LOOKING, STACK
+from volseg.cloud.lending import CLUSTER, LOOKING, STACK, needing
 from volseg.errors import VolsegError
 
 SCHEDULER_PORT = 8786
@@ -95,9 +95,7 @@ class Program:
             self.process.wait()
 
 
-def head_programs(
-    stack: str, address: str, tls: Path, password: str, state: Path
-) -> list[Program]:
+def head_programs(stack: str, address: str, tls: Path, password: str, state: Path) -> list[Program]:
     """Return the programs of a head node.
 
     Parameters
@@ -213,9 +211,7 @@ def look_at_scheduler(address: str, tls: Path) -> tuple[int, int, int]:
 def _count(dask_scheduler: Any) -> tuple[int, int, int]:
     waiting = ("processing", "queued", "waiting", "no-worker")
     tasks = sum(task.state in waiting for task in dask_scheduler.tasks.values())
-    ours = ("Client-worker-", "fire-and-forget")  # tasks' own, and Dask's
-    people = [name for name in dask_scheduler.clients if not name.startswith(ours)]
-    return len(dask_scheduler.workers), tasks, len(people) - 1  # without the one that asks
+    return len(dask_scheduler.workers), tasks, needing(dask_scheduler)
 
 
 class Head:
