@@ -115,7 +115,7 @@ class Applier:
     def renew(self, dirty: Dirty) -> None:
         """Renew the voxels of all coarser levels above dirty boxes of level 0."""
         for level in range(1, len(self._levels)):
-            dirty = self._coarser(level, dirty)
+            dirty = self.renew_level(level, dirty)
             self._step(f"level-{level}-put")
 
     # --- level 0
@@ -164,7 +164,7 @@ class Applier:
 
     # --- coarser levels
 
-    def _coarser(self, index: int, dirty: Dirty) -> Dirty:
+    def renew_level(self, index: int, dirty: Dirty) -> Dirty:
         """Renew one level above dirty boxes of the finer one; return the boxes that are dirty in it."""
         level = self._levels[index]
         above = {

@@ -80,17 +80,48 @@ class JournalIndex:
             if operation.run is not None
         ]
 
-    def person_edited(self, region: Region, time: int = 0) -> np.ndarray[Any, Any]:
-        """Return which voxels of a region (z, y, x) were last edited by a person; see `person_edited_mask`."""
+    def person_edited(
+        self, region: Region, time: int = 0, *, forget: bool = True
+    ) -> np.ndarray[Any, Any]:
+        """Return which voxels of a region (z, y, x) were last edited by a person; see `person_edited_mask`.
+
+        With `forget` off, also those that a run with `--overwrite-edits` was free to replace.
+        """
         mask = np.zeros(region_shape(region), bool)
-        forgotten = max((n for n, op in self.runs() if _overwrites(op, region, time)), default=0)
+        after = self._forgotten(region, time) if forget else 0
         done: set[str] = set()
-        for _, operation, delta in self.changes(region, time, after=forgotten):
+        for _, operation, delta in self.changes(region, time, after=after):
             chain = f"{operation.chain}@{delta.origin}"
             if operation.run is None and self.is_done(operation) and chain not in done:
                 done.add(chain)
                 mark(mask, region, delta)
         return mask
+
+    def person_values(
+        self, region: Region, time: int = 0
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the mask of `person_edited`, and what people put there: ids (z, y, x), 0 outside of the mask.
+
+        By the journal alone, so also where a record is not in its chunk yet.
+        """
+        mask = self.person_edited(region, time)
+        values = np.zeros(mask.shape, self.labels.dtype)
+        if mask.any():
+            for _, operation, delta in self.changes(region, time, self._forgotten(region, time)):
+                part = intersection(region_of(delta), region)
+                if operation.run is None and part is not None:
+                    change = delta.change()
+                    whole = np.zeros(delta.shape, values.dtype)
+                    whole[change.mask] = change.new
+                    own = slices(shifted(part, [-o for o in delta.origin]))
+                    inside = slices(shifted(part, [-start for start, _ in region]))
+                    np.copyto(values[inside], whole[own], where=change.mask[own])
+            values[~mask] = 0
+        return mask, values
+
+    def _forgotten(self, region: Region, time: int) -> int:
+        """Number of the last run that was free to replace the edits of a region; 0 for none."""
+        return max((n for n, op in self.runs() if _overwrites(op, region, time)), default=0)
 
 
 def region_of(delta: Delta) -> Region:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.editing.apply import Applier
+from volseg.editing.apply import Applier, Dirty, refined
 from volseg.editing.cache import ChunkCache
 from volseg.editing.chunks import StoredLevel
 from volseg.editing.deltas import Place
@@ -161,11 +161,17 @@ class RunWriter:
         The label image.
     index
         Its records; one per process.
+    levels
+        How many levels, from 0, `write` keeps right; None: all. The others are `renew`'s, so that many workers don't
+        meet in the few objects of the coarsest ones.
     """
 
-    def __init__(self, labels: Labels, index: JournalIndex | None = None) -> None:
+    def __init__(
+        self, labels: Labels, index: JournalIndex | None = None, levels: int | None = None
+    ) -> None:
         self._index = index or JournalIndex(labels)
         self._levels = [StoredLevel(level) for level in labels.levels]
+        self._own = len(self._levels) if levels is None else levels
         grid = self._levels[0]
         state = EditState(grid.shape, grid.chunks, grid.dtype, "", self._index.last)
         cache = ChunkCache(
@@ -176,9 +182,10 @@ class RunWriter:
         def downsample(block: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
             return coarser(block, factors, keep_thin=labels.metadata.keep_thin)
 
+        self._steps = step_factors(labels.factors)
         self._applier = Applier(
             self._levels,
-            step_factors(labels.factors),
+            self._steps,
             downsample,
             self._index.journal,
             state,
@@ -221,9 +228,32 @@ class RunWriter:
         changed = 0
         for place in level.places(time, slices(region)):
             changed += self._write_one(place, combine)
-        self._applier.renew({time: [slices(region)]})
+        dirty: Dirty = {time: [slices(region)]}
+        for at in range(1, self._own):
+            dirty = self._applier.renew_level(at, dirty)
         self._cache.clear()
         return changed
+
+    def renew(self, level: int, region: Region, *, time: int = 0) -> None:
+        """Make voxels of a coarser level anew from the level below it, by compare-and-swap.
+
+        Parameters
+        ----------
+        level
+            From 1.
+        region
+            Half-open voxel ranges of that level.
+        time
+            Time index.
+
+        Raises
+        ------
+        StorageError
+            If the store fails past its retries.
+        """
+        below = refined(slices(region), self._steps[level - 1], self._levels[level - 1].shape)
+        self._applier.renew_level(level, {time: [below]})
+        self._cache.clear()
 
     def _write_one(
         self, place: Place, combine: Callable[[np.ndarray, np.ndarray, Region], np.ndarray]
