@@ -97,3 +97,41 @@ def test_a_run_and_an_editor_at_the_same_time(labels: Labels) -> None:
     )
     np.testing.assert_array_equal(np.asarray(labels.levels[0]), wanted)
     assert_levels(labels, wanted)
+
+
+def test_levels_that_a_writer_leaves_are_renewed_one_by_one(anywhere: Labels) -> None:
+    ids = np.zeros(anywhere.shape, "uint32")
+    ids[1:5, 10:60, 30:80] = 3
+    writer = RunWriter(anywhere, levels=1)
+    writer.write(
+        whole_region(anywhere.shape), lambda block, _, r: ids[tuple(slice(*span) for span in r)]
+    )
+    assert not np.asarray(anywhere.levels[1]).any()
+    for level in range(1, len(anywhere.levels)):
+        grid = anywhere.level_info[level].grid
+        for index in grid.index_of(whole_region(anywhere.levels[level].shape)):
+            writer.renew(level, grid.region(index))
+    writer.close()
+    assert_levels(anywhere, ids)
+
+
+def test_what_people_put_by_the_journal_alone(labels: Labels) -> None:
+    with labels.edit("ann", flush_after=None) as editor:
+        editor[1, 5:40, 5:40] = 7
+        editor.flush()
+        editor[1, 20:60, 20:60] = 8
+        editor.undo()
+        editor[1, 30:35, 30:35] = 0
+    now = np.asarray(labels.levels[0])
+    region: Region = ((0, 4), (3, 60), (10, 90))
+    inside = tuple(slice(*span) for span in region)
+    labels.store.delete_all("0")  # the chunks are gone, the journal is not
+    index = JournalIndex(labels)
+    mask, values = index.person_values(region)
+    np.testing.assert_array_equal(mask, index.person_edited(region))
+    assert mask.sum() == (37 - 2) * (40 - 10)
+    np.testing.assert_array_equal(values, now[inside])
+    append_run_record(labels, plan="p", tracks="t", overwrite_edits=True)
+    index.refresh()
+    assert not index.person_values(region)[0].any()
+    np.testing.assert_array_equal(index.person_edited(region, forget=False), mask)
