@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from volseg.jobs.cancel import Cancel
     from volseg.jobs.cluster import open_cluster
-    from volseg.jobs.plan import Plan, PlannedOracle, make_plan, make_plans
+    from volseg.jobs.plan import Plan, PlannedOracle
+    from volseg.jobs.planning import make_plan, make_plans
     from volseg.jobs.report import list_runs, show_run, verify_run
     from volseg.jobs.segmentation import (
         RunResult,
@@ -44,8 +45,8 @@ _WHERE = {
     "PlannedOracle": "plan",
     "RunResult": "segmentation",
     "list_runs": "report",
-    "make_plan": "plan",
-    "make_plans": "plan",
+    "make_plan": "planning",
+    "make_plans": "planning",
     "open_cluster": "cluster",
     "run": "segmentation",
     "run_on_cluster": "segmentation",

@@ -229,6 +229,9 @@ def _connected(address: str) -> Iterator[Client]:
 _SCHEDULER_SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 1_000_000_000,
     "distributed.admin.tick.limit": "60s",
+    # what Dask keeps of itself for its dashboard would grow for a quarter of an hour, and costs time on every core
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.log-length": 120,
 }
 
 
@@ -239,6 +242,8 @@ def _worker_environment() -> dict[str, str]:
     path = [package, *(part for part in sys.path if part and part != package)]
     return dict.fromkeys(names, "1") | {
         "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "60s",
+        "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__LOG_LENGTH": "120",
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
         "DASK_LOGGING__DISTRIBUTED": "critical",
         "MALLOC_TRIM_THRESHOLD_": "65536",
         "PYTHONPATH": os.pathsep.join(path),

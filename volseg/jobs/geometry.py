@@ -11,6 +11,7 @@ from volseg.volume.blocks import Grid, Region, Triple
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume
+    from volseg.volume.labels import Labels
 
 WINDOW = 16
 GROUP = 8
@@ -79,20 +80,19 @@ class Geometry(BaseModel):
 
 
 def choose_geometry(
-    volume: Volume, level: int, tile: int, window: int | None = None, group: int | None = None
+    levels: tuple[LabelLevel, ...], tile: int, window: int | None = None, group: int | None = None
 ) -> Geometry:
     """Cut a job.
 
     Parameters
     ----------
-    volume, level
-        The image, and the level that becomes level 0 of the labels.
+    levels
+        Of the label image: `label_levels` of a new one, `levels_of` one that exists.
     tile
         Side of the model's tile in voxels.
     window, group
         Slices and objects of a block; None: the defaults.
     """
-    levels = _label_levels(volume, level)
     owned, compose_shape = _compose_shape(levels)
     return Geometry(
         window=window or WINDOW,
@@ -105,7 +105,14 @@ def choose_geometry(
     )
 
 
-def _label_levels(volume: Volume, level: int) -> tuple[LabelLevel, ...]:
+def label_levels(volume: Volume, level: int) -> tuple[LabelLevel, ...]:
+    """The levels that new labels of an image get.
+
+    Parameters
+    ----------
+    volume, level
+        The image, and the level that becomes level 0 of the labels.
+    """
     from volseg.volume.labels import LABEL_CHUNKS
     from volseg.volume.labels import _plan as label_plans
 
@@ -114,6 +121,23 @@ def _label_levels(volume: Volume, level: int) -> tuple[LabelLevel, ...]:
     for plan in label_plans(volume, level):
         z, y, x = (min(c, n) for c, n in zip(chunks, plan.shape, strict=True))
         found.append(LabelLevel(shape=plan.shape, factors=plan.factors, chunk=(z, y, x)))
+    return tuple(found)
+
+
+def levels_of(labels: Labels) -> tuple[LabelLevel, ...]:
+    """The levels that a label image has.
+
+    Raises
+    ------
+    NotOmeZarrError
+        They are no whole multiples of each other, so that the pyramid can't be kept.
+    """
+    found = []
+    before = (1, 1, 1)
+    for level, total in zip(labels.level_info, labels.factors, strict=True):
+        z, y, x = (n // m for n, m in zip(total, before, strict=True))
+        found.append(LabelLevel(shape=level.shape, factors=(z, y, x), chunk=level.grid.chunk))
+        before = total
     return tuple(found)
 
 

@@ -20,7 +20,8 @@ from volseg.jobs.block import Failure, Stage
 from volseg.jobs.cancel import Cancel
 from volseg.jobs.lease import Lease
 from volseg.jobs.ledger import Ledger
-from volseg.jobs.plan import Plan, make_plan
+from volseg.jobs.plan import Plan
+from volseg.jobs.planning import make_plan
 from volseg.jobs.session import REPORT, Around, plainly, run_session
 from volseg.progress import Progress, silent
 
