@@ -16,7 +16,7 @@ from volseg.training import nano as recipe
 from volseg.training.cases import Case, CaseTile, otsu_component, tiles
 from volseg.training.export import export
 from volseg.training.loop import Schedule
-from volseg.training.validate import from_checkpoint, iou, measure, table
+from volseg.training.validate import by_size, from_checkpoint, iou, measure, table
 
 
 def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +92,8 @@ def test_every_object_gets_every_score() -> None:
     assert scores.best[0] >= scores.pick[0]
     assert scores.otsu == [1.0, 1.0]
     assert len(scores.background) == 1
+    assert scores.diameter == pytest.approx([2 * (2000 / np.pi) ** 0.5 * 256 / 120] * 2)
+    assert by_size([scores, scores])["64 to 128 px"]["objects"] == 4
     text = table({"squares": scores.row()})
     assert text.count("\n") == 2
     assert "| squares | 2 |" in text

@@ -4,9 +4,11 @@ shows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import default_rng
@@ -77,8 +79,54 @@ def kinds(root: Path) -> dict[str, Iterator[CaseTile]]:
     }
 
 
-def _pictures(root: Path, *, rendered: bool) -> Iterator[CaseTile]:
-    for name in picture_names(root, validation=True):
+def conditions(root: Path) -> dict[str, Iterator[CaseTile]]:
+    """Return tiles of every fourth picture of ``nuclei_dsb2018``, as they are and changed in one
+    way each.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of real data.
+    """
+    changes: dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
+        "unchanged": lambda image: image,
+        "inverted": lambda image: 255 - image,
+        "blurred, sigma 1.5 px": lambda image: ndimage.gaussian_filter(image, (1.5, 1.5, 0)),
+        "noise, sigma 10 %": lambda image: image + default_rng(5).normal(0, 25.5, image.shape),
+        "a third as bright": lambda image: image / 3,
+        "one colour": lambda image: image * np.array([0.15, 0.9, 0.3], np.float32),
+    }
+    found = {name: _changed(_pictures(root, rendered=True, every=4), changes[name])
+             for name in changes}  # fmt: skip
+    return found | {"filling the tile": _filling(root)}
+
+
+def _changed(
+    shown: Iterable[CaseTile], change: Callable[[NDArray[np.float32]], NDArray[Any]]
+) -> Iterator[CaseTile]:
+    for tile in shown:
+        image = np.clip(np.rint(change(tile.image.astype(np.float32))), 0, 255).astype(np.uint8)
+        yield CaseTile(image, tile.cases, tile.background)
+
+
+def _filling(root: Path) -> Iterator[CaseTile]:
+    """Show the largest nucleus of each fourth picture so closely that it spans three quarters of a
+    tile.
+    """
+    for tile in _pictures(root, rendered=True, every=4):
+        mask = max((case.mask for case in tile.cases), key=np.count_nonzero)
+        y0, x0, y1, x1 = bounds(mask)
+        side = math.ceil(max(y1 - y0, x1 - x0) / 0.75)
+        top = min(max((y0 + y1 - side) // 2, 0), max(mask.shape[0] - side, 0))
+        left = min(max((x0 + x1 - side) // 2, 0), max(mask.shape[1] - side, 0))
+        window = (slice(top, top + side), slice(left, left + side))
+        yield CaseTile(
+            np.ascontiguousarray(tile.image[window]), [_case(mask[window])], np.zeros((0, 2), "f4")
+        )
+
+
+def _pictures(root: Path, *, rendered: bool, every: int = 1) -> Iterator[CaseTile]:
+    for name in picture_names(root, validation=True)[::every]:
         pixels, labels = read_picture(root, name)
         if rendered and pixels.ndim == 2:
             low, high = np.percentile(pixels, (0.5, 99.5))

@@ -23,7 +23,7 @@ from segment_anything.modeling import Sam
 
 from volseg.errors import InputError, NotThereError
 from volseg.sam import nano
-from volseg.training.cases import CaseTile, kinds, otsu_component
+from volseg.training.cases import CaseTile, conditions, kinds, otsu_component
 
 CHUNK = 16
 
@@ -31,7 +31,7 @@ CHUNK = 16
 @dataclass
 class Scores:
     """Scores of one kind of image, one entry for each object: IoU, or the model's own estimate of
-    it.
+    it; and the diameter of a disc of the object's area, in pixels of the tile that the model sees.
     """
 
     pick: list[float] = field(default_factory=list)
@@ -40,12 +40,14 @@ class Scores:
     otsu: list[float] = field(default_factory=list)
     estimate: list[float] = field(default_factory=list)
     background: list[float] = field(default_factory=list)
+    diameter: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float]:
         """Summarise by means, counts, and the rank correlation of estimated with true IoU."""
         means = {
             name: round(float(np.mean(values)), 3) if values else float("nan")
             for name, values in vars(self).items()
+            if name != "diameter"
         }
         varied = len(set(self.pick)) > 2
         rank = float(spearmanr(self.estimate, self.pick).statistic) if varied else float("nan")
@@ -103,12 +105,40 @@ def measure(predictor: SamPredictor, tiles: Iterable[CaseTile]) -> Scores:
         boxes = np.array([case.box for case in tile.cases], np.float32)
         masks, estimates = _predict(predictor, None, boxes)
         scores.box += iou(masks, truth[:, None])[rows, estimates.argmax(1)].tolist()
+        shown = predictor.model.image_encoder.img_size / max(tile.image.shape[:2])
+        areas = truth.sum((1, 2))
+        scores.diameter += (2 * np.sqrt(areas / np.pi) * shown).tolist()
         for case in tile.cases:
             scores.otsu.append(float(iou(otsu_component(tile.image, case.point), case.mask)))
         if len(tile.background):
             _, estimates = _predict(predictor, tile.background, None)
             scores.background += estimates.max(1).tolist()
     return scores
+
+
+def by_size(scores: Iterable[Scores]) -> dict[str, dict[str, float]]:
+    """Summarise objects of all kinds by their diameter in pixels of the tile, a row for each
+    doubling from 8 on.
+    """
+    every = list(scores)
+    diameters = np.concatenate([score.diameter for score in every])
+    rows = {}
+    for smallest in (0, 8, 16, 32, 64, 128):
+        largest = 2 * smallest or 8
+        chosen = (diameters >= smallest) & (diameters < largest)
+        if smallest == 128:
+            chosen = diameters >= smallest
+        if not chosen.any():
+            continue
+        part = Scores(
+            **{
+                name: np.concatenate([getattr(score, name) for score in every])[chosen].tolist()
+                for name in ("pick", "best", "box", "otsu", "estimate", "diameter")
+            }
+        )
+        above = f"{smallest} px and more"
+        rows[above if smallest == 128 else f"{smallest} to {largest} px"] = part.row()
+    return rows
 
 
 def _median_ms(work: Callable[[], object], repeats: int = 7) -> float:
@@ -198,7 +228,9 @@ def validate(sam: Sam, root: Path, only: Sequence[str] = ()) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``"kinds"``: for each kind the row of the table; ``"timings"``: milliseconds on one core;
+        ``"kinds"``: for each kind the row of the table; ``"sizes"``: rows by the objects'
+        diameters; ``"conditions"``: rows of changed pictures (where all kinds are measured);
+        ``"timings"``: milliseconds on one core;
         ``"spearman"``: over all objects together.
     """
     predictor = SamPredictor(sam)
@@ -209,9 +241,12 @@ def validate(sam: Sam, root: Path, only: Sequence[str] = ()) -> dict[str, Any]:
     }
     estimates = [value for score in scores.values() for value in score.estimate]
     true = [value for score in scores.values() for value in score.pick]
+    changed = {} if only else conditions(root)
     return {
         "kinds": {name: score.row() for name, score in scores.items()},
         "spearman": round(float(spearmanr(estimates, true).statistic), 3),
+        "sizes": by_size(scores.values()),
+        "conditions": {name: measure(predictor, tiles).row() for name, tiles in changed.items()},
         "timings": timings(sam),
     }
 
@@ -229,10 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     sam = from_checkpoint(options.checkpoint) if options.checkpoint else nano.load()
     result = validate(sam.to(options.device), options.data, options.only)
-    print(table(result["kinds"]))
-    print(
-        f"\nSpearman correlation of estimated with true IoU, all objects: {result['spearman']:.2f}"
-    )
+    for part in ("kinds", "sizes", "conditions"):
+        if result[part]:
+            print(table(result[part]), end="\n\n")
+    print(f"Spearman correlation of estimated with true IoU, all objects: {result['spearman']:.2f}")
     times = result["timings"]
     print(
         f"CPU time on one core, 256 x 256: encoder {times['encoder_ms']} ms; "
