@@ -201,3 +201,20 @@ def test_reads_of_cached_chunks_send_no_request(labels: Labels) -> None:
                 editor.paint(1, np.ones((9, 9), bool), 7, origin=(step, step))
         editor.undo()
         assert editor._cache.reads == reads
+
+
+def test_one_slice_of_an_object(labels: Labels) -> None:
+    with labels.edit("me", flush_after=None) as editor:
+        editor[2:4, 20:50, 30:70] = 7  # over several chunks
+        editor[3, 25, 35] = 8
+        mask, origin = editor.slice_mask(7, 3) or (None, None)
+        expected = np.ones((30, 40), bool)
+        expected[5, 5] = False
+        assert origin == (20, 30)
+        np.testing.assert_array_equal(mask, expected)
+        editor.flush()
+        editor.clear_slice(7, 3)
+        assert editor.slice_mask(7, 3) is None
+        assert (editor[2] == 7).sum() == 1200
+        assert editor[3, 25, 35] == 8
+        assert editor.slice_mask(9, 0) is None

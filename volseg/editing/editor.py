@@ -124,6 +124,36 @@ class Editor(Painting):
                 )
         return list(named)
 
+    def slice_mask(self, label: int, z: int) -> tuple[np.ndarray[Any, Any], tuple[int, int]] | None:
+        """Return where an object is in a slice at the present time.
+
+        Returns
+        -------
+        mask, origin
+            bool (y, x), and the voxel (y, x) of its first one; None where the object is not in the slice.
+        """
+        self._check_open()
+        rows = [row for row in self.labels.objects.rows() if row.time == self._time]
+        found: list[np.ndarray] = []
+        for place in self._places([label], rows):
+            box = self._grid.box(place.zyx)
+            if place.time == self._time and box[0].start <= z < box[0].stop:
+                here = np.argwhere(self.block(place)[z - box[0].start] == label)
+                found.append(here + np.array([box[1].start, box[2].start]))
+        points = np.concatenate(found) if found else np.zeros((0, 2), int)
+        if not len(points):
+            return None
+        low = points.min(axis=0)
+        mask = np.zeros(points.max(axis=0) - low + 1, bool)
+        mask[tuple((points - low).T)] = True
+        return mask, (int(low[0]), int(low[1]))
+
+    def clear_slice(self, label: int, z: int) -> None:
+        """Make an object's voxels of one slice background."""
+        found = self.slice_mask(label, z)
+        if found is not None:
+            self.erase(z, found[0], origin=found[1], label=label)
+
     def new_id(self) -> int:
         """Return an id that no object has and no other editor gets."""
         return self.new_ids(1)[0]
