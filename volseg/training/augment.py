@@ -62,9 +62,9 @@ def _zoom(rng: Generator, labels: Labels) -> float:
     present = labels[labels > 0]
     chosen = present[rng.integers(len(present))]
     diameter = math.sqrt(float((present == chosen).sum()))
-    wanted = float(np.exp(rng.uniform(math.log(10), math.log(120))))
+    wanted = float(np.exp(rng.uniform(math.log(8), math.log(220))))
     smallest = 0.6 * SIZE / max(labels.shape)
-    return float(np.clip(wanted / diameter, smallest, 2.5 * shown))
+    return float(np.clip(wanted / diameter, smallest, 4.0 * shown))
 
 
 def place(rng: Generator, pixels: Pixels, labels: Labels) -> tuple[NDArray[np.float32], Labels]:
