@@ -1,0 +1,178 @@
+"""The accepted prompts of one label image: by object and place in memory, one document per object beside the labels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_plugin.marks import Marks
+from napari_plugin.promptstore import as_set, forget_object, load_objects, save_object
+from volseg.errors import InputError, PromptError
+from volseg.prompts import PromptedObject, PromptSet
+from volseg.propagation import SlicePrompt
+
+if TYPE_CHECKING:
+    from napari_plugin.editing import LabelEditing
+
+Place = tuple[int, int]
+"""(time, slice)."""
+
+
+class PromptBook:
+    """Accepted prompts of one label image.
+
+    Parameters
+    ----------
+    editing
+        The label image open for editing; its thread reads and writes.
+
+    Attributes
+    ----------
+    changed
+        Other prompts are accepted now.
+    failed
+        Signal(exception, what was being done).
+    """
+
+    changed = Signal()
+    failed = Signal(object, str)
+
+    def __init__(self, editing: LabelEditing) -> None:
+        self.editing = editing
+        self.shape_yx = (editing.labels.shape[1], editing.labels.shape[2])
+        self._lock = threading.RLock()
+        self._marks: dict[int, dict[Place, Marks]] = {}
+        self.ready: Future[None] = self._submit(self._load, "reading the stored prompts")
+
+    @property
+    def objects(self) -> list[int]:
+        """Objects with accepted prompts."""
+        with self._lock:
+            return sorted(self._marks)
+
+    def __contains__(self, object_id: int | None) -> bool:
+        return object_id in self._marks
+
+    def slices_of(self, object_id: int, time: int = 0) -> list[int]:
+        """Slices on which an object has accepted prompts."""
+        with self._lock:
+            return sorted(z for t, z in self._marks.get(object_id, {}) if t == time)
+
+    def marks(self, object_id: int | None, place: Place) -> Marks:
+        """What is accepted of an object at a place."""
+        with self._lock:
+            return self._marks.get(object_id or 0, {}).get(place, Marks())
+
+    def context(self, time: int) -> dict[int, dict[int, SlicePrompt]]:
+        """The prompts of all objects at a time, as the model takes them: the others' points are not on this one."""
+        with self._lock:
+            return {
+                one: {z: marks.slice_prompt() for (t, z), marks in of.items() if t == time}
+                for one, of in self._marks.items()
+            }
+
+    def keep(self, object_id: int, place: Place, marks: Marks) -> Future[None]:
+        """Accept marks, and store them."""
+        with self._lock:
+            self._marks.setdefault(object_id, {})[place] = marks
+            prompted = self._prompted(object_id)
+        self.changed.emit()
+        return self._submit(
+            lambda editor: save_object(editor.labels, prompted), "storing the prompts"
+        )
+
+    def forget(self, object_id: int) -> Future[None]:
+        """Drop the prompts of an object; its voxels stay."""
+        with self._lock:
+            self._marks.pop(object_id, None)
+        self.changed.emit()
+        return self._submit(
+            lambda editor: forget_object(editor.labels, object_id), "removing the prompts"
+        )
+
+    def prompt_set(self, ids: Iterable[int] | None = None) -> PromptSet:
+        """The accepted prompts as a prompts file, of all objects or of some.
+
+        Raises
+        ------
+        InputError
+            None is accepted.
+        """
+        with self._lock:
+            chosen = sorted(self._marks) if ids is None else [i for i in ids if i in self._marks]
+            objects = [self._prompted(one) for one in chosen]
+        if not objects:
+            raise InputError("no prompts are accepted yet: mark an object and accept its mask")
+        return as_set(self.editing.labels, objects)
+
+    def add(self, prompts: PromptSet, layer: str | None = None) -> list[int]:
+        """Take the objects of a prompts file over, and store them; return their ids.
+
+        Parameters
+        ----------
+        prompts
+            Read with `volseg.load_prompts`.
+        layer
+            Which of its layers; the one of the label image's name, or an only one, by default.
+
+        Raises
+        ------
+        PromptError
+            A prompt lies outside of the volume, or no layer fits.
+        """
+        labels = self.editing.labels
+        names = [one.name for one in prompts.layers]
+        wanted = layer or (names[0] if len(names) == 1 else labels.name)
+        if wanted not in names:
+            raise PromptError(
+                f"the prompts have no layer {wanted!r}; they have {', '.join(names)}: name one"
+            )
+        prompts.check_inside(labels.shape, labels.n_times, labels.volume().n_channels)
+        taken = [
+            one.model_copy(update={"layer": None})
+            for one in prompts.objects
+            if prompts.layer_of(one).name == wanted
+        ]
+        with self._lock:
+            for one in taken:
+                self._marks[one.id] = marks_of(one)
+        self.changed.emit()
+
+        def save(editor: Any) -> None:
+            for one in taken:
+                save_object(editor.labels, one)
+
+        self._submit(save, "storing the prompts")
+        return [one.id for one in taken]
+
+    def _load(self, editor: Any) -> None:
+        stored = load_objects(editor.labels)
+        with self._lock:
+            for one in stored.values():
+                self._marks.setdefault(one.id, marks_of(one))
+        self.changed.emit()
+
+    def _prompted(self, object_id: int) -> PromptedObject:
+        places = sorted(self._marks[object_id].items())
+        prompts = tuple(marks.prompt(z, t, self.shape_yx) for (t, z), marks in places)
+        return PromptedObject(id=object_id, prompts=prompts)
+
+    def _submit(self, function: Callable[[Any], None], what: str) -> Future[None]:
+        def told(done: Future[None]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is not None:
+                self.failed.emit(error, what)
+
+        future = self.editing.submit(function, what)
+        future.add_done_callback(told)
+        return future
+
+
+def marks_of(one: PromptedObject) -> dict[Place, Marks]:
+    """A stored object's marks by place."""
+    times = sorted({prompt.t for prompt in one.prompts})
+    return {(t, z): Marks.of(prompt) for t in times for z, prompt in one.by_slice(t).items()}
