@@ -36,12 +36,17 @@ def test_equals_the_plain_rule(block: np.ndarray, by: tuple[int, int, int], thin
     found = downsample_labels(block, by, keep_thin=thin)
     assert found.dtype == block.dtype
     np.testing.assert_array_equal(found, reference.mode(block, by, thin))
+    compiled = downsample_labels(block, by, keep_thin=thin, compiled=True)
+    assert compiled.dtype == block.dtype
+    np.testing.assert_array_equal(compiled, found)
 
 
 @pytest.mark.parametrize("by", [(2, 2, 2), (1, 2, 2), (2, 1, 2), (2, 2, 1), (3, 2, 4), (1, 1, 1)])
 def test_real_looking_labels_of_odd_shape(by: tuple[int, int, int]) -> None:
     block = reference.blobs((17, 23, 31), 30, seed=1)
-    np.testing.assert_array_equal(downsample_labels(block, by), reference.mode(block, by))
+    for compiled in (False, True):
+        found = downsample_labels(block, by, compiled=compiled)
+        np.testing.assert_array_equal(found, reference.mode(block, by))
     seen_otherwise = np.asfortranarray(block)[:, ::-1][:, ::-1]
     np.testing.assert_array_equal(downsample_labels(seen_otherwise, by), reference.mode(block, by))
 
@@ -50,7 +55,8 @@ def test_real_looking_labels_of_odd_shape(by: tuple[int, int, int]) -> None:
 def test_large_ids_are_exact(number: int) -> None:
     block = np.full((4, 4, 4), number, np.uint64)
     block[0, 0, :3] = [number - 1, 0, number - 2]
-    assert (downsample_labels(block, (2, 2, 2)) == np.uint64(number)).all()
+    for compiled in (False, True):
+        assert (downsample_labels(block, (2, 2, 2), compiled=compiled) == np.uint64(number)).all()
 
 
 def test_ties() -> None:

@@ -78,6 +78,17 @@ def test_ids_beyond_double_precision(tmp_path: Path) -> None:
     assert_pyramid(labels, data)
 
 
+@pytest.mark.parametrize("keep_thin", [False, True])
+def test_large_volumes_are_compiled_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_thin: bool
+) -> None:
+    data = reference.blobs((9, 75, 130), 40, seed=2)
+    labels = filled(make(tmp_path / "v.zarr"), data, keep_thin=keep_thin)
+    monkeypatch.setattr("volseg.volume.pyramid.COMPILED_FROM", data.size)
+    build_pyramid(labels)
+    assert_pyramid(labels, data)
+
+
 @pytest.mark.parametrize("value", [0, 5])
 def test_uniform_volumes(tmp_path: Path, value: int) -> None:
     data = np.full((9, 75, 130), value, np.uint32)

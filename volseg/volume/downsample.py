@@ -9,6 +9,9 @@ Labels are never interpolated. One block of voxels becomes its most frequent val
 With `keep_thin` background wins only where there is nothing else, so that no object vanishes except under another one;
 the price is that objects swell by up to one coarse voxel per level. Blocks at the far border, where the shape is not a
 multiple of the factor, are decided by the voxels that there are.
+
+The rule is written twice: for small volumes with NumPy, at once and without a compiler; for large ones as a loop that
+Numba compiles (`mode_loop`), three to six times as fast once its second or two of compiling are spent.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ _BATCH = 1 << 16  # mixed blocks decided at a time
 
 
 def downsample_labels(
-    block: Labels3D, factors: Sequence[int], *, keep_thin: bool = False
+    block: Labels3D, factors: Sequence[int], *, keep_thin: bool = False, compiled: bool = False
 ) -> Labels3D:
     """Return the mode of each block of voxels, by the rule above.
 
@@ -43,6 +46,8 @@ def downsample_labels(
         Whole (z, y, x) factors.
     keep_thin
         Let background win only where there is nothing else.
+    compiled
+        Use the compiled loop, which pays from some hundred million voxels in one process on.
 
     Returns
     -------
@@ -62,6 +67,11 @@ def downsample_labels(
     steps = _checked(factors)
     block = np.ascontiguousarray(block)
     out = np.empty(tuple(-(-n // f) for n, f in zip(block.shape, steps, strict=True)), block.dtype)
+    if compiled and steps != (1, 1, 1):
+        from volseg.volume.mode_loop import fill_modes
+
+        fill_modes(block, steps, out, keep_thin=keep_thin)
+        return out
     for source, target, whole in _pieces(block.shape, steps):
         _mode_of_piece(block, source, whole, out[target], keep_thin)
     return out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from volseg.progress import Progress
+
+COMPILED_FROM = 1 << 27
+"""Voxels of level 0 from which on compiling the inner loop pays."""
 
 __all__ = [
     "LevelPlan",
@@ -129,18 +133,29 @@ def make_block(labels: Labels, level: int, region: Region, time: int = 0) -> lis
     step = _step(labels.factors, level)
     finer = refined(region, step, labels.level_info[level - 1].shape)
     block = labels.read(finer, level=level - 1, time=time)
-    made = coarser(block, step, keep_thin=labels.metadata.keep_thin)
+    made = _coarser_of(labels, block, step)
     return labels.write_objects(region, made, level=level, time=time)
 
 
 def coarser(
-    block: np.ndarray[Any, Any], factors: Sequence[int], *, keep_thin: bool = False
+    block: np.ndarray[Any, Any],
+    factors: Sequence[int],
+    *,
+    keep_thin: bool = False,
+    compiled: bool = False,
 ) -> np.ndarray[Any, Any]:
     """Return `downsample_labels` of a block, without work for one of a single value."""
     if block.flat[0] == block.flat[-1] and (block == block.flat[0]).all():
         shape = [-(-n // f) for n, f in zip(block.shape, factors, strict=True)]
         return np.full(shape, block.flat[0], block.dtype)
-    return downsample_labels(block, factors, keep_thin=keep_thin)
+    return downsample_labels(block, factors, keep_thin=keep_thin, compiled=compiled)
+
+
+def _coarser_of(
+    labels: Labels, block: np.ndarray[Any, Any], factors: Sequence[int]
+) -> np.ndarray[Any, Any]:
+    large = prod(labels.shape) * labels.n_times >= COMPILED_FROM
+    return coarser(block, factors, keep_thin=labels.metadata.keep_thin, compiled=large)
 
 
 def owned_levels(labels: Labels, region: Region) -> list[int]:
@@ -178,7 +193,7 @@ def write_with_coarser(
     factors = labels.factors
     for level in owned_levels(labels, region) or [0]:
         if level:
-            data = coarser(data, _step(factors, level), keep_thin=labels.metadata.keep_thin)
+            data = _coarser_of(labels, data, _step(factors, level))
         part = coarsened(region, factors[level])
         written.extend(labels.write_objects(part, data, level=level, time=time, fresh=fresh))
     return written
