@@ -28,11 +28,14 @@ class Expected:
         It moved to where it should be now.
     steps : int
         Slices between the two.
+    former : bool
+        Whether a later mask was taken already: the object was followed from here.
     """
 
     pose: Pose
     mask: MaskWindow
     steps: int
+    former: bool = False
 
     @staticmethod
     def at(pose: Pose, z: int, shape_yx: tuple[int, int], settings: Settings) -> Expected:
@@ -144,7 +147,7 @@ def _is_jump(
     candidate: MaskWindow, expected: Expected, area_ratio: float, settings: Settings
 ) -> bool:
     """Whether an object of unknown velocity may have moved so far, keeping size and shape."""
-    if expected.pose.known or area_ratio < settings.jump_area:
+    if expected.pose.known or expected.former or area_ratio < settings.jump_area:
         return False
     before = expected.pose.mask
     away = float(np.hypot(*(candidate.centroid - before.centroid)))

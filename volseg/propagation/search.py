@@ -16,7 +16,7 @@ from volseg.propagation.judge import Expected, Judgement, judge
 from volseg.propagation.predictor import Candidates, SlicePrompt
 from volseg.propagation.settings import Settings
 from volseg.propagation.state import State
-from volseg.propagation.window import Box, MaskWindow, aligned_iou, grown, iou, shared_area, union
+from volseg.propagation.window import Box, MaskWindow, grown, iou, shared_area, union
 
 
 class Search:
@@ -47,6 +47,7 @@ class Search:
         self.context, self.shape_yx, self.settings = context, shape_yx, settings
         poses = [pose for pose in (state.last, state.anchor) if pose is not None]
         expected = [Expected.at(pose, z, shape_yx, settings) for pose in poses]
+        expected[1:] = [replace(e, former=True) for e in expected[1:]]
         self.expectations = [e for e in expected if e.mask.area]
         if not expected[0].mask.area:
             self.expectations = []
@@ -55,7 +56,6 @@ class Search:
         self._others = context.others_masks(object_id, z)
         self._marks = context.others_points(object_id, z, (0, 0, *shape_yx), 0)
         self._contained: list[_Offer] = []
-        self._settled: tuple[tuple[Expected, Judgement] | None] | None = None
         self.pointed: float | None = None
 
     # --- asking --------------------------------------------------------------------------------
@@ -72,6 +72,15 @@ class Search:
             margin = s.box_margin if number == 1 else s.wide_box_margin
             return [self._box_prompt(e.mask, margin) for e in self.expectations]
         return self._ring_prompts() if self._may_look_around() else []
+
+    def all_prompts(self, ring: bool) -> list[SlicePrompt]:
+        """Every prompt that there is for the first expectation, as if nothing were found."""
+        s, expected = self.settings, self.expectations[0]
+        prompts = self._point_prompts(expected)
+        if s.retry:
+            margins = s.box_margin, s.wide_box_margin
+            prompts += [self._box_prompt(expected.mask, margin) for margin in margins]
+        return prompts + (self._ring_prompts() if ring and s.search else [])
 
     def _sure(self) -> bool:
         """Whether what is best so far needs no second opinion."""
@@ -163,14 +172,31 @@ class Search:
             scores = [float(score) for answer in answers for score in answer.scores]
             self.pointed = max(scores, default=None)
         for k, answer in enumerate(answers):
-            for mask, score in zip(answer.masks, answer.scores, strict=True):
-                window = MaskWindow.crop(np.asarray(mask), answer.origin).clipped(self.shape_yx)
-                if window.area:
-                    fresh.append(_Offer(window, float(score), (number, k)))
+            windows = self._windows(answer)
+            fresh.extend(_Offer(window, score, (number, k)) for window, score in windows)
         for offer in fresh:
             self._consider(offer)
         self._offers += fresh
         self._consider_union(fresh)
+
+    def _windows(self, answer: Candidates) -> list[tuple[MaskWindow, float]]:
+        """The masks of an answer that are not empty, with their scores."""
+        found = []
+        for mask, score in zip(answer.masks, answer.scores, strict=True):
+            window = MaskWindow.crop(np.asarray(mask), answer.origin).clipped(self.shape_yx)
+            if window.area:
+                found.append((window, float(score)))
+        return found
+
+    def candidates(self, answers: list[Candidates]) -> list[tuple[MaskWindow, float]]:
+        """Masks and scores of answers, without what is another object."""
+        found = []
+        for answer in answers:
+            for window, score in self._windows(answer):
+                seen = judge(window, score, self.expectations[0], self.state, self.settings)
+                if seen is not None and not self._is_other(seen):
+                    found.append((window, score))
+        return found
 
     def _consider(self, offer: _Offer) -> None:
         for judged, expected in zip(self._judged, self.expectations, strict=True):
@@ -220,89 +246,20 @@ class Search:
         for judgement, offer in sorted(self._judged[k], key=lambda pair: -_rank(pair[0])):
             if not judgement.accepted:
                 continue
-            if judgement.agreement >= self.settings.abrupt or self._supported(judgement, offer):
+            if self._credible(judgement, offer):
                 return judgement
         return None
 
-    # --- the other side of the seed ------------------------------------------------------------
+    def _credible(self, judgement: Judgement, offer: _Offer) -> bool:
+        """Whether a candidate agrees well, or shows in more than one way."""
+        return judgement.agreement >= self.settings.abrupt or self._supported(judgement, offer)
 
     def lost_at_seed(self) -> bool:
         """Whether the velocity is unknown and the object was not plainly found."""
-        if all(e.pose.known for e in self.expectations):
+        if self.expectations[0].pose.known:
             return False
         found = self.chosen()
         return not self._sure() or found is None or found[1].score < 0.5
-
-    def mirrored(self) -> Search | None:
-        """The same search as far on the other side of the seed."""
-        pose = self._unknown().pose
-        state = replace(self.state, last=pose, anchor=None)
-        at = 2 * pose.z - self.z
-        if self.context.stops(self.object_id, at):
-            return None
-        search = Search(self.object_id, at, state, self.context, self.shape_yx, self.settings)
-        return search if search.expectations else None
-
-    def compare(self, behind: Search) -> None:
-        """Decides by what lies on the other side of the seed, where that says something."""
-        expected = self._unknown()
-        there = behind._plausible(behind.expectations[0])
-        if not there:
-            return
-        if behind._sure():
-            self._rejudge(expected, there[0])
-            return
-        diameter = 2 * float(np.sqrt(expected.pose.mask.area / np.pi))
-        theirs = _places(there, expected)
-        best: tuple[float, Judgement] | None = None
-        for ours, moved, likeness in _places(self._plausible(expected), expected):
-            for _, back, other_likeness in theirs:
-                apart = float(np.hypot(*(moved + back))) / diameter
-                alike = likeness + other_likeness
-                if apart <= 0.5 and (best is None or alike - apart > best[0]):
-                    best = alike - apart, ours
-        own, other = self.chosen(), behind.chosen()
-        if best is not None:
-            self._settled = ((expected, best[1]),)
-        elif own is not None and other is not None:
-            worse = _likeness(own[1], expected) < _likeness(other[1], expected)
-            astray = own[1].agreement < self.settings.accept_agreement
-            poor = own[1].score < self.settings.abrupt_score * other[1].score
-            if (worse and astray) or poor:
-                self._settled = (None,)
-
-    def _rejudge(self, expected: Expected, behind: Judgement) -> None:
-        """Judges again with the velocity and the score that were plainly found behind the seed."""
-        moved = (expected.pose.mask.centroid - behind.mask.centroid) / expected.steps
-        pose = replace(expected.pose, velocity=(float(moved[0]), float(moved[1])), known=True)
-        again = Expected.at(pose, self.z, self.shape_yx, self.settings)
-        self._settled = (None,)
-        if again.mask.area:
-            usual = replace(self.state, score=max(self.state.score, behind.score))
-            self._settled = (self._best_under(again, usual),)
-        if self._settled[0] is None:
-            refuted = self.state.refuted + 1
-            self.state = replace(self.state, refuted=refuted)
-            if refuted > 1:  # one slice may be wrong, two hardly
-                self.state = replace(self.state, last=pose, anchor=None)
-
-    def _best_under(self, expected: Expected, state: State) -> tuple[Expected, Judgement] | None:
-        """The best of all that was offered, under another expectation."""
-        self.state, self.expectations, self._judged = state, [expected], [[]]
-        for offer in self._offers:
-            self._consider(offer)
-        found = self._best(0)
-        return None if found is None else (expected, found)
-
-    def _unknown(self) -> Expected:
-        """The expectation from a mask of unknown velocity: a seed's."""
-        return next(e for e in self.expectations if not e.pose.known)
-
-    def _plausible(self, expected: Expected) -> list[Judgement]:
-        """The accepted and supported candidates of an expectation, best first."""
-        judged = self._judged[self.expectations.index(expected)]
-        ranked = sorted(judged, key=lambda pair: -_rank(pair[0]))
-        return [j for j, offer in ranked if j.accepted and self._supported(j, offer)]
 
     # --- choosing --------------------------------------------------------------------------------
 
@@ -320,8 +277,6 @@ class Search:
         """The candidate that continues the object, and which former mask it continues."""
         if self._has_vanished():
             return None
-        if self._settled is not None:
-            return self._settled[0]
         found = [
             (expected, best)
             for k, expected in enumerate(self.expectations)
@@ -344,16 +299,3 @@ class _Offer:
 
 def _rank(judgement: Judgement) -> float:
     return judgement.total
-
-
-def _likeness(judgement: Judgement, expected: Expected) -> float:
-    """Likeness to the former mask in shape and size, wherever it lies, and a little the score."""
-    return aligned_iou(expected.pose.mask, judgement.mask) + 0.3 * judgement.score
-
-
-def _places(
-    found: list[Judgement], expected: Expected
-) -> list[tuple[Judgement, NDArray[np.float64], float]]:
-    """The best dozen with the way from the seed to each, and its likeness to the seed."""
-    centre = expected.pose.mask.centroid
-    return [(j, j.mask.centroid - centre, _likeness(j, expected)) for j in found[:12]]

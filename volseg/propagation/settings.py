@@ -28,7 +28,7 @@ class Settings(BaseModel):
         default=True, description="look around the seed while the velocity is unknown"
     )
     mirror: bool = Field(
-        default=True, description="compare both sides of a seed while the velocity is unknown"
+        default=True, description="look on both sides of a seed while the velocity is unknown"
     )
     negative_reach: int = Field(
         default=2, ge=0, description="slices over which a neighbour's prompt counts as a negative"

@@ -65,8 +65,6 @@ class State:
         Smoothed score of the accepted masks, -1 before the first.
     spread : float
         Smoothed deviation of the scores from their mean: whether they can be trusted.
-    refuted : int
-        Slices on which the other side of the seed spoke against what was offered here.
     pending : {z: MaskWindow}
         Seeds still ahead.
     finished : bool
@@ -79,7 +77,6 @@ class State:
     anchor: Pose | None = None
     score: float = -1.0
     spread: float = 0.06
-    refuted: int = 0
     pending: Mapping[int, MaskWindow] = field(default_factory=dict)
     finished: bool = False
 
@@ -96,14 +93,13 @@ class State:
     def to_bytes(self) -> bytes:
         """Canonical JSON; equal states give equal bytes."""
         record = {
-            "format": "volseg-state-1",
+            "format": "volseg-state-2",
             "direction": self.direction,
             "next_z": self.next_z,
             "last": _pose_record(self.last),
             "anchor": _pose_record(self.anchor),
             "score": self.score,
             "spread": self.spread,
-            "refuted": self.refuted,
             "pending": {str(z): _mask_record(self.pending[z]) for z in sorted(self.pending)},
             "finished": self.finished,
         }
@@ -120,7 +116,7 @@ class State:
         """
         try:
             record = json.loads(data)
-            if record["format"] != "volseg-state-1":
+            if record["format"] != "volseg-state-2":
                 raise ValueError(f"format {record['format']!r}")
             return State(
                 direction=record["direction"],
@@ -129,7 +125,6 @@ class State:
                 anchor=_pose(record["anchor"]),
                 score=record["score"],
                 spread=record["spread"],
-                refuted=record["refuted"],
                 pending={int(z): _mask(m) for z, m in sorted(record["pending"].items())},
                 finished=record["finished"],
             )

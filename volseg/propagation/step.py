@@ -14,6 +14,7 @@ from volseg.propagation.motion import following
 from volseg.propagation.predictor import SlicePredictor
 from volseg.propagation.search import Search
 from volseg.propagation.settings import Settings
+from volseg.propagation.starting import find_motion
 from volseg.propagation.state import Pose, State, waiting
 from volseg.propagation.track import SliceKind, TrackSlice
 
@@ -62,7 +63,7 @@ def step(
                 done[i] = _lost(state, n_slices, settings), None
     _decode(predictor, z, searches)
     if settings.mirror:
-        _look_behind(predictor, z, searches)
+        _find_motions(predictor, z, searches, context, settings)
     for i, search in searches.items():
         chosen = search.chosen()
         if chosen is None:
@@ -87,21 +88,22 @@ def _decode(predictor: SlicePredictor, z: int, searches: Mapping[int, Search]) -
             at += len(own)
 
 
-def _look_behind(predictor: SlicePredictor, z: int, searches: Mapping[int, Search]) -> None:
-    """Where the first step from a seed is unsure: the slice as far on the seed's other side.
-
-    A moving object lies on either side by the same distance in opposite directions, and one that
-    is plainly found on the one side will not have jumped to the other.
-    """
-    behind: dict[int, dict[int, Search]] = {}
+def _find_motions(
+    predictor: SlicePredictor,
+    z: int,
+    searches: dict[int, Search],
+    context: Context,
+    settings: Settings,
+) -> None:
+    """Where the first step from a seed is unsure: looks around the seed, and searches anew."""
+    again = {}
     for i, search in searches.items():
-        mirrored = search.mirrored() if search.lost_at_seed() else None
-        if mirrored is not None and 0 <= mirrored.z < predictor.shape[0]:
-            behind.setdefault(mirrored.z, {})[i] = mirrored
-    for at in sorted(behind):
-        _decode(predictor, at, behind[at])
-        for i, mirrored in behind[at].items():
-            searches[i].compare(mirrored)
+        if search.lost_at_seed():
+            pose = find_motion(predictor, i, search.state, context, settings)
+            state = replace(search.state, last=pose)
+            again[i] = Search(i, z, state, context, predictor.shape[1:], settings)
+    searches.update(again)
+    _decode(predictor, z, {i: search for i, search in again.items() if search.expectations})
 
 
 def _past(state: State) -> State:
@@ -112,7 +114,7 @@ def _take_seed(state: State, z: int, n_slices: int, settings: Settings) -> State
     """A prompted slice: the seed is the mask, and a motion from the last mask is kept."""
     seed = state.pending[z]
     pending = {at: mask for at, mask in state.pending.items() if at != z}
-    state = replace(state, pending=pending, anchor=None, refuted=0)
+    state = replace(state, pending=pending, anchor=None)
     if not seed.area:
         return waiting(_past(state), n_slices)
     pose = Pose(z, seed)
