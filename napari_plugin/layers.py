@@ -1,14 +1,24 @@
 """Volumes and label images as napari layers: lazy, several levels, in micrometres. No Qt, no viewer."""
 
+import logging
+import threading
+import weakref
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 
+from napari_plugin.channels import bind_channels
+from napari_plugin.gui import Soon, on_gui
+from napari_plugin.levels import LevelView
 from napari_plugin.session import Session, open_session
+from napari_plugin.tiles import Key, Tiles
+from volseg.volume.blocks import Region
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels
 
+_log = logging.getLogger(__name__)
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -43,12 +53,16 @@ def _data(arrays: list[da.Array]) -> da.Array | list[da.Array]:
 
 
 def _channel(volume: Volume, index: int) -> LayerData:
-    channel = volume.channels[index]
     axis = _channel_axis(volume)
     arrays = [_lazy(level.lazy) for level in volume.levels]
     if axis is not None:
         arrays = [da.take(array, index, axis=axis) for array in arrays]
-    options = _placed(volume, volume.scale, arrays[0].ndim) | {
+    return _data(arrays), _channel_options(volume, index), "image"
+
+
+def _channel_options(volume: Volume, index: int) -> dict[str, Any]:
+    channel = volume.channels[index]
+    options = _placed(volume, volume.scale) | {
         "name": channel.name if volume.n_channels > 1 else volume.name,
         "blending": "additive",
         "metadata": {"volseg": {"url": volume.location.url, "channel": index}},
@@ -57,37 +71,41 @@ def _channel(volume: Volume, index: int) -> LayerData:
         options["contrast_limits"] = channel.window
     if channel.color is not None:
         options["colormap"] = f"#{channel.color}"
-    return _data(arrays), options, "image"
+    return options
 
 
 def _rgb(volume: Volume) -> LayerData:
     axis = _channel_axis(volume)
     arrays = [da.moveaxis(_lazy(level.lazy), axis, -1) for level in volume.levels]
-    options = _placed(volume, volume.scale, arrays[0].ndim - 1) | {
+    return _data(arrays), _rgb_options(volume), "image"
+
+
+def _rgb_options(volume: Volume) -> dict[str, Any]:
+    told = {"url": volume.location.url, "channel": [0, 1, 2]}
+    return _placed(volume, volume.scale) | {
         "name": volume.name,
         "rgb": True,
-        "metadata": {"volseg": {"url": volume.location.url, "channel": [0, 1, 2]}},
+        "metadata": {"volseg": told},
     }
-    return _data(arrays), options, "image"
 
 
 def _labels(volume: Volume, labels: Labels) -> LayerData:
     arrays = [_lazy(level) for level in labels.levels]
+    return _data(arrays), _label_options(volume, labels), "labels"
+
+
+def _label_options(volume: Volume, labels: Labels) -> dict[str, Any]:
     told = {"url": volume.location.url, "labels": labels.name, "channel": labels.channel}
-    options = _placed(volume, labels.scale, arrays[0].ndim) | {
-        "name": labels.name,
-        "metadata": {"volseg": told},
-    }
-    return _data(arrays), options, "labels"
+    return _placed(volume, labels.scale) | {"name": labels.name, "metadata": {"volseg": told}}
 
 
 def _channel_axis(volume: Volume) -> int | None:
     return None if "c" not in volume.axes else int("t" in volume.axes)
 
 
-def _placed(volume: Volume, scale_um: tuple[float, float, float], ndim: int) -> dict[str, Any]:
+def _placed(volume: Volume, scale_um: tuple[float, float, float]) -> dict[str, Any]:
     """Scale and units for (t,) z, y, x; time in steps."""
-    times = ndim - 3
+    times = int("t" in volume.axes)
     return {
         "scale": (1.0,) * times + tuple(scale_um),
         "units": ("pixel",) * times + ("micrometer",) * 3,
@@ -134,12 +152,135 @@ def add_volume(
 
 
 def add_session(viewer: Any, session: Session) -> list[Any]:
-    """Add the image and label layers of an open volume to a viewer, and return them."""
-    added = []
-    for data, settings, kind in layers_of(session.volume):
-        settings["metadata"]["volseg"]["session"] = session
-        added.append(getattr(viewer, f"add_{kind}")(data, **settings))
-    return added
+    """Add the image and label layers of an open volume to a viewer, and return them; reads nothing.
+
+    Layers show what is in memory and are drawn anew as more comes in. A label layer follows its channel. When the last
+    layer is removed, the session is closed on another thread; an error then comes with `session.failed`.
+    """
+    layers = [*image_layers(session), *(label_layer(session, n) for n in session.label_names)]
+    for layer in layers:
+        viewer.add_layer(layer)
+    bind_channels(viewer)
+    _close_with_layers(viewer, session)
+    return layers
+
+
+def add_labels_layer(viewer: Any, session: Session, name: str) -> Any:
+    """Add the layer of one label image, as one that was just created, and return it."""
+    layer = label_layer(session, name)
+    viewer.add_layer(layer)
+    return layer
+
+
+def image_layers(session: Session) -> list[Any]:
+    """Return a layer per channel, or one for a colour image."""
+    volume = session.volume
+    if volume.is_rgb:
+        return [_image_layer(session, _rgb_options(volume), "zyxc", 0)]
+    return [
+        _image_layer(
+            session,
+            _channel_options(volume, c) | {"contrast_limits": session.contrast[c]},
+            "zyx",
+            c,
+        )
+        for c in range(volume.n_channels)
+    ]
+
+
+def _image_layer(session: Session, options: dict[str, Any], axes: str, channel: int) -> Any:
+    from napari.layers import Image
+
+    volume, tiles = session.volume, session.tiles
+    axes = "t" * ("t" in volume.axes) + axes
+    sizes = [dict(zip("zyx", level.shape, strict=True)) for level in tiles.levels]
+    rest = {"t": volume.n_times, "c": volume.n_channels}
+    views = [
+        LevelView(tiles, i, axes, tuple((size | rest)[a] for a in axes), channel)
+        for i, size in enumerate(sizes)
+    ]
+    options["metadata"]["volseg"]["session"] = session
+    own = overrides()
+    layer = (own.LazyImage if own else Image)(views, multiscale=True, **options)
+    _draw_when_loaded(layer, tiles)
+    return layer
+
+
+def label_layer(session: Session, name: str) -> Any:
+    """Return the layer of a label image: editable where the label image and this napari are."""
+    from napari.layers import Labels as StockLabels
+
+    volume, tiles = session.volume, session.label_tiles(name)
+    options = _label_options(volume, tiles.labels)
+    options["metadata"]["volseg"]["session"] = session
+    times = "t" in volume.axes
+    shapes = [(volume.n_times,) * times + level.shape for level in tiles.levels]
+    axes = "t" * times + "zyx"
+    own = overrides()
+    if own is None:
+        views = [LevelView(tiles, i, axes, shape) for i, shape in enumerate(shapes)]
+        return StockLabels(views, multiscale=True, **options)
+    layer = own.EditableLabels(own.EditablePyramid(tiles, axes, shapes), **options)
+    _draw_when_loaded(layer, tiles)
+    if tiles.editing is not None:
+        weak = weakref.ref(layer)
+
+        def changed(region: Region, time: int) -> None:
+            found = weak()
+            if found is not None:
+                found.show_changes(time, region)
+
+        tiles.editing.changed.connect(on_gui(changed))
+    return layer
+
+
+@cache
+def overrides() -> Any:
+    """Return the module of layers that need private parts of napari, None where this napari lacks them."""
+    try:
+        from napari_plugin import overrides as module
+
+        missing = module.missing_parts()
+    except (ImportError, AttributeError, TypeError) as error:
+        missing = [str(error)]
+    if not missing:
+        return module
+    _log.warning(
+        "this napari lacks what editing in place needs (%s): label images are shown read only; "
+        "install napari>=0.9.2,<0.10",
+        "; ".join(missing),
+    )
+    return None
+
+
+def _draw_when_loaded(layer: Any, tiles: Tiles) -> None:
+    """Draw a layer anew when tiles come in that it lacked."""
+    weak = weakref.ref(layer)
+
+    def draw() -> None:
+        found = weak()
+        if found is not None and found.visible:
+            found.refresh(extent=False, highlight=False)
+
+    soon = Soon(draw)
+
+    def loaded(key: Key) -> None:
+        if weak() is None:
+            tiles.on_loaded.remove(loaded)
+        else:
+            soon.ask()
+
+    tiles.on_loaded.append(loaded)
+
+
+def _close_with_layers(viewer: Any, session: Session) -> None:
+    def removed(event: Any) -> None:
+        if session_of(event.value) is session and not any(
+            session_of(layer) is session for layer in viewer.layers
+        ):
+            threading.Thread(target=session.close_quietly, name="volseg-close").start()
+
+    viewer.layers.events.removed.connect(removed)
 
 
 def session_of(thing: Any) -> Session | None:
@@ -154,10 +295,3 @@ def session_of(thing: Any) -> Session | None:
         if session is not None:
             return session
     return None
-
-
-def add_labels_layer(viewer: Any, session: Session, name: str) -> Any:
-    """Add the layer of one label image, as one that was just created, and return it."""
-    data, settings, _ = _labels(session.volume, session.editing(name).labels)
-    settings["metadata"]["volseg"]["session"] = session
-    return viewer.add_labels(data, **settings)

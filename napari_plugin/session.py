@@ -8,20 +8,26 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from psygnal import Signal
+from psygnal import EmitLoopError, Signal
 
+from napari_plugin.editable import LabelTiles
 from napari_plugin.editing import EditState, LabelEditing
-from volseg.errors import InputError, VolsegError
+from napari_plugin.levels import image_tiles
+from napari_plugin.tiles import Tiles
+from volseg.errors import InputError, NotOmeZarrError, VolsegError
 from volseg.volume.image import Volume, open_volume
+from volseg.volume.labels import Labels
 
 __all__ = ["EditState", "LabelEditing", "Session", "open_session", "use_credentials"]
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 _REFRESH_S = 15.0
+_TELL_AGAIN_S = 5.0
 
 
 class Session:
@@ -42,9 +48,12 @@ class Session:
     ----------
     changed
         Signal(name, region): voxels of a label image look different now.
+    failed
+        Signal(Exception): something could not be read or stored; told once per error and place.
     """
 
     changed = Signal(str, tuple)
+    failed = Signal(Exception)
 
     def __init__(
         self,
@@ -59,8 +68,10 @@ class Session:
         self._refresh_s = refresh_s
         self._options = options
         self._editing: dict[str, LabelEditing] = {}
+        self._labels: dict[str, LabelTiles] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._told = ("", -_TELL_AGAIN_S)
         self._watching: threading.Thread | None = None
 
     def __repr__(self) -> str:
@@ -102,6 +113,46 @@ class Session:
         """Return the editing of a label image if there is one already; never waits."""
         return self._editing.get(name)
 
+    @cached_property
+    def tiles(self) -> Tiles:
+        """The image in memory, for all layers of its channels."""
+        tiles = image_tiles(self.volume)
+        tiles.on_failed = self._tell
+        return tiles
+
+    def label_tiles(self, name: str) -> LabelTiles:
+        """Return a label image in memory, for its layer; the first call waits for its metadata.
+
+        It is editable unless its store is read only or it is no pyramid that volseg can keep.
+        """
+        found = self._labels.get(name)
+        if found is None:
+            labels = self.volume.labels[name]
+            found = LabelTiles(labels, self.editing(name) if _editable(labels) else None)
+            found.on_failed = self._tell
+            self._labels[name] = found
+        return found
+
+    @cached_property
+    def contrast(self) -> list[tuple[float, float]]:
+        """Display window per channel: what the file says, else that of a plane of the coarsest level; waits."""
+        return [
+            channel.window or _seen_range(self.volume, channel.index)
+            for channel in self.volume.channels
+        ]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The label images that are in memory; never waits."""
+        return list(self._labels)
+
+    def prepare(self) -> None:
+        """Read what layers need to know before they are made; waits, so that the GUI thread need not."""
+        if not self.volume.is_rgb:
+            _ = self.contrast
+        for name in self.volume.labels:
+            self.label_tiles(name)
+
     def create_labels(
         self, name: str, channel: int | Sequence[int] | None = None, **options: Any
     ) -> LabelEditing:
@@ -137,6 +188,9 @@ class Session:
             editing = list(self._editing.values())
         if self._watching is not None:
             self._watching.join()
+        for tiles in (self.__dict__.get("tiles"), *self._labels.values()):
+            if tiles is not None:
+                tiles.close()
         errors: list[Exception] = []
         for one in editing:
             try:
@@ -148,8 +202,29 @@ class Session:
                 errors[0].add_note(str(other))
             raise errors[0]
 
+    def close_quietly(self) -> None:
+        """Close; `failed` tells of an error."""
+        try:
+            self.close()
+        except Exception as error:
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        """Tell of an error unless it was the last one told: a store that is away fails for every tile."""
+        now = time.monotonic()
+        with self._lock:
+            told, at = self._told
+            if told == str(error) or now - at < _TELL_AGAIN_S:
+                return
+            self._told = (str(error), now)
+        try:
+            self.failed.emit(error)
+        except EmitLoopError:
+            _log.exception("a listener of errors failed")
+
     def _take(self, editing: LabelEditing) -> None:
         name = editing.name
+        editing.failed.connect(self.failed.emit)
         editing.changed.connect(lambda region, _: self.changed.emit(name, region))
         self._editing[name] = editing
         if self._watching is None:
@@ -202,7 +277,9 @@ def open_session(
         As `open_volume` does.
     """
     use_credentials(profile, endpoint)
-    return Session(open_volume(url, labels_at), annotator or getpass.getuser(), **options)
+    session = Session(open_volume(url, labels_at), annotator or getpass.getuser(), **options)
+    session.prepare()
+    return session
 
 
 def use_credentials(profile: str | None, endpoint: str | None) -> None:
@@ -214,3 +291,20 @@ def use_credentials(profile: str | None, endpoint: str | None) -> None:
         os.environ["AWS_PROFILE"] = profile
     if endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
+
+
+def _editable(labels: Labels) -> bool:
+    """Tell whether a label image can be edited."""
+    try:
+        return not labels.store.read_only and len(labels.factors) > 0
+    except NotOmeZarrError:  # its levels are no whole multiples
+        return False
+
+
+def _seen_range(volume: Volume, channel: int) -> tuple[float, float]:
+    """Return the range of the middle plane of the coarsest level."""
+    index = len(volume.levels) - 1
+    z, y, x = volume.levels[index].shape
+    plane = volume.read(((z // 2, z // 2 + 1), (0, y), (0, x)), level=index, channel=channel)
+    low, high = float(plane.min()), float(plane.max())
+    return (low, high) if high > low else (low, low + 1.0)

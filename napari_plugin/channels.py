@@ -1,0 +1,114 @@
+"""Masks belong to channels: label layers are seen while their channel is, and a selected channel shows only its own."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+
+def bind_channels(viewer: Any) -> ChannelBinding:
+    """Have the label layers of a viewer follow their channels, now and in future; once per viewer is enough."""
+    for callback in viewer.layers.events.inserted.callbacks:
+        found = getattr(callback, "binding", None)
+        if isinstance(found, ChannelBinding):
+            return found
+    return ChannelBinding(viewer)
+
+
+class _Calls:
+    """A callback that keeps its binding alive: napari holds methods weakly."""
+
+    def __init__(self, binding: ChannelBinding, function: Any) -> None:
+        self.binding = binding
+        self._function = function
+
+    def __call__(self, event: Any) -> None:
+        self._function(event)
+
+
+class ChannelBinding:
+    """Follows the visibility and selection of image layers.
+
+    A channel that is hidden hides its label layers, one that is shown again shows those that it had hidden. Where
+    another channel is selected, the label layers of channels that are not selected are hidden in the same way.
+
+    Parameters
+    ----------
+    viewer
+        A viewer or its model.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._hidden: weakref.WeakSet[Any] = weakref.WeakSet()
+        viewer.layers.events.inserted.connect(_Calls(self, self._inserted))
+        viewer.layers.selection.events.active.connect(_Calls(self, self._selected))
+        for layer in viewer.layers:
+            self._watch(layer)
+
+    def _inserted(self, event: Any) -> None:
+        self._watch(event.value)
+
+    def _watch(self, layer: Any) -> None:
+        if _kind(layer) == "image":
+            layer.events.visible.connect(_Calls(self, self._shown_or_hidden))
+        self._follow()
+
+    def _shown_or_hidden(self, event: Any) -> None:
+        self._follow()
+
+    def _selected(self, event: Any) -> None:
+        self._follow()
+
+    def _follow(self) -> None:
+        """Bring all label layers in line."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        active = viewer.layers.selection.active
+        solo = active if active is not None and _kind(active) == "image" else None
+        for layer in viewer.layers:
+            if _kind(layer) != "labels":
+                continue
+            channels = [other for other in viewer.layers if _belongs(layer, other)]
+            if not channels:
+                continue
+            seen = any(other.visible for other in channels)
+            if solo is not None and _url(solo) == _url(layer):
+                seen = seen and solo in channels
+            if not seen and layer.visible:
+                self._hidden.add(layer)
+                layer.visible = False
+            elif seen and layer in self._hidden:
+                self._hidden.discard(layer)
+                layer.visible = True
+
+
+def _told(layer: Any) -> dict[str, Any]:
+    told: dict[str, Any] = layer.metadata.get("volseg", {})
+    return told
+
+
+def _url(layer: Any) -> str | None:
+    return _told(layer).get("url")
+
+
+def _kind(layer: Any) -> str | None:
+    """Return "image" or "labels" for layers of volumes, None for others."""
+    told = _told(layer)
+    if "labels" in told:
+        return "labels"
+    return "image" if "channel" in told else None
+
+
+def _channels(layer: Any) -> set[int]:
+    channel = _told(layer).get("channel")
+    if channel is None:
+        return set()
+    return {channel} if isinstance(channel, int) else set(channel)
+
+
+def _belongs(labels: Any, image: Any) -> bool:
+    """Tell whether a label layer's objects were seen in an image layer's channel."""
+    same = _kind(image) == "image" and _url(image) == _url(labels)
+    return same and bool(_channels(labels) & _channels(image))

@@ -1,0 +1,84 @@
+"""The way from other threads to the GUI thread. Without a Qt application there is no screen: nothing is called."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+
+def in_gui(function: Callable[[], object]) -> bool:
+    """Call a function on the GUI thread soon; return whether there is one.
+
+    Exceptions are logged: nobody waits for them.
+    """
+    if "qtpy" not in sys.modules:
+        return False
+    from qtpy.QtCore import QCoreApplication
+
+    if QCoreApplication.instance() is None:
+        return False
+    from superqt.utils import ensure_main_thread
+
+    ensure_main_thread(_logged(function))()
+    return True
+
+
+def on_gui(function: Callable[..., object]) -> Callable[..., None]:
+    """Return a function that calls another on the GUI thread, with its arguments; for connecting to signals."""
+
+    def called(*values: Any) -> None:
+        in_gui(lambda: function(*values))
+
+    return called
+
+
+class Soon:
+    """Calls a function on the GUI thread once, a moment after any number of requests from any thread.
+
+    Parameters
+    ----------
+    function
+        What to call.
+    wait_ms
+        How long requests are gathered.
+    """
+
+    def __init__(self, function: Callable[[], object], wait_ms: int = 25) -> None:
+        self._function = _logged(function)
+        self._wait = wait_ms
+        self._lock = threading.Lock()
+        self._asked = False
+
+    def ask(self) -> None:
+        """Have the function called."""
+        with self._lock:
+            if self._asked:
+                return
+            self._asked = True
+        if not in_gui(self._start):
+            self._asked = False
+
+    def _start(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        QTimer.singleShot(self._wait, self._call)
+
+    def _call(self) -> None:
+        with self._lock:
+            self._asked = False
+        self._function()
+
+
+def _logged(function: Callable[[], object]) -> Callable[[], None]:
+    def called() -> None:
+        try:
+            function()
+        except Exception:
+            _log.exception("a call on the GUI thread failed")
+
+    return called
