@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ class Choice:
     Parameters
     ----------
     model
-        Name, path or URL.
+        Name, path or URL; or, as for the flow, the true labels ``{"kind": "oracle", "url": …, "name": …}``.
     channel
         As in a plan: an index, several, or None.
     time
@@ -43,10 +44,26 @@ class Choice:
         Model pixels per voxel.
     """
 
-    model: str = "nano"
+    model: str | dict[str, Any] = "nano"
     channel: int | tuple[int, ...] | None = None
     time: int = 0
     zoom: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, by the names that `make_plan` has."""
+        channel = list(self.channel) if isinstance(self.channel, tuple) else self.channel
+        return {"model": self.model, "channel": channel, "time": self.time, "zoom": self.zoom}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Choice:
+        """The choice of `to_json`; other keys are left alone."""
+        channel = value.get("channel")
+        return Choice(
+            value.get("model", "nano"),
+            tuple(channel) if isinstance(channel, list) else channel,
+            int(value.get("time", 0)),
+            float(value.get("zoom") or 1.0),
+        )
 
 
 class ReadThrough:
@@ -100,6 +117,8 @@ class InteractivePredictor:
         from volseg.sam.registry import load_model
 
         cores = threads or len(os.sched_getaffinity(0))
+        if not isinstance(choice.model, str):
+            raise InputError("true labels answer prompts of a run, not of a person: choose a model")
         model = load_model(choice.model, threads=cores)
         rendering = remembered_rendering(volume, choice)
         self.predictor: SamSlicePredictor = open_sam_predictor(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from napari_plugin.promptstore import as_set, forget_object, load_objects, save_
 from volseg.errors import InputError, PromptError
 from volseg.prompts import PromptedObject, PromptSet
 from volseg.propagation import SlicePrompt
+from volseg.propagation.window import MaskWindow
 
 if TYPE_CHECKING:
     from napari_plugin.editing import LabelEditing
@@ -108,6 +110,46 @@ class PromptBook:
         if not objects:
             raise InputError("no prompts are accepted yet: mark an object and accept its mask")
         return as_set(self.editing.labels, objects)
+
+    def prompted(self, time: int = 0) -> tuple[PromptedObject, ...]:
+        """The objects that have prompts at a time."""
+        with self._lock:
+            found = [one for one in sorted(self._marks) if self.slices_of(one, time)]
+            return tuple(self._prompted(one) for one in found)
+
+    def with_masks(
+        self, object_id: int, masks: Mapping[int, MaskWindow], time: int = 0
+    ) -> PromptedObject | None:
+        """An object's prompts at a time, what is painted on a slice standing for what was clicked there.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        masks
+            What is painted, by slice.
+        time
+            Time point.
+
+        Returns
+        -------
+        PromptedObject or None
+            None where nothing says where it is.
+        """
+        with self._lock:
+            kept = {
+                z: marks for (t, z), marks in self._marks.get(object_id, {}).items() if t == time
+            }
+        kept |= {z: Marks(mask=mask) for z, mask in masks.items()}
+        if not any(marks.positive for marks in kept.values()):
+            return None
+        prompts = tuple(kept[z].prompt(z, time, self.shape_yx) for z in sorted(kept))
+        return PromptedObject(id=object_id, prompts=prompts)
+
+    def as_document(self, objects: Iterable[PromptedObject]) -> dict[str, Any]:
+        """Objects of this label image as a prompts document, JSON values."""
+        document: dict[str, Any] = json.loads(as_set(self.editing.labels, objects).to_json())
+        return document
 
     def add(self, prompts: PromptSet, layer: str | None = None) -> list[int]:
         """Take the objects of a prompts file over, and store them; return their ids.

@@ -50,6 +50,8 @@ class Prompting:
         The label image open for editing.
     model
         Answers prompts.
+    book
+        The accepted prompts, where they were read already.
 
     Attributes
     ----------
@@ -65,11 +67,13 @@ class Prompting:
     accepted = Signal(int, int)
     failed = Signal(object, str)
 
-    def __init__(self, editing: LabelEditing, model: SliceModel) -> None:
+    def __init__(
+        self, editing: LabelEditing, model: SliceModel, book: PromptBook | None = None
+    ) -> None:
         self.editing, self.model = editing, model
         self.shape = editing.labels.shape
         self._lock = threading.RLock()
-        self.book = PromptBook(editing)
+        self.book = book or PromptBook(editing)
         self.book.failed.connect(self._fail)
         self._past: dict[tuple[int, Place], list[Marks]] = {}
         self._shown = Shown()

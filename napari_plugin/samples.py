@@ -1,17 +1,89 @@
-"""The sample volume of File → Open Sample: made on the spot, offline."""
+"""The sample volume of File → Open Sample: made on this machine, offline, with prompts ready to be propagated."""
 
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
 from typing import Any
 
+from volseg import __version__
+
 LayerData = tuple[Any, dict[str, Any], str]
+NAME, LABELS = "touching-cells", "cells"
+SHAPE = (24, 192, 192)
+PROMPTED = 4  # objects with prompts, of about a dozen
 
 
 def touching_cells() -> list[LayerData]:
-    """Layer data of the demonstration's synthetic volume: image and true labels, (z, y, x), in micrometres."""
-    from volseg.demo.synthetic import make_volume
+    """Open the sample volume in the viewer: an image of touching cells, and label images ``cells`` and ``truth``.
 
-    made = make_volume()
-    placed = {"scale": made.voxel_size_um, "units": ("micrometer",) * 3}
-    return [
-        (made.image, {"name": "touching cells", **placed}, "image"),
-        (made.truth, {"name": "truth", "visible": False, **placed}, "labels"),
-    ]
+    Returns
+    -------
+    list
+        Layer data without a viewer; with one, nothing more is to be added.
+    """
+    from napari import current_viewer
+
+    url = sample_url()
+    viewer = current_viewer()
+    if viewer is None:
+        from napari_plugin.layers import layers_of
+        from volseg.volume.image import open_volume
+
+        return layers_of(open_volume(url))
+    from napari_plugin.layers import add_volume
+
+    add_volume(viewer, url)
+    return [(None, {}, "image")]
+
+
+def sample_url(folder: Path | None = None) -> str:
+    """The path of the sample volume; made where it is missing.
+
+    Parameters
+    ----------
+    folder
+        Where samples are kept; None: the user's data folder.
+    """
+    if folder is None:
+        from platformdirs import user_data_dir
+
+        folder = Path(user_data_dir("volseg")) / "samples"
+    path = folder / f"{NAME}-{__version__}.zarr"
+    if not path.exists():
+        partial = folder / f".{NAME}-{__version__}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        make_sample(str(partial))
+        partial.rename(path)
+    return str(path)
+
+
+def make_sample(url: str) -> None:
+    """Write the sample: synthetic cells of two levels, their true labels, and prompts for some in empty ``cells``."""
+    from napari_plugin.promptstore import save_object
+    from volseg.demo.synthetic import make_volume
+    from volseg.prompts import prompts_from_labels
+    from volseg.volume.create import create_volume
+    from volseg.volume.image import open_volume
+    from volseg.volume.pyramid import build_image_pyramid, build_pyramid
+
+    made = make_volume(SHAPE, clusters=7, seed=3)
+    create_volume(
+        url,
+        axes="zyx",
+        shape=SHAPE,
+        dtype=made.image.dtype,
+        scale_um=made.voxel_size_um,
+        levels=2,
+    )
+    volume = open_volume(url, writable=True)
+    whole = ((0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[2]))
+    volume.write(whole, made.image, level=0)
+    build_image_pyramid(volume)
+    truth = volume.create_labels("truth", channel=0)
+    truth.write_objects(whole, made.truth)
+    build_pyramid(truth)
+    cells = volume.create_labels(LABELS, channel=0)
+    for one in prompts_from_labels(made.truth, layer=LABELS).objects[:PROMPTED]:
+        save_object(cells, one)

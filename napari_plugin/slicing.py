@@ -113,6 +113,13 @@ class SliceModel:
         """
         return self.call(lambda predictor: candidates(predictor, object_id, z, prompts, settings))
 
+    def reopen(self) -> None:
+        """Open the predictor anew, since another model or zoom was chosen."""
+        with self._wake:
+            self._calls.append((self._forget, Future()))
+            self._done = None
+            self._wake.notify()
+
     def close(self, timeout_s: float = 5.0) -> None:
         """End the thread; what was not begun is cancelled."""
         with self._wake:
@@ -173,6 +180,9 @@ class SliceModel:
         with self._wake:
             self._done = (z, box)
         self.embedded.emit(z)
+
+    def _forget(self, predictor: Predictor) -> None:
+        self._predictor = None
 
     def _opened(self) -> Predictor:
         if self._predictor is None:

@@ -35,6 +35,11 @@ class SparseMasks:
         self.shape = shape
         self._masks: dict[int, dict[int, MaskWindow]] = {}
         self._lock = threading.Lock()
+        self.levels: list[SparseLevel] = []
+        self.use_levels(factors)
+
+    def use_levels(self, factors: Iterable[Triple]) -> None:
+        """Offer these levels, by the voxels of level 0 per voxel of each."""
         self.levels = [SparseLevel(self, one) for one in factors]
 
     def put(self, z: int, object_id: int, mask: MaskWindow | None) -> None:

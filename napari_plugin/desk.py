@@ -1,0 +1,385 @@
+"""What one viewer works on: its open volume, the label image that is prompted, and the actions behind buttons and keys.
+
+One desk per viewer, found by every widget. It owns no pixels and no widgets; whatever waits runs on other threads.
+"""
+
+from __future__ import annotations
+
+import getpass
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from psygnal import Signal
+
+from napari_plugin import keys
+from napari_plugin.clusterruns import ClusterRuns
+from napari_plugin.feedback import LastLines
+from napari_plugin.gui import in_gui, on_gui
+from napari_plugin.interactive import Choice, InteractivePredictor, check_grid
+from napari_plugin.layers import add_labels_layer, add_session, session_of
+from napari_plugin.opening import Place, Places, checked
+from napari_plugin.promptbook import PromptBook
+from napari_plugin.prompting import Prompting
+from napari_plugin.promptlayers import PromptLayers, part_in_view, slice_in_view
+from napari_plugin.running import Running
+from napari_plugin.session import LabelEditing, Session, open_session
+from napari_plugin.slicing import SliceModel
+from napari_plugin.telling import Telling
+from volseg.errors import InputError
+
+
+class Desk(Telling):
+    """The desk of a viewer; get it with `desk_of`.
+
+    Parameters
+    ----------
+    viewer
+        A napari viewer.
+
+    Attributes
+    ----------
+    changed
+        Another volume or label image is worked on.
+    shown
+        Marks, mask or candidates are others.
+    ran
+        Something of a run is other.
+    """
+
+    changed = Signal()
+    shown = Signal()
+    ran = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = getattr(viewer, "__wrapped__", viewer)  # plugins are handed a proxy
+        self.places = Places()
+        self.log = LastLines().listen()
+        self.annotator = getpass.getuser()
+        self.model_name, self.zoom = "nano", 1.0
+        self.deployment: str | None = None
+        self.cluster: ClusterRuns | None = None
+        self.session: Session | None = None
+        self.name: str | None = None
+        self.model: SliceModel | None = None
+        self.prompting: Prompting | None = None
+        self.running: Running | None = None
+        self.layers: PromptLayers | None = None
+        self._label_layer: Any = None
+        self.viewer.layers.events.inserted.connect(_Kept(self, self._inserted))
+        self.viewer.layers.events.removed.connect(_Kept(self, self._removed))
+        self.viewer.dims.events.point.connect(_Kept(self, self._moved))
+        self.viewer.camera.events.zoom.connect(_Kept(self, self._moved))
+        self.viewer.camera.events.center.connect(_Kept(self, self._moved))
+        for layer in self.viewer.layers:
+            self._bind(layer)
+
+    # --- volumes
+
+    def open(self, place: Place) -> threading.Thread:
+        """Open a volume on another thread, and show it; what goes wrong becomes a notice."""
+
+        def work() -> None:
+            where = checked(place)
+            session = open_session(
+                where.url,
+                labels_at=where.labels_at,
+                annotator=self.annotator,
+                profile=where.profile,
+                endpoint=where.endpoint,
+            )
+            self.places.remember(where)
+            in_gui(lambda: self._show(session))
+
+        return self.aside(work, f"opening {place.url}")
+
+    def _show(self, session: Session) -> None:
+        add_session(self.viewer, session)
+        self.take(session)
+
+    def take(self, session: Session) -> None:
+        """Work on a volume whose layers are in the viewer."""
+        if session is self.session:
+            return
+        self.leave()
+        self.session = session
+        session.failed.connect(on_gui(lambda error: self.tell(error, "working on the labels")))
+        self.changed.emit()
+
+    def new_labels(self, name: str, channel: int | None = None) -> threading.Thread:
+        """Make an empty label image, show it and prompt in it."""
+        session = self._session()
+
+        def work() -> None:
+            session.create_labels(name, channel)
+            in_gui(lambda: add_labels_layer(self.viewer, session, name))
+            in_gui(lambda: self.use(name))
+
+        return self.aside(work, f"making label image {name}")
+
+    # --- label images
+
+    def use(self, name: str) -> threading.Thread | None:
+        """Prompt in a label image of the volume."""
+        session = self._session()
+        if name == self.name:
+            return None
+
+        def work() -> None:
+            editing = session.editing(name)
+            check_grid(session.volume, editing.labels)
+            book = PromptBook(editing)
+            book.ready.result()
+            in_gui(lambda: self._begin(editing, book))
+
+        return self.aside(work, f"preparing to prompt in {name}")
+
+    def _begin(self, editing: LabelEditing, book: PromptBook) -> None:
+        self.leave_labels()
+        self.name = editing.name
+        volume = editing.labels.volume()
+        self.model = SliceModel(lambda: InteractivePredictor(volume, self.choice()))
+        self.prompting = Prompting(editing, self.model, book)
+        self.running = Running(editing, book, self.choice)
+        self.layers = PromptLayers(self.viewer, self.prompting, self.running)
+        self._connect()
+        for layer in self.viewer.layers:
+            self._bind(layer)
+        self._moved(None)
+        self.running.take_up(self.cluster)
+        self.changed.emit()
+
+    def _connect(self) -> None:
+        prompting, running, _, model = self._busy()
+        prompting.changed.connect(on_gui(self._draw))
+        prompting.failed.connect(on_gui(self.tell))
+        running.changed.connect(on_gui(lambda state: self.ran.emit()))
+        running.piece.connect(on_gui(lambda i, track: self._draw_found()))
+        running.finished.connect(on_gui(lambda ids, count: self._draw_found()))
+        running.failed.connect(on_gui(self.tell))
+        model.failed.connect(on_gui(lambda error: self.tell(error, "preparing the slice")))
+        model.embedding.connect(on_gui(lambda z: self.shown.emit()))
+        model.embedded.connect(on_gui(lambda z: self.shown.emit()))
+
+    def choose(self, model: str, zoom: float) -> None:
+        """Take another model or zoom; what is being prompted stays."""
+        if (model, zoom) == (self.model_name, self.zoom):
+            return
+        self.model_name, self.zoom = model, zoom
+        if self.model is not None:
+            self.model.reopen()
+            self._moved(None)
+
+    def choice(self) -> Choice:
+        """What the model looks at now."""
+        channel: Any = None
+        if self.prompting is not None or self.session is not None:
+            editing = self.session.opened(self.name) if self.session and self.name else None
+            channel = editing.labels.channel if editing is not None else None
+        time = self.prompting.time if self.prompting is not None else 0
+        chosen = tuple(channel) if isinstance(channel, list) else channel
+        return Choice(self.model_name, chosen, time, self.zoom)
+
+    def leave_labels(self) -> None:
+        """Stop prompting in the label image."""
+        if self.layers is not None:
+            self.layers.remove()
+        if self.model is not None:
+            threading.Thread(target=self.model.close, name="volseg-close-model").start()
+        if self.running is not None:
+            threading.Thread(target=self.running.close, name="volseg-close-runs").start()
+        self.name = self.model = self.prompting = self.running = self.layers = None
+        self._label_layer = None
+
+    def leave(self) -> None:
+        """Let the volume go; its layers stay, and a run goes on."""
+        self.leave_labels()
+        self.session = None
+
+    # --- actions of buttons and keys
+
+    @property
+    def actions(self) -> dict[str, Callable[[], object]]:
+        """By the commands of `keys`."""
+        return {
+            "prompt": self.toggle_prompting,
+            "next_candidate": lambda: self._prompts().cycle(1),
+            "previous_candidate": lambda: self._prompts().cycle(-1),
+            "accept": lambda: self._prompts().accept(),
+            "next_object": self.next_object,
+            "take_back": lambda: self._prompts().take_back(),
+            "clear": lambda: self._prompts().clear(),
+            "use_mask": lambda: self._prompts().use_mask(),
+            "ends": lambda: self._prompts().mark_end(),
+            "propagate": self.propagate,
+            "cancel": lambda: self._runs().cancel(),
+            "least_confident": self.least_confident,
+        }
+
+    def act(self, command: str) -> None:
+        """Do one of `actions`; what goes wrong becomes a notice."""
+        try:
+            self.actions[command]()
+        except Exception as error:
+            self.tell(error, command.replace("_", " "))
+
+    def toggle_prompting(self) -> None:
+        """Go to the layer of prompts, or back to the labels."""
+        self._prompts()
+        if self.layers is None:
+            return
+        if self.layers.active and self._label_layer is not None:
+            self.viewer.layers.selection.active = self._label_layer
+        else:
+            self.layers.select()
+
+    def next_object(self) -> None:
+        """Begin the next object."""
+        self._prompts().next_object()
+        if self.layers is not None:
+            self.layers.select()
+
+    def propagate(self) -> None:
+        """Propagate where the person chose: here, or on the cluster."""
+        runs = self._runs()
+        if self.deployment:
+            runs.propagate_on(self.cluster or ClusterRuns(), self.deployment)
+        else:
+            runs.propagate()
+
+    def least_confident(self) -> None:
+        """Go to the slice that the model is least sure of."""
+        doubt = self._runs().least_confident()
+        if doubt is None:
+            raise InputError("nothing was propagated yet, so there is no slice to be unsure of")
+        self.go_to(doubt.object_id, doubt.z)
+        self.viewer.status = f"object {doubt.object_id}: confidence {doubt.confidence:.2f}"
+
+    def go_to(self, object_id: int, z: int) -> None:
+        """Show an object on a slice."""
+        prompting, running, layers, _ = self._busy()
+        track = running.tracks.get(object_id)
+        self.viewer.dims.set_point(self.viewer.dims.ndim - 3, z * layers.mask.scale[-3])
+        if track is not None and z in track:
+            y0, x0, y1, x1 = track.bbox(z)
+            sy, sx = layers.mask.scale[-2:]
+            centre = (self.viewer.camera.center[0], (y0 + y1) / 2 * sy, (x0 + x1) / 2 * sx)
+            self.viewer.camera.center = centre
+        if self._label_layer is not None:
+            self._label_layer.selected_label = object_id
+        if object_id in prompting.book:
+            prompting.select_object(object_id)
+
+    # --- for reports
+
+    def describe_open(self) -> list[str]:
+        """What is open, for a report."""
+        if self.session is None:
+            return []
+        lines = [self.session.url]
+        for name in self.session.label_names:
+            editing = self.session.opened(name)
+            lines.append(f"  {name}: {'not opened' if editing is None else editing.state}")
+        return lines
+
+    # --- what the viewer does
+
+    def _inserted(self, event: Any) -> None:
+        session = session_of(event.value)
+        if session is not None:
+            self.take(session)
+        self._bind(event.value)
+
+    def _removed(self, event: Any) -> None:
+        layers = self.layers
+        if layers is not None and event.value in (layers.points, layers.mask):
+            self.layers = None  # the others go with it
+            layers.remove()
+            self.leave_labels()
+            self.changed.emit()
+        if self.session is not None and self.session.is_closed:
+            self.leave()
+            self.changed.emit()
+
+    def _moved(self, event: Any) -> None:
+        if self.layers is None or self.prompting is None or self.model is None:
+            return
+        z, time = slice_in_view(self.viewer, self.layers.mask)
+        if z < self.prompting.shape[0]:
+            self.prompting.look_at(z, time)
+            image = next((one for one in self.viewer.layers if _is_image(one)), None)
+            part = None if image is None else part_in_view(self.viewer, image)
+            self.model.look_at(z, part)
+
+    def _draw(self) -> None:
+        if self.layers is not None:
+            self.layers.draw()
+        self.shown.emit()
+
+    def _draw_found(self) -> None:
+        if self.layers is not None:
+            self.layers.draw_found()
+        self.ran.emit()
+
+    def _bind(self, layer: Any) -> None:
+        told = getattr(layer, "metadata", {}).get("volseg", {})
+        actions = {name: _acting(self, name) for name in self.actions}
+        if "prompts" in told:
+            keys.bind(layer, keys.PROMPTS, actions)
+        elif "labels" in told:
+            keys.bind(layer, keys.LABELS, actions)
+            if told["labels"] == self.name and layer is not self._label_layer:
+                self._label_layer = layer
+                layer.events.selected_label.connect(_Kept(self, self._picked))
+        elif "channel" in told:
+            keys.bind(layer, keys.IMAGES, actions)
+
+    def _picked(self, event: Any) -> None:
+        if self.prompting is not None and event.source.selected_label in self.prompting.book:
+            self.prompting.select_object(int(event.source.selected_label))
+
+    def _session(self) -> Session:
+        if self.session is None:
+            raise InputError("no volume is open: open one first")
+        return self.session
+
+    def _prompts(self) -> Prompting:
+        return self._busy()[0]
+
+    def _runs(self) -> Running:
+        return self._busy()[1]
+
+    def _busy(self) -> tuple[Prompting, Running, PromptLayers, SliceModel]:
+        found = (self.prompting, self.running, self.layers, self.model)
+        if None in found:
+            raise InputError("choose a label image to prompt in first, or make one")
+        return found  # type: ignore[return-value]
+
+
+class _Kept:
+    """A callback that keeps its desk alive, since napari holds methods weakly, and by which the desk is found."""
+
+    def __init__(self, desk: Desk, function: Callable[[Any], None]) -> None:
+        self.desk, self._function = desk, function
+
+    def __call__(self, event: Any) -> None:
+        self._function(event)
+
+
+def desk_of(viewer: Any) -> Desk:
+    """The desk of a viewer; made when first asked for."""
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    for callback in viewer.layers.events.inserted.callbacks:
+        if isinstance(callback, _Kept):
+            return callback.desk
+    return Desk(viewer)
+
+
+def _acting(desk: Desk, command: str) -> Callable[[], None]:
+    return lambda: desk.act(command)
+
+
+def _is_image(layer: Any) -> bool:
+    told = getattr(layer, "metadata", {}).get("volseg", {})
+    return "channel" in told and "labels" not in told and "prompts" not in told

@@ -1,0 +1,207 @@
+"""The layers of prompting: marks as points and shapes, the mask and what is being propagated as labels. No widgets.
+
+The layer of prompts is what a person selects to prompt; its mouse and keys are the tools. Everything shown here comes
+from the models and is drawn anew when they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_plugin.sparse import SparseMasks
+
+if TYPE_CHECKING:
+    from napari_plugin.prompting import Prompting
+    from napari_plugin.running import Running
+    from volseg.volume.labels import Labels
+
+PROMPTS, SHAPES, MASK, FOUND = "prompts", "prompt shapes", "mask", "propagating"
+INSIDE, OUTSIDE = "#30d158", "#ff453a"
+CLICK_PX = 4.0  # a press that moves less is a click
+LARGEST_PLANE = 4096 * 4096  # larger slices are shown by levels
+MASK_ID = 1
+
+
+class PromptLayers:
+    """The layers of one label image's prompting in a viewer.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    prompting, running
+        The models.
+    """
+
+    def __init__(self, viewer: Any, prompting: Prompting, running: Running) -> None:
+        from napari.layers import Labels, Points, Shapes
+
+        self.viewer, self.prompting, self.running = viewer, prompting, running
+        labels = prompting.editing.labels
+        factors = _factors(labels)
+        self._masks = SparseMasks(labels.shape, factors)
+        running.preview.use_levels(factors)
+        placed = {
+            "scale": labels.scale,
+            "units": ("micrometer",) * 3,
+            "axis_labels": ("z", "y", "x"),
+            "metadata": {"volseg": {"url": labels.volume_location.url, "prompts": labels.name}},
+        }
+        self.found = Labels(_data(running.preview), name=FOUND, opacity=0.45, **placed)
+        self.mask = Labels(_data(self._masks), name=MASK, opacity=0.6, **placed)
+        self.shapes = Shapes(None, ndim=3, name=SHAPES, **placed)
+        self.points = Points(None, ndim=3, name=PROMPTS, size=6, border_width=0.1, **placed)
+        self.points.out_of_slice_display = False
+        for layer in (self.found, self.mask):
+            layer.editable = False
+        self.points.mouse_drag_callbacks.append(self._on_drag)
+        for layer in self.all:
+            viewer.add_layer(layer)
+        self.draw()
+
+    @property
+    def all(self) -> tuple[Any, ...]:
+        """The layers, lowest first."""
+        return self.found, self.mask, self.shapes, self.points
+
+    @property
+    def active(self) -> bool:
+        """Whether the person is prompting."""
+        return self.viewer.layers.selection.active is self.points
+
+    def select(self) -> None:
+        """Make the layer of prompts the selected one."""
+        self.viewer.layers.selection.active = self.points
+
+    def remove(self) -> None:
+        """Take the layers out of the viewer."""
+        for layer in self.all:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+
+    # --- drawing
+
+    def draw(self) -> None:
+        """Show the marks and the mask of the slice in view."""
+        shown, z = self.prompting.shown, self.prompting.z
+        marks = shown.marks
+        points = np.array([(z, y, x) for y, x, _ in marks.points], float).reshape(-1, 3)
+        self.points.data = points
+        if len(points):
+            self.points.face_color = [INSIDE if one else OUTSIDE for _, _, one in marks.points]
+            self.points.selected_data = set()
+        self._draw_shapes()
+        self._masks.remove()
+        self._masks.put(z, MASK_ID, shown.mask)
+        self.mask.refresh(extent=False)
+
+    def draw_found(self) -> None:
+        """Show what was propagated just now."""
+        self.found.refresh(extent=False)
+
+    def _draw_shapes(self) -> None:
+        marks, z = self.prompting.shown.marks, self.prompting.z
+        shapes, kinds, colors = [], [], []
+        if marks.box is not None:
+            shapes.append(_corners(z, marks.box))
+            kinds.append("rectangle")
+            colors.append(INSIDE)
+        for one in marks.scribbles:
+            path = list(one.path) * (2 if len(one.path) == 1 else 1)
+            shapes.append(np.array([(z, y, x) for y, x in path], float))
+            kinds.append("path")
+            colors.append(INSIDE if one.label else OUTSIDE)
+        self.shapes.data = []
+        if shapes:
+            self.shapes.add(
+                shapes,
+                shape_type=kinds,
+                edge_color=colors,
+                face_color="transparent",
+                edge_width=1,
+            )
+            self.shapes.selected_data = set()
+
+    # --- the mouse
+
+    def _on_drag(self, layer: Any, event: Any) -> Iterator[None]:
+        """Points, boxes and scribbles; see `keys.MOUSE`."""
+        if event.button != 1 or self.viewer.dims.ndisplay != 2:
+            return
+        modifiers = {str(one) for one in event.modifiers}
+        pressed = np.asarray(event.pos, float)
+        path = [self._place(event)]
+        layer.mouse_pan = not modifiers & {"Shift", "Control"}
+        moved = False
+        yield
+        while event.type == "mouse_move":
+            path.append(self._place(event))
+            moved = moved or bool(np.abs(np.asarray(event.pos, float) - pressed).max() > CLICK_PX)
+            yield
+        layer.mouse_pan = True
+        path.append(self._place(event))
+        self._done(path, modifiers, moved)
+
+    def _done(self, path: list[tuple[float, float]], modifiers: set[str], moved: bool) -> None:
+        inside = "Shift" not in modifiers
+        if "Control" in modifiers and moved:
+            self.prompting.add_scribble(_thinned(path), inside=inside)
+        elif moved and "Shift" in modifiers:
+            self.prompting.set_box(path[0], path[-1])
+        elif not moved:
+            self.prompting.add_point(*path[0], inside=inside)
+
+    def _place(self, event: Any) -> tuple[float, float]:
+        """Where the mouse is, in voxels (y, x) of level 0."""
+        y, x = self.points.world_to_data(event.position)[-2:]
+        return float(y), float(x)
+
+
+def slice_in_view(viewer: Any, layer: Any) -> tuple[int, int]:
+    """The slice and time point in view, as (z, t) on a layer's grid."""
+    at = layer.world_to_data(viewer.dims.point[-layer.ndim :])
+    z = int(np.clip(np.round(at[-3]), 0, None))
+    extra = viewer.dims.ndim - 3
+    t = int(np.round(viewer.dims.point[0])) if extra > 0 else 0
+    return z, max(0, t)
+
+
+def part_in_view(viewer: Any, layer: Any) -> tuple[int, int, int, int] | None:
+    """The part y0, x0, y1, x1 of the slice that is on the screen, in voxels of level 0; None where it is not known."""
+    try:
+        corners = np.asarray(layer.corner_pixels, float)[:, -2:]
+        factors = np.asarray(layer.downsample_factors)[layer.data_level][-2:]
+    except (AttributeError, IndexError):
+        return None
+    (y0, x0), (y1, x1) = corners * factors
+    if y1 <= y0 or x1 <= x0:
+        return None
+    return int(y0), int(x0), int(np.ceil(y1)) + 1, int(np.ceil(x1)) + 1
+
+
+def _factors(labels: Labels) -> Sequence[tuple[int, int, int]]:
+    if labels.shape[1] * labels.shape[2] <= LARGEST_PLANE:
+        return ((1, 1, 1),)
+    return labels.factors
+
+
+def _data(masks: SparseMasks) -> Any:
+    return masks.levels if len(masks.levels) > 1 else masks.levels[0]
+
+
+def _corners(z: int, box: tuple[float, float, float, float]) -> np.ndarray:
+    """A half-open box of voxels as a rectangle around them, whole numbers being centres."""
+    y0, x0, y1, x1 = (value - 0.5 for value in box)
+    return np.array([(z, y0, x0), (z, y0, x1), (z, y1, x1), (z, y1, x0)], float)
+
+
+def _thinned(path: list[tuple[float, float]], least: float = 1.0) -> list[tuple[float, float]]:
+    """A path without places closer than a voxel."""
+    kept = path[:1]
+    for place in path[1:]:
+        if np.hypot(place[0] - kept[-1][0], place[1] - kept[-1][1]) >= least:
+            kept.append(place)
+    return kept

@@ -1,0 +1,50 @@
+"""Work beside the GUI thread, and what goes wrong in it as notices for people."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from psygnal import Signal
+
+from napari_plugin.gui import in_gui
+from napari_plugin.messages import Notice, notice_of
+
+_log = logging.getLogger(__name__)
+
+
+class Telling:
+    """Keeps the notices of a viewer.
+
+    Attributes
+    ----------
+    noticed
+        Signal(Notice): something a person must read; on the GUI thread.
+    """
+
+    noticed = Signal(Notice)
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def tell(self, error: BaseException, doing: str = "") -> None:
+        """Have a person read of an error; on the GUI thread."""
+        notice = notice_of(error, doing)
+        _log.log(logging.INFO if notice.expected else logging.ERROR, "%s: %s", doing, error)
+        self.notices.append(notice)
+        self.noticed.emit(notice)
+
+    def aside(self, function: Callable[[], object], doing: str) -> threading.Thread:
+        """Run something that waits on a thread of its own; what goes wrong becomes a notice."""
+
+        def run() -> None:
+            try:
+                function()
+            except Exception as failed:
+                error = failed
+                in_gui(lambda: self.tell(error, doing))
+
+        thread = threading.Thread(target=run, daemon=True, name="volseg-aside")
+        thread.start()
+        return thread

@@ -1,0 +1,114 @@
+"""Tracks of a plan without labels: the first three stages of a segment job, stored and resumable as those are.
+
+The plugin brings tracks into the labels as edits, so that they can be taken back and never touch what people did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from volseg.errors import BlocksFailedError
+from volseg.progress import Progress, silent
+from volseg.propagation.track import Track
+
+if TYPE_CHECKING:
+    from volseg.jobs.block import Stage
+    from volseg.jobs.cancel import Cancel
+    from volseg.jobs.ledger import Ledger
+    from volseg.jobs.plan import Plan
+
+
+class TraceJob:
+    """A plan's stages up to the settled tracks.
+
+    Parameters
+    ----------
+    plan
+        Of a segment job.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.hash = plan.hash
+
+    def __reduce__(self) -> tuple[type[TraceJob], tuple[Plan]]:
+        return TraceJob, (self.plan,)
+
+    @cached_property
+    def stages(self) -> Sequence[Stage]:
+        """seed, propagate, settle."""
+        from volseg.jobs.found import Found, make_groups
+        from volseg.jobs.opened import prompts_of
+        from volseg.jobs.propagating import PropagateStage, SeedStage, SettleStage
+
+        plan, found = self.plan, Found()
+        geometry = plan.geometry
+        groups = make_groups(prompts_of(plan), geometry.tile, geometry.group, plan.source.shape)
+        return [kind(plan, groups, found) for kind in (SeedStage, PropagateStage, SettleStage)]
+
+
+def trace(
+    plan: Plan, *, progress: Progress | None = None, cancel: Cancel | None = None
+) -> dict[int, Track]:
+    """Follow a plan's objects in this process; what an earlier attempt of the same plan did is not done again.
+
+    Parameters
+    ----------
+    plan
+        From `make_plan`.
+    progress
+        Told after every block, with its name.
+    cancel
+        Request to stop.
+
+    Returns
+    -------
+    dict
+        Object id → track.
+
+    Raises
+    ------
+    InterruptedRunError
+        Stopped on request; called again it goes on.
+    BlocksFailedError
+        Some objects could not be followed; the others' tracks are stored.
+    """
+    from volseg.jobs.ledger import Ledger
+    from volseg.jobs.session import run_session
+    from volseg.jobs.tracks import read_tracks
+    from volseg.volume.image import open_volume
+
+    volume = open_volume(plan.url, plan.labels_at)
+    ledger = Ledger(volume.output_store, plan.hash)
+    ledger.write_plan(plan.to_json())
+    end = run_session(TraceJob(plan), ledger, progress=progress or silent, cancel=cancel)
+    if end.status != "done":
+        told = "; ".join(f"{one.block}: {one.error}" for one in end.failures[:3])
+        raise BlocksFailedError(
+            f"{len(end.failures)} parts of run {plan.hash[:12]} failed: {told}. Propagate again to try them once more"
+        )
+    return read_tracks(volume, plan)
+
+
+def pieces_of(ledger: Ledger, block: str) -> Mapping[int, Track]:
+    """What one finished block of a run found so far, by object; empty for blocks that find nothing.
+
+    Parameters
+    ----------
+    ledger
+        Of the run.
+    block
+        Its name, as progress tells it: ``g000000`` of the seeds, or ``g000000-up-00003``.
+    """
+    from volseg.jobs.opened import seeds_name
+    from volseg.jobs.packing import unpack
+
+    name = f"pieces/{block}" if block.count("-") == 2 else seeds_name(int(block[1:]))
+    data = ledger.store.get_or_none(ledger.key(f"data/{name}"))
+    found = {}
+    for part, content in ({} if data is None else unpack(data)).items():
+        if not part.startswith("state/"):
+            found[int(part.removeprefix("piece/"))] = Track.from_bytes(content)
+    return found

@@ -1,0 +1,63 @@
+"""What the manifest names: each panel for a viewer, over the viewer's one desk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QLabel, QScrollArea
+
+from napari_plugin.desk import Desk, desk_of
+from napari_plugin.exporting_widget import ExportPanel
+from napari_plugin.keys import help_html
+from napari_plugin.notices_widget import FeedbackPanel, show_notice
+from napari_plugin.opening_widget import OpenPanel
+from napari_plugin.prompting_widget import PromptPanel
+
+
+def desk_with_notices(viewer: Any) -> Desk:
+    """The desk of a viewer, whose notices are shown above the viewer's window."""
+    desk = desk_of(viewer)
+    if len(desk.noticed) == 0:
+        window = getattr(desk.viewer, "window", None)
+        desk.noticed.connect(lambda notice: show_notice(notice, window))
+    return desk
+
+
+class OpenWidget(OpenPanel):
+    """Opens volumes: paths, ``s3://`` and ``https://``."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(desk_with_notices(napari_viewer))
+
+
+class PromptWidget(PromptPanel):
+    """Prompts objects and propagates them."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(desk_with_notices(napari_viewer))
+
+
+class ExportWidget(ExportPanel):
+    """Exports label images."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(desk_with_notices(napari_viewer))
+
+
+class FeedbackWidget(FeedbackPanel):
+    """Composes a report."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(desk_with_notices(napari_viewer))
+
+
+class KeysWidget(QScrollArea):
+    """Lists the keys."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        text = QLabel(help_html())
+        text.setWordWrap(True)
+        text.setMargin(8)
+        self.setWidgetResizable(True)
+        self.setWidget(text)
