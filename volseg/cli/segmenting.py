@@ -85,6 +85,14 @@ def _segment(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing label image.")
     ] = False,
+    into_existing: Annotated[
+        bool,
+        typer.Option("--into-existing", help="Add to a label image; what people edited stays."),
+    ] = False,
+    overwrite_edits: Annotated[
+        bool,
+        typer.Option("--overwrite-edits", help="With --into-existing: edits don't stay."),
+    ] = False,
     break_lease: Annotated[
         bool, typer.Option("--break-lease", help="Take the label image from a job.")
     ] = False,
@@ -106,6 +114,8 @@ def _segment(
         "time": time,
         "zoom": parse_zoom(zoom),
         "overwrite": overwrite,
+        "into_existing": into_existing,
+        "overwrite_edits": overwrite_edits,
     }
     how = {"resume": resume, "restart": restart, "break_lease": break_lease}
     where = {"labels_at": labels_at, "cluster": cluster, "workers": workers}
