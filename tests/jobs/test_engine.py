@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,29 @@ def test_ctrl_c_lets_what_is_in_flight_end_and_a_second_one_leaves_at_once(
     with pytest.raises(KeyboardInterrupt):
         run_session(ToyJob([ChainStage(2, 4)]), local_ledger, progress=press(2))
     assert len(local_ledger.done("chain")) == 2
+
+
+def test_blocks_are_run_in_groups_and_what_follows_is_under_way_between_them(
+    local_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from volseg.jobs import session
+    from volseg.jobs.executors import InProcess
+
+    monkeypatch.setattr(session, "BLOCKS_PER_GROUP", 3)
+    monkeypatch.setattr(InProcess, "slots", lambda self, uses_gpu: 2)
+    labels, waiting = [], []
+
+    def around(label: str, go: Callable[[], None]) -> None:
+        labels.append(label)
+        go()
+        waiting.append(len(local_ledger.done("chain")))
+
+    stage = ChainStage(2, 4)
+    end = run_session(ToyJob([stage]), local_ledger, around=around)
+    assert (end.status, stage.sums) == ("done", {"0": 10, "1": 10})
+    assert labels == ["chain", "chain from block 4", "chain from block 7"]
+    assert waiting == [3, 6, 8]
+    assert end.report["stages"]["chain"]["attempts"] == 8
 
 
 @pytest.mark.parametrize(("what", "kind"), [("raise", "RuntimeError"), ("memory", "MemoryError")])

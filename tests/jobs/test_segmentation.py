@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -95,29 +97,62 @@ def test_labels_are_what_propagation_says(work_url: str) -> None:
         assert row.class_ == "cell"
 
 
+def assert_cuts_agree(url: str, other: str, data: Any, client: Any = None) -> None:
+    """A volume of any shape and chunks, run whole in this process, and cut in any way on workers and another store."""
+    shape = data.draw(st.tuples(st.integers(1, 20), st.integers(20, 50), st.integers(20, 50)))
+    truth = make_truth(shape, data.draw(st.integers(1, 5)), seed=data.draw(st.integers(0, 99)))
+    chunks = st.tuples(st.integers(1, 9), st.integers(8, 40), st.integers(8, 40))
+    found = []
+    for place, window, group, cut in (
+        (url, 64, 16, False),
+        (other, data.draw(st.integers(1, 6)), data.draw(st.integers(1, 3)), True),
+    ):
+        volume = make_volume(place, truth, chunks=data.draw(chunks))
+        model, document = oracle(volume), point_prompts(truth)
+        plan = make_plan(volume, document, model=model, window=window, group=group)
+        if cut:
+            times = data.draw(st.tuples(*[st.integers(1, 3)] * 3))
+            z, y, x = (c * n for c, n in zip(plan.geometry.chunk, times, strict=True))
+            blocks = {"owned": 1, "compose_shape": (z, y, x)}
+            geometry = plan.geometry.model_copy(update=blocks)
+            plan = plan.model_copy(update={"geometry": geometry})
+        run(plan, client if cut else None)
+        found.append(stored(volume, "cells"))
+    assert found[0] == found[1]
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_cut_gives_the_same_labels(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
-    shape = data.draw(st.tuples(st.integers(1, 20), st.integers(20, 50), st.integers(20, 50)))
-    truth = make_truth(shape, data.draw(st.integers(1, 5)), seed=data.draw(st.integers(0, 99)))
-    chunks = data.draw(st.tuples(st.integers(1, 9), st.integers(8, 40), st.integers(8, 40)))
-    volume = make_volume(str(tmp_path_factory.mktemp("v") / "v.zarr"), truth, chunks=chunks)
-    results = []
-    for name, window, group in (
-        ("whole", 64, 16),
-        ("cut", data.draw(st.integers(1, 6)), data.draw(st.integers(1, 3))),
-    ):
-        plan = make_plan(
-            volume,
-            point_prompts(truth),
-            labels=name,
-            model=oracle(volume),
-            window=window,
-            group=group,
-        )
-        run(plan)
-        results.append(stored(volume, name))
-    assert results[0] == results[1]
+    folder = tmp_path_factory.mktemp("cuts")
+    assert_cuts_agree(str(folder / "a.zarr"), str(folder / "b.zarr"), data)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", ["folder", "s3"])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_any_cut_anywhere_gives_the_same_labels(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    place: str,
+    workers: int,
+) -> None:
+    """Random shapes, chunks, blocks, windows and groups; in this process or on workers; a folder or S3."""
+    from volseg.jobs import open_cluster
+
+    folder = tmp_path_factory.mktemp("cuts")
+    there = str(folder) if place == "folder" else str(request.getfixturevalue("s3_url"))
+    numbers = itertools.count()
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(data=st.data())
+    def check(client: Any, data: Any) -> None:
+        n = next(numbers)
+        assert_cuts_agree(str(folder / f"whole-{n}.zarr"), f"{there}/cut-{n}.zarr", data, client)
+
+    opened = open_cluster("local", workers=workers, memory=1 << 30) if workers else nullcontext()
+    with opened as client:
+        check(client)
 
 
 def test_coarser_levels_are_the_mode_of_the_finer(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,3 +78,20 @@ class IdClaims:
                 first += 1
                 continue
             return list(range(low, min((first + 1) * RANGE, most + 1)))
+
+
+def reserve_ids(labels: Labels, highest: int, owner: str) -> None:
+    """Keep new ids above ids that were chosen elsewhere, such as those of prompts, before the table lists them.
+
+    Parameters
+    ----------
+    labels
+        The label image.
+    highest
+        The largest of these ids.
+    owner
+        Stands in the claim.
+    """
+    key = f"{FOLDER}/{highest // RANGE:015d}"
+    with suppress(AlreadyWrittenError):
+        labels.store.put_new(key, json.dumps({"owner": owner}).encode())

@@ -13,14 +13,9 @@ if TYPE_CHECKING:
     from volseg.jobs.cluster import open_cluster
     from volseg.jobs.plan import Plan, PlannedOracle
     from volseg.jobs.planning import make_plan, make_plans
+    from volseg.jobs.preparing import stored_plan
     from volseg.jobs.report import list_runs, show_run, verify_run
-    from volseg.jobs.segmentation import (
-        RunResult,
-        run,
-        run_on_cluster,
-        segment,
-        stored_plan,
-    )
+    from volseg.jobs.segmentation import RunResult, run, run_on_cluster, segment
 
 __all__ = [
     "Cancel",
@@ -52,7 +47,7 @@ _WHERE = {
     "run_on_cluster": "segmentation",
     "segment": "segmentation",
     "show_run": "report",
-    "stored_plan": "segmentation",
+    "stored_plan": "preparing",
     "verify_run": "report",
 }
 

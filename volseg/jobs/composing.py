@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +11,23 @@ from numpy.typing import NDArray
 from volseg.jobs.block import Block, Output
 from volseg.jobs.found import Extent, Found, short_digest
 from volseg.jobs.opened import Opened
-from volseg.volume.blocks import Grid, Region, Triple, coarsened, refined
+from volseg.volume.blocks import (
+    Grid,
+    Region,
+    Triple,
+    coarsened,
+    intersection,
+    refined,
+    whole_region,
+)
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan
     from volseg.jobs.worker import BlockContext
+    from volseg.propagation import Track
     from volseg.volume.labels import Labels
+
+Scored = tuple[int, "Track", float]
 
 Touching = dict[Triple, list[tuple[int, str, float]]]
 """Index of a compose block -> (object id, track digest, score) of the tracks whose boxes touch it."""
@@ -35,15 +46,25 @@ class ComposeStage:
         self._count = 0
 
     def first(self, known: Set[str]) -> Iterable[Block]:
-        """The blocks that tracks touch, and those that an earlier session wrote from other tracks."""
+        """The blocks that tracks touch or touched before, and those that an earlier session wrote from other tracks."""
+        if self.plan.existing is not None and self.found.recorded is None:
+            return  # its record could not be made
         touching = index_tracks(self.plan, self.found)
+        recorded = self.found.recorded
+        former = {} if recorded is None else {(z, y, x): ids for z, y, x, ids in recorded.former}
         written = {_index_of(key.partition("@")[0]) for key in known}
-        indices = sorted(written | set(touching))
+        indices = sorted(written | set(touching) | set(former))
         self._count = len(indices)
         for index in indices:
             tracks = sorted(touching.get(index, []))
-            payload = {"index": list(index), "tracks": [list(track) for track in tracks]}
-            yield Block(self.name, _name_of(index), payload, short_digest(tracks))
+            replaced = former.get(index, [])
+            payload = {
+                "index": list(index),
+                "tracks": [list(track) for track in tracks],
+                "replaced": replaced,
+            }
+            reads = tracks if self.plan.existing is None else [tracks, replaced]
+            yield Block(self.name, _name_of(index), payload, short_digest(reads))
 
     def total(self) -> int:
         """Number of blocks, known once the tracks are."""
@@ -65,12 +86,36 @@ class ComposeStage:
 
     def compute(self, block: Block, context: BlockContext) -> dict[str, Any]:
         """Paint the tracks of a block, level by level, and write it."""
+        from volseg.jobs.sharing import has_records
+
+        opened = Opened.of(self.plan, context)
+        alone = self.plan.existing is None and not has_records(opened.labels)
+        if alone:
+            written, objects = self._paint(block, opened, context)
+            alone = not has_records(
+                opened.labels
+            )  # else somebody's edit may lie below: put it back
+        if not alone:
+            context.outputs.clear()
+            written, objects = self._paint_among_others(block, opened, context)
+        return {
+            "digest": short_digest((o.key, o.digest) for o in written),
+            "objects": [[i, e.voxels, *e.box] for i, e in sorted(objects.items())],
+        }
+
+    def _tracks(self, block: Block, opened: Opened, context: BlockContext) -> Iterator[Scored]:
+        return ((i, opened.track(i, d, context), s) for i, d, s in block.payload["tracks"])
+
+    def _paint(
+        self, block: Block, opened: Opened, context: BlockContext
+    ) -> tuple[list[Output], dict[int, Extent]]:
+        """Write labels that are this run's alone: every level from memory, each object once."""
         from volseg.propagation import compose_block
         from volseg.volume.downsample import downsample_labels
 
-        plan, opened = self.plan, Opened.of(self.plan, context)
+        plan = self.plan
         region = plan.geometry.compose_region(block.payload["index"])
-        tracks = ((i, opened.track(i, d, context), s) for i, d, s in block.payload["tracks"])
+        tracks = self._tracks(block, opened, context)
         data: NDArray[Any] = compose_block(region, tracks, plan.labels.dtype)
         objects = extents_of(data, region)
         written: list[Output] = []
@@ -79,10 +124,23 @@ class ComposeStage:
                 factors = plan.geometry.levels[level].factors
                 data, region = downsample_labels(data, factors), coarsened(region, factors)
             written += write_labels(opened.labels, region, data, level, plan.source.time, context)
-        return {
-            "digest": short_digest((o.key, o.digest) for o in written),
-            "objects": [[i, e.voxels, *e.box] for i, e in sorted(objects.items())],
-        }
+        return written, objects
+
+    def _paint_among_others(
+        self, block: Block, opened: Opened, context: BlockContext
+    ) -> tuple[list[Output], dict[int, Extent]]:
+        """Write labels that hold other objects, and that people may be editing."""
+        region = self.plan.geometry.compose_region(block.payload["index"])
+        tracks = list(self._tracks(block, opened, context))
+        written, made = opened.shared.compose(region, tracks, block.payload["replaced"], context)
+        objects: dict[int, Extent] = {}
+        for part, data in made.items():
+            for i, extent in extents_of(data, part).items():
+                if i in objects:
+                    objects[i].add(extent)
+                else:
+                    objects[i] = extent
+        return written, objects
 
 
 class PyramidStage:
@@ -105,7 +163,8 @@ class PyramidStage:
         above: dict[Triple, list[tuple[Triple, str]]] = {}
         for index, digest in sorted(self.found.composed.items()):
             region = coarsened(self.plan.geometry.compose_region(index), total)
-            for at in grid.index_of(region):
+            inside = intersection(region, whole_region(grid.shape))  # other writers round down
+            for at in grid.index_of(inside) if inside is not None else ():
                 above.setdefault(at, []).append((index, digest))
         self._count = len(above)
         for at, below in sorted(above.items()):
@@ -124,16 +183,22 @@ class PyramidStage:
 
     def compute(self, block: Block, context: BlockContext) -> dict[str, Any]:
         """Read the level below, take the mode, write."""
+        from volseg.jobs.sharing import has_records
         from volseg.volume.downsample import downsample_labels
 
         opened, level, time = Opened.of(self.plan, context), self.level, self.plan.source.time
         region = self._grid().region(block.payload["index"])
-        factors = self.plan.geometry.levels[level].factors
-        below = refined(region, factors, self.plan.geometry.levels[level - 1].shape)
-        fine = opened.labels.read(below, level=level - 1, time=time)
-        written = write_labels(
-            opened.labels, region, downsample_labels(fine, factors), level, time, context
-        )
+        alone = self.plan.existing is None and not has_records(opened.labels)
+        if alone:
+            factors = self.plan.geometry.levels[level].factors
+            below = refined(region, factors, self.plan.geometry.levels[level - 1].shape)
+            fine = opened.labels.read(below, level=level - 1, time=time)
+            coarse = downsample_labels(fine, factors)
+            written = write_labels(opened.labels, region, coarse, level, time, context)
+            alone = not has_records(opened.labels)
+        if not alone:
+            context.outputs.clear()
+            written = opened.shared.renew(level, region, context)
         return {"digest": short_digest((o.key, o.digest) for o in written)}
 
     def _grid(self) -> Grid:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from volseg.jobs.estimates import as_text
 
 if TYPE_CHECKING:
-    from volseg.jobs.plan import Plan
+    from volseg.jobs.plan import IntoExisting, Plan
 
 
 def describe_plan(plan: Plan) -> str:
@@ -22,6 +22,7 @@ def describe_plan(plan: Plan) -> str:
         ),
         ("channels", ", ".join(map(str, source.channels))),
         ("labels", f"{plan.labels.name} ({plan.labels.dtype}), {len(geometry.levels)} levels"),
+        *([] if plan.existing is None else [("into", _existing(plan.existing))]),
         ("objects", f"{len(plan.objects)} in groups of up to {geometry.group}"),
         ("model", _model(plan)),
         ("window", f"{geometry.window} slices"),
@@ -39,6 +40,11 @@ def describe_plan(plan: Plan) -> str:
 
 def _by(shape: tuple[int, ...]) -> str:
     return " × ".join(f"{n:,}" for n in shape)
+
+
+def _existing(existing: IntoExisting) -> str:
+    edits = "may be overwritten" if existing.overwrite_edits else "stay"
+    return f"labels that exist: other objects stay, edits {edits}, objects of the same ids are made anew"
 
 
 def _model(plan: Plan) -> str:

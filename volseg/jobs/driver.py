@@ -17,6 +17,7 @@ from volseg.errors import (
     AccessDeniedError,
     BlocksFailedError,
     InterruptedRunError,
+    LeaseHeldError,
     LeaseLostError,
     StorageFullError,
 )
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 EARLY_STOP_BLOCKS = 20
-FATAL = (StorageFullError, AccessDeniedError, LeaseLostError)
+FATAL = (StorageFullError, AccessDeniedError, LeaseHeldError, LeaseLostError)
 """Errors that every other block would meet too: the run stops at once."""
 
 
@@ -60,8 +61,8 @@ class RunState:
     failures: list[Failure] = field(default_factory=list)
 
 
-def run_stage(stage: Stage, state: RunState) -> None:
-    """Run a stage until every block that can run is done or quarantined.
+class StageRun:
+    """One stage under way, until every block that can run is done or quarantined.
 
     Parameters
     ----------
@@ -69,25 +70,13 @@ def run_stage(stage: Stage, state: RunState) -> None:
         Its `first` blocks and those that `ended` adds are run, except those whose marker exists.
     state
         The run's; counts and failures are added.
-
-    Raises
-    ------
-    BlocksFailedError
-        More than half of at least 20 ended blocks failed; nothing more is started.
-    InterruptedRunError
-        Cancelled (what was in flight has ended), or the scheduler is lost.
-    StorageError, LeaseLostError
-        One that every other block would meet too.
     """
-    _StageRun(stage, state).run()
 
-
-class _StageRun:
     def __init__(self, stage: Stage, state: RunState) -> None:
         self.stage = stage
         self.state = state
         self.count = state.counts.setdefault(stage.name, StageCount())
-        self.started = time.monotonic()
+        self.told = False
         self.ready: deque[tuple[Block, int]] = deque()
         self.suspects: deque[tuple[Block, int]] = deque()
         self.flying = 0
@@ -99,24 +88,55 @@ class _StageRun:
                 self.results[Block(m.stage, m.block, inputs=m.inputs).key] = m.result
         self.waiting: Iterator[Block] = iter(stage.first(frozenset(self.known)))
 
-    def run(self) -> None:
-        told = False
+    @property
+    def label(self) -> str:
+        """Name of the stage, and from which block on it goes, once some have ended."""
+        ended = self._over()
+        return f"{self.stage.name} from block {ended + 1}" if ended else self.stage.name
+
+    def advance(self, blocks: int | None = None) -> bool:
+        """Go on until so many blocks have ended; those that follow them are in flight then already.
+
+        Parameters
+        ----------
+        blocks
+            None: until the stage has ended.
+
+        Returns
+        -------
+        more
+            Whether the stage has not ended yet.
+
+        Raises
+        ------
+        BlocksFailedError
+            More than half of at least 20 ended blocks failed; nothing more is started.
+        InterruptedRunError
+            Cancelled (what was in flight has ended), or the scheduler is lost.
+        StorageError, LeaseLostError
+            One that every other block would meet too.
+        """
+        started = time.monotonic()
+        until = None if blocks is None else self._over() + blocks
         try:
             while True:
                 self._fill()
-                if not told:  # only now is it known how much there is
-                    told = True
+                if not self.told:  # only now is it known how much there is
+                    self.told = True
                     self._tell("")
                 if not self.flying:
                     break
+                if until is not None and self._over() >= until:
+                    return True
                 for ended in self.state.executor.wait(1.0):
                     self.flying -= 1
                     self._take(ended)
                 self.state.check()
         finally:
-            self.count.wall_seconds += time.monotonic() - self.started
+            self.count.wall_seconds += time.monotonic() - started
         self._stop_if_cancelled()
         self._tell("")
+        return False
 
     # --- starting ----------------------------------------------------------------------------------------------
 
@@ -201,8 +221,12 @@ class _StageRun:
         self._tell(f"quarantined {ended.block.id}")
         self._stop_early(failure)
 
+    def _over(self) -> int:
+        """Blocks of this session that ended for good."""
+        return self.count.done + self.count.quarantined
+
     def _stop_early(self, last: Failure) -> None:
-        over = self.count.done + self.count.quarantined
+        over = self._over()
         if over >= EARLY_STOP_BLOCKS and 2 * self.count.quarantined > over:
             raise BlocksFailedError(
                 f"stopped early: {self.count.quarantined} of the {over} blocks of stage "

@@ -70,6 +70,25 @@ class Extent:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The run's record in the journal of labels that exist.
+
+    Parameters
+    ----------
+    number
+        Its number; editors with later ones win.
+    settled
+        All chunks held all records up to this number when it was made.
+    former
+        Rows (z, y, x, ids): compose blocks in which voxels of the run's objects may lie already.
+    """
+
+    number: int
+    settled: int
+    former: list[tuple[int, int, int, list[int]]]
+
+
 @dataclass
 class Found:
     """Filled by the stages' `ended` in the driver; empty on workers.
@@ -86,6 +105,8 @@ class Found:
         Groups with a quarantined block: their objects are not settled.
     tracks
         By object id.
+    recorded
+        The run's record; None where the label image is new.
     composed
         Digest of what each compose block wrote, by its index.
     extents
@@ -97,6 +118,7 @@ class Found:
     windows: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     broken: set[int] = field(default_factory=set)
     tracks: dict[int, TrackEntry] = field(default_factory=dict)
+    recorded: Recorded | None = None
     composed: dict[Triple, str] = field(default_factory=dict)
     extents: dict[int, Extent] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from volseg.propagation.track import TrackSlice
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan
+    from volseg.jobs.sharing import SharedLabels
     from volseg.jobs.worker import BlockContext
     from volseg.volume.image import Volume
     from volseg.volume.labels import Labels
@@ -53,6 +54,13 @@ class Opened:
     def labels(self) -> Labels:
         """The label image that is made."""
         return self.volume.labels[self.plan.labels.name]
+
+    @cached_property
+    def shared(self) -> SharedLabels:
+        """The label image, where others may be writing it too."""
+        from volseg.jobs.sharing import SharedLabels
+
+        return SharedLabels(self.plan, self.labels)
 
     @cached_property
     def predictor(self) -> SlicePredictor:

@@ -6,7 +6,7 @@ Reads the ledger only; nothing here computes a block or imports Dask or torch.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from volseg.jobs.session import REPORT
 
 if TYPE_CHECKING:
     from volseg.store import Store
+    from volseg.volume.blocks import Region
     from volseg.volume.image import Volume
 
 
@@ -184,14 +185,19 @@ def verify_run(volume: Volume, plan: str | None = None) -> Verification:
     store = volume.output_store
     ledger = Ledger(store, summary.plan_hash)
     result = Verification(summary.plan_hash)
-    edited = edited_keys(volume, summary.labels)
     outputs: dict[str, Output] = {}
+    recorded: Mapping[str, Any] = {}
     for block, marker in walk(Plan.from_json(ledger.read_plan()), ledger):
         if marker is None:
             result.missing_blocks.append(f"{block.stage}/{block.id}")
             continue
         result.blocks += 1
         outputs |= {output.key: output for output in marker.outputs}
+        if block.stage == "record":
+            recorded = marker.result
+    edited = edited_keys(
+        volume, summary.labels, recorded.get("settled", 0), recorded.get("number", 0)
+    )
     with ThreadPoolExecutor(16) as pool:
         for output, state in pool.map(lambda one: (one, _state(store, one)), outputs.values()):
             result.objects += 1
@@ -201,25 +207,41 @@ def verify_run(volume: Volume, plan: str | None = None) -> Verification:
     return result
 
 
-def edited_keys(volume: Volume, name: str) -> set[str]:
-    """Keys, in the volume's output store, of the label objects, of all levels, that the journal touches."""
+def edited_keys(volume: Volume, name: str, settled: int = 0, own: int = 0) -> set[str]:
+    """Keys, in the volume's output store, of the label objects, of all levels, that records touch.
+
+    Parameters
+    ----------
+    volume, name
+        The label image.
+    settled
+        Records up to this number don't count: they were in the chunks already.
+    own
+        Number of the run's own record, which doesn't count either; other runs' do.
+    """
+    from volseg.editing.index import region_of
     from volseg.editing.journal import FOLDER, Journal
-    from volseg.volume.blocks import coarsened
+    from volseg.volume.blocks import coarsened, intersection, whole_region
 
     below = volume.output_store.sub(f"labels/{name}")
     if below.sub(FOLDER).is_empty():
         return set()
     labels = volume.labels[name]
-    touched = {
-        (delta.time, delta.origin, delta.shape)
-        for record in Journal(below).all()
-        for delta in record.deltas
-    }
+    touched: set[tuple[int, Region]] = set()
+    for record in Journal(below).after(settled):
+        if record.number == own:
+            continue
+        for operation in record.operations:
+            touched.update((delta.time, region_of(delta)) for delta in operation.deltas)
+            if operation.run is not None:
+                (z, y, x) = operation.run["region"] or whole_region(labels.shape)
+                touched.add((operation.run["time"], (tuple(z), tuple(y), tuple(x))))
     keys: set[str] = set()
     for level, total in zip(labels.level_info, labels.factors, strict=True):
-        for time_index, (z, y, x), (dz, dy, dx) in touched:
-            region = coarsened(((z, z + dz), (y, y + dy), (x, x + dx)), total)
-            keys.update(level.source_objects(region, time=time_index))
+        for time_index, region in touched:
+            inside = intersection(coarsened(region, total), whole_region(level.shape))
+            if inside is not None:
+                keys.update(level.source_objects(inside, time=time_index))
     return {f"labels/{name}/{key}" for key in keys}
 
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from volseg.errors import (
-    BlocksFailedError,
-    ExistsError,
-    InputError,
-    NotThereError,
-    PlanMismatchError,
-    VolsegError,
-)
+from volseg.errors import BlocksFailedError, InputError
 from volseg.jobs.block import Failure, Stage
 from volseg.jobs.cancel import Cancel
 from volseg.jobs.lease import Lease
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.plan import Plan
 from volseg.jobs.planning import make_plan
-from volseg.jobs.session import REPORT, Around, plainly, run_session
+from volseg.jobs.preparing import check, finished_report, prepare, refuse_existing
+from volseg.jobs.session import Around, plainly, run_session
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -51,11 +44,12 @@ class SegmentJob:
 
     @cached_property
     def stages(self) -> Sequence[Stage]:
-        """seed, propagate, settle, compose, the pyramid's levels, objects."""
+        """seed, propagate, settle, (record,) compose, the pyramid's levels, objects."""
         from volseg.jobs.composing import ComposeStage, PyramidStage
         from volseg.jobs.found import Found, make_groups
         from volseg.jobs.opened import prompts_of
         from volseg.jobs.propagating import PropagateStage, SeedStage, SettleStage
+        from volseg.jobs.recording import RecordStage
         from volseg.jobs.tabling import ObjectsStage
 
         plan, found = self.plan, Found()
@@ -66,6 +60,7 @@ class SegmentJob:
             SeedStage(plan, groups, found),
             PropagateStage(plan, groups, found),
             SettleStage(plan, groups, found),
+            *([] if plan.existing is None else [RecordStage(plan, found)]),
             ComposeStage(plan, found),
             *(PyramidStage(plan, found, level) for level in coarse),
             ObjectsStage(plan, groups, found),
@@ -177,11 +172,11 @@ def run(
     ledger = Ledger(volume.output_store, plan.hash)
     if resume and (finished := _finished(plan, volume, ledger)) is not None:
         return finished
-    _check(plan, volume, client)
-    _refuse_existing(plan, volume, resume, restart)
+    check(plan, volume, client)
+    refuse_existing(plan, volume, resume, restart)
     lease = Lease.acquire(volume.output_store, plan.labels.name, plan.hash, break_lease=break_lease)
     with lease:
-        _prepare(plan, volume, ledger, lease, resume)
+        prepare(plan, volume, ledger, lease, resume)
         job = SegmentJob(plan)
         end = run_session(
             job,
@@ -226,8 +221,8 @@ def run_on_cluster(
         finished = _finished(plan, volume, Ledger(volume.output_store, plan.hash))
         if finished is not None:
             return finished
-    _check(plan, volume, None)
-    _refuse_existing(plan, volume, resume, restart)
+    check(plan, volume, None)
+    refuse_existing(plan, volume, resume, restart)
     with open_cluster(cluster, workers=workers, plan=plan) as client:
         return run(plan, client, resume=resume, restart=restart, **how)
 
@@ -271,153 +266,10 @@ def segment(
     )
 
 
-def stored_plan(volume: Volume, labels: str) -> Plan:
-    """The plan that a label image was made by, or is being made by.
-
-    Raises
-    ------
-    NotThereError
-        No run is known for it.
-    """
-    from volseg.jobs.lease import read_lease
-
-    record = read_lease(volume.output_store, labels)
-    if record is None or not record.run:
-        raise NotThereError(f"no run is known for label image {labels!r} of {volume.location}")
-    return Plan.from_json(Ledger(volume.output_store, record.run).read_plan())
-
-
-# --- before anything is written ----------------------------------------------------------------------------------
-
-
-def _check(plan: Plan, volume: Volume, client: Client | None) -> None:
-    """Everything that can be wrong before the first write."""
-    volume.check_output()
-    identity = volume.identity(plan.source.level)
-    if identity != plan.source.identity:
-        raise PlanMismatchError(
-            f"{volume.location}, level {plan.source.level}, is no longer the array that the plan was "
-            "made for; make a new plan"
-        )
-    if client is not None:
-        from volseg.jobs.executors import memory_per_worker
-
-        plan.check_budget(memory_per_worker(client))
-    if plan.predictor.kind == "sam":
-        from volseg.jobs.sam import check_weights
-
-        check_weights(plan.predictor)
-    else:
-        from volseg.jobs.predictors import open_oracle
-
-        open_oracle(plan)
-
-
-def _refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) -> None:
-    from volseg.jobs.lease import read_lease
-
-    name = plan.labels.name
-    if plan.overwrite or not _is_there(volume, name):
-        return
-    record = read_lease(volume.output_store, name)
-    if record is not None and record.run == plan.hash and (resume or restart):
-        return
-    if not resume:
-        raise ExistsError(
-            f"label image {name!r} exists in {volume.output_store.location}; choose another name, "
-            "replace it with --overwrite, or continue its run with --resume"
-        )
-    raise PlanMismatchError(_mismatch(plan, volume, name))
-
-
-def _is_there(volume: Volume, name: str) -> bool:
-    """Whether a label image is whole: one that a killed job was creating is not listed yet, a deleted one may be."""
-    if name not in volume.labels:
-        return False
-    try:
-        return bool(volume.labels[name].levels)
-    except NotThereError:
-        return False
-
-
-def _mismatch(plan: Plan, volume: Volume, name: str) -> str:
-    start = f"label image {name!r} of {volume.output_store.location} was "
-    end = "; resume with the arguments of that run, or start anew with --overwrite"
-    try:
-        other = stored_plan(volume, name)
-    except VolsegError:
-        return f"{start}not made by a run{end}"
-    parts = ", ".join(plan.differences(other)) or "nothing but its version"
-    return f"{start}made by another plan, {other.hash[:12]}, which differs in {parts}{end}"
-
-
 def _finished(plan: Plan, volume: Volume, ledger: Ledger) -> RunResult | None:
     """The result of a run that is done already, read from its report."""
-    from volseg.jobs.lease import read_lease
-
-    report = ledger.read_json(REPORT)
-    record = read_lease(volume.output_store, plan.labels.name)
-    if report is None or report["status"] != "done" or record is None or record.run != plan.hash:
-        return None
-    if not _is_there(volume, plan.labels.name):
-        return None
-    return RunResult("done", plan, report)
-
-
-# --- the first writes ----------------------------------------------------------------------------------------------
-
-
-def _prepare(plan: Plan, volume: Volume, ledger: Ledger, lease: Lease, resume: bool) -> None:
-    """Plan, label image and prompts, each harmless to repeat; undone where the first of them can't be written."""
-    ours = lease.previous is not None and lease.previous.run == plan.hash
-    exists = _is_there(volume, plan.labels.name)
-    try:
-        if not (resume and ours):
-            ledger.delete()
-        elif not exists:
-            _forget_labels(ledger, plan)
-        ledger.write_plan(plan.to_json())
-        if not (resume and ours and exists):
-            _create_labels(plan, volume, overwrite=exists or ours)
-    except BaseException:
-        if not exists and not ours:
-            with suppress(VolsegError, OSError):
-                ledger.delete()
-                lease.forget()
-        raise
-
-
-def _forget_labels(ledger: Ledger, plan: Plan) -> None:
-    """The label image is gone, so whatever wrote it is not done."""
-    stages = ["compose", "objects", *(f"pyramid-{i}" for i in range(len(plan.geometry.levels)))]
-    for stage in stages:
-        ledger.store.delete_all(ledger.key(f"done/{stage}"))
-
-
-def _create_labels(plan: Plan, volume: Volume, *, overwrite: bool) -> None:
-    channels = plan.source.channels
-    labels = volume.create_labels(
-        plan.labels.name,
-        plan.labels.dtype,
-        level=plan.source.level,
-        channel=channels[0] if len(channels) == 1 else list(channels),
-        chunks=plan.geometry.chunk,
-        overwrite=overwrite,
-        category=plan.labels.category,
-    )
-    from volseg.prompts import Layer, PromptSet
-
-    layer = Layer(
-        name=plan.labels.name, channel=_layer_channel(plan), category=plan.labels.category
-    )
-    objects = tuple(one.model_copy(update={"layer": None}) for one in plan.objects)
-    prompts = PromptSet(layers=(layer,), objects=objects)
-    labels.store.put(f"volseg/prompts/{plan.hash}.json", prompts.to_json().encode())
-
-
-def _layer_channel(plan: Plan) -> int | tuple[int, ...]:
-    channels = plan.source.channels
-    return channels[0] if len(channels) == 1 else channels
+    report = finished_report(plan, volume, ledger)
+    return None if report is None else RunResult("done", plan, report)
 
 
 # --- words ---------------------------------------------------------------------------------------------------------

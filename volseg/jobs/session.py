@@ -10,13 +10,12 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from volseg.errors import BlocksFailedError, InterruptedRunError, VolsegError
 from volseg.jobs.block import Failure, Job
 from volseg.jobs.cancel import Cancel
-from volseg.jobs.driver import RunState, describe, run_stage
+from volseg.jobs.driver import RunState, StageRun, describe
 from volseg.jobs.executors import Executor, InProcess, OnDask
 from volseg.jobs.lease import Lease
 from volseg.jobs.ledger import Ledger
@@ -31,9 +30,24 @@ Around = Callable[[str, Callable[[], None]], None]
 Status = Literal["done", "incomplete", "stopped", "interrupted", "failed"]
 
 
-def plainly(stage: str, go: Callable[[], None]) -> None:
-    """Run a stage as it is."""
+BLOCKS_PER_GROUP = 256
+
+
+def plainly(label: str, go: Callable[[], None]) -> None:
+    """Run a group of blocks as it is."""
     go()
+
+
+def _run_stage(stage: StageRun, around: Around) -> None:
+    """A stage in groups of blocks. Between two groups the cluster goes on working: what follows is in flight."""
+    more = True
+
+    def go() -> None:
+        nonlocal more
+        more = stage.advance(BLOCKS_PER_GROUP)
+
+    while more:
+        around(stage.label, go)
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,8 @@ def run_session(
     about
         Gives further fields for the report, at the end.
     around
-        Called as ``around(stage name, go)`` and calls ``go()``: to wrap stages in an orchestrator's tasks.
+        Called as ``around(label, go)`` for each stage of each `BLOCKS_PER_GROUP` blocks, and calls ``go()``: to wrap
+        them in an orchestrator's tasks. The label begins with the stage's name.
 
     Raises
     ------
@@ -100,7 +115,7 @@ def run_session(
     try:
         with cancel.on_signals():
             for stage in job.stages:
-                around(stage.name, partial(run_stage, stage, state))
+                _run_stage(StageRun(stage, state), around)
         status = "incomplete" if state.failures else "done"
     except (InterruptedRunError, KeyboardInterrupt) as stopped:
         status, error = "interrupted", stopped

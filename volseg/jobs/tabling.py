@@ -12,6 +12,7 @@ from volseg.jobs.opened import Opened
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan
     from volseg.jobs.worker import BlockContext
+    from volseg.volume.objects import ObjectRow
 
 
 class ObjectsStage:
@@ -37,7 +38,14 @@ class ObjectsStage:
         incomplete = sorted(i for g in self.found.broken for i in self.groups[g])
         known_ids = {row[0] for row in rows} | set(incomplete)
         empty = sorted(one.id for one in self.plan.objects if one.id not in known_ids)
-        payload = {"rows": rows, "incomplete": incomplete, "empty": empty}
+        recorded = self.found.recorded
+        payload = {
+            "rows": rows,
+            "incomplete": incomplete,
+            "empty": empty,
+            "gone": sorted(set(self.found.tracks) - set(self.found.extents)),
+            "settled": 0 if recorded is None else recorded.settled,
+        }
         yield Block(self.name, "all", payload, short_digest([rows, incomplete, empty]))
 
     def total(self) -> int:
@@ -54,29 +62,37 @@ class ObjectsStage:
 
     def compute(self, block: Block, context: BlockContext) -> dict[str, Any]:
         """Write the table and the properties that other readers show."""
-        from volseg.volume.objects import ObjectRow
+        from volseg.jobs.merging import merge_rows
+        from volseg.jobs.sharing import has_records
 
-        plan, labels = self.plan, Opened.of(self.plan, context).labels
-        voxel = plan.source.voxel_um[0] * plan.source.voxel_um[1] * plan.source.voxel_um[2]
-        channels = plan.source.channels
-        rows = []
-        for i, voxels, (z0, z1, y0, y1, x0, x1), score in block.payload["rows"]:
-            row = ObjectRow(
-                id=i,
-                time=plan.source.time,
-                class_=plan.labels.category,
-                channel=channels[0] if len(channels) == 1 else list(channels),
-                bbox=((z0, z1), (y0, y1), (x0, x1)),
-                voxels=voxels,
-                volume_um3=voxels * voxel,
-                confidence=round(float(score), 6),
-            )
-            rows.append(row)
+        labels = Opened.of(self.plan, context).labels
+        rows = [self._row(*of) for of in block.payload["rows"]]
         context.check()
-        labels.objects.replace(rows)
+        if self.plan.existing is None and not has_records(labels):
+            labels.objects.replace(rows)
+        else:
+            gone, settled = block.payload["gone"], block.payload["settled"]
+            merge_rows(labels, self.plan, rows, gone, settled)
         labels.objects.publish()
         return {
             "made": len(rows),
             "empty": block.payload["empty"],
             "incomplete": block.payload["incomplete"],
         }
+
+    def _row(self, i: int, voxels: int, box: Sequence[int], score: float) -> ObjectRow:
+        from volseg.volume.objects import ObjectRow
+
+        source = self.plan.source
+        z0, z1, y0, y1, x0, x1 = box
+        channels = source.channels
+        return ObjectRow(
+            id=i,
+            time=source.time,
+            class_=self.plan.labels.category,
+            channel=channels[0] if len(channels) == 1 else list(channels),
+            bbox=((z0, z1), (y0, y1), (x0, x1)),
+            voxels=voxels,
+            volume_um3=voxels * source.voxel_um[0] * source.voxel_um[1] * source.voxel_um[2],
+            confidence=round(float(score), 6),
+        )
