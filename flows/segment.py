@@ -1,6 +1,6 @@
 """The flow `segment_volume`: prompted masks through a volume into a label image. `python -m flows.segment --help`.
 
-One Prefect task per stage; inside it the engine keeps its own bounded window of Dask tasks.
+One Prefect task per stage and group of blocks; inside it the engine keeps its own bounded window of Dask tasks.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any, Literal
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -16,6 +16,7 @@ from pydantic import Field
 from flows.report import markdown_report
 from flows.starting import channels, make_parser, start, whole_number, zoom
 from flows.telling import Telling, as_task, publish_report, publish_stages
+from volseg.cloud.lending import lent_cluster
 from volseg.jobs.plan import Plan
 
 Index = Annotated[int, Field(ge=0)]
@@ -50,6 +51,8 @@ def segment_volume(
     cluster: str | None = None,
     workers: Count | None = None,
     overwrite: bool = False,
+    into_existing: bool = False,
+    overwrite_edits: bool = False,
     resume: bool = False,
     restart: bool = False,
     break_lease: bool = False,
@@ -66,12 +69,13 @@ def segment_volume(
         Name of the label image.
     model
         Name, path or URL of a model; or ``{"kind": "oracle", "url": …, "name": …}`` for the true labels.
-    channel, level, time, zoom, settings, overwrite
+    channel, level, time, zoom, settings, overwrite, into_existing, overwrite_edits
         As in `volseg.jobs.make_plan`.
     labels_at
         Where labels, cache and runs go, if not into the image.
     cluster, workers
-        As in `volseg.jobs.open_cluster`.
+        As in `volseg.jobs.open_cluster`; on a stack's head node as in `volseg.cloud.lending.lent_cluster`: workers are
+        asked for, waited for, and let go at the end.
     resume, restart, break_lease
         As in `volseg.jobs.run`.
 
@@ -89,10 +93,13 @@ def segment_volume(
         "zoom": zoom,
         "settings": settings,
         "overwrite": overwrite,
+        "into_existing": into_existing,
+        "overwrite_edits": overwrite_edits,
     }
     plans = make_plans_task(url, labels_at, prompts, model, choices)
     how = {"resume": resume, "restart": restart, "break_lease": break_lease}
-    made = [_run(plan, telling, cluster, workers, how) for plan in plans]
+    with lent_cluster(cluster, workers, say=get_run_logger().info) as lent:
+        made = [_run(plan, telling, lent, workers, how) for plan in plans]
     telling.end()
     if len(made) == 1:
         return made[0]
@@ -147,6 +154,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cluster", help="local, tcp://… or tls://…")
     parser.add_argument("--workers", type=whole_number(1), help="workers of a local cluster")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing label image")
+    parser.add_argument("--into-existing", action="store_true", help="add to a label image")
+    parser.add_argument("--overwrite-edits", action="store_true", help="edits don't stay, then")
     parser.add_argument("--resume", action="store_true", help="go on where a run was interrupted")
     parser.add_argument("--restart", action="store_true", help="forget what a run did")
     parser.add_argument("--break-lease", action="store_true", help="take the labels from a job")

@@ -73,14 +73,23 @@ def write_line(value: dict[str, Any]) -> None:
         stream.flush()
 
 
-def as_task(stage: str, go: Callable[[], None]) -> None:
-    """Run a stage as one Prefect task; the ledger does what retries and caches would."""
+def as_task(label: str, go: Callable[[], None]) -> None:
+    """Run a group of a stage's blocks as one Prefect task; the ledger does what retries and caches would.
 
-    @task(name=stage, cache_policy=NO_CACHE, persist_result=False, retries=0)
-    def run_stage() -> None:
+    Parameters
+    ----------
+    label
+        Names the task's run; it begins with the stage's name, the task's.
+    go
+        Does it.
+    """
+    stage, _, _ = label.partition(" ")
+
+    @task(name=stage, task_run_name=label, cache_policy=NO_CACHE, persist_result=False, retries=0)
+    def run_group() -> None:
         go()
 
-    run_stage()
+    run_group()
 
 
 def publish_stages(
