@@ -1,9 +1,10 @@
-"""A proxy before an S3 server that spoils requests: busy, broken, cut, stalled and slow answers, in a fixed turn."""
+"""A proxy before an S3 server that spoils requests: busy, broken, cut, stalled and slow, in turn or at random."""
 
 from __future__ import annotations
 
 import http.client
 import itertools
+import random
 import threading
 import time
 from collections import Counter
@@ -20,12 +21,15 @@ BROKEN = b"<Error><Code>InternalError</Code><Message>We had an internal error.</
 class BadS3:
     """Serves on a free loopback port until closed; forwards to `endpoint` all but every `every`-th request.
 
+    With a `seed` each request is spoiled at random, one of `every` on average, so that a retry may be spoiled again.
+
     ``lost answer`` is forwarded, and its answer thrown away: the client can't know that it took effect.
     """
 
-    def __init__(self, endpoint: str, every: int = 3) -> None:
+    def __init__(self, endpoint: str, every: int = 3, seed: int | None = None) -> None:
         self.behind = urlsplit(endpoint).netloc
         self.every = every
+        self.random = None if seed is None else random.Random(seed)
         self.always: str | None = None  # a fault for every request
         self.spoiled: Counter[str] = Counter()
         self._numbers = itertools.count(1)
@@ -40,7 +44,11 @@ class BadS3:
         with self._lock:
             number = next(self._numbers)
             fault = self.always
-            if fault is None and self.every and number % self.every == 0:
+            if fault is None and self.every and self.random is not None:
+                fault = (
+                    self.random.choice(FAULTS) if self.random.random() < 1 / self.every else None
+                )
+            elif fault is None and self.every and number % self.every == 0:
                 fault = FAULTS[number // self.every % len(FAULTS)]
             if fault:
                 self.spoiled[fault] += 1

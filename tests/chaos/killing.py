@@ -32,6 +32,16 @@ STEPS = {
     "marker of the table": r"/done/objects/",
 }
 
+AMONG_EDITORS = {
+    "record of the run": r"/labels/cells/volseg/journal/records/",
+    "marker of the record": r"/done/record/",
+    "label object": r"/labels/cells/0/",
+    "coarser object": r"/labels/cells/1/",
+    "marker of labels": r"/done/compose/",
+    "table": r"/labels/cells/volseg/objects",
+}
+"""Steps of a run into labels that exist."""
+
 
 @dataclass(frozen=True)
 class Kill:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.chaos.bad_s3 import FAULTS, BadS3
 from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
 from tests.s3_server import S3Server
-from volseg.errors import StorageError
-from volseg.jobs import Plan, make_plan, run
+from volseg.errors import InterruptedRunError, StorageError
+from volseg.jobs import Plan, make_plan, open_cluster, run
 from volseg.jobs.report import verify_run
 from volseg.volume.image import Volume, open_volume
 
@@ -73,6 +76,43 @@ def test_storage_that_stays_away_stops_the_run(
     again = run(_reopened(plan), resume=True)
     assert again.report["stages"]["propagate"]["resumed"] >= 2
     assert stored(open_volume(plan.url)) == stored(good)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize(("every", "workers"), [(3, 0), (3, 2), (2, 2), (5, 1)])
+def test_requests_spoiled_at_random(
+    bad: BadS3, s3_url: str, tmp_path: Path, every: int, workers: int, existing: bool
+) -> None:
+    """On workers, too; and into labels that exist."""
+    good = make_volume(str(tmp_path / "v.zarr"), TRUTH)
+    volume = make_volume(f"{s3_url}/v.zarr", TRUTH)
+    results = []
+    for one in (good, volume):
+        if existing:
+            with one.create_labels("cells").edit("ann", flush_after=None) as editor:
+                editor[0:4, 0:30, 0:30] = 900
+        plan = make_plan(
+            one, point_prompts(TRUTH), model=oracle(one), window=4, group=1, into_existing=existing
+        )
+        if one is good:
+            run(plan)
+        else:
+            where = open_cluster("local", workers=workers, memory=1 << 30)
+            with where if workers else nullcontext() as client:
+                bad.random, bad.every = random.Random(every), every
+                try:
+                    run(plan, client)
+                except InterruptedRunError:
+                    run(plan, client, resume=True)
+                finally:
+                    bad.every = 0
+        labels = open_volume(plan.url).labels["cells"]
+        results.append([np.asarray(level).tobytes() for level in labels.levels])
+    print(dict(bad.spoiled), flush=True)
+    assert sum(bad.spoiled.values()) > 60
+    assert results[0] == results[1]
+    assert verify_run(volume).complete
 
 
 def _few(retries):  # type: ignore[no-untyped-def]

@@ -7,15 +7,20 @@ import os
 import random
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import distributed
+import numpy as np
 import pytest
 
-from tests.chaos.killing import STEPS, ArmedWorker, Kill
+from tests.chaos.killing import AMONG_EDITORS, STEPS, ArmedWorker, Kill
 from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
+from volseg.editing import JournalIndex
 from volseg.errors import InterruptedRunError
 from volseg.jobs import Plan, make_plan, open_cluster, run
 from volseg.jobs.cluster import local_workers
@@ -25,7 +30,6 @@ from volseg.volume.image import Volume
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = make_truth((18, 48, 40), 2, seed=8)
-LONG_KILLS = 100
 
 
 class Case:
@@ -36,7 +40,9 @@ class Case:
         folder.mkdir(parents=True, exist_ok=True)
         self.volume: Volume = make_volume(str(folder / "v.zarr"), TRUTH, chunks=(6, 24, 24))
         self.plan: Plan = self._plan("cells")
+        started = time.monotonic()
         run(self._plan("undisturbed"))
+        self.seconds = time.monotonic() - started
         self.kills = 0
 
     def _plan(self, name: str) -> Plan:
@@ -206,8 +212,6 @@ def test_a_killed_driver_takes_its_local_workers_along(case: Case) -> None:
     kill = case.kill("start note of a seed", "before", 10_000)  # armed, never due
     driver = case.drive(kill, cluster="local")
     ledger = Ledger(case.volume.output_store, case.plan.hash)
-    import time
-
     while not ledger.done("propagate"):
         assert driver.poll() is None, driver.stderr
         time.sleep(0.02)
@@ -233,23 +237,192 @@ def _lives(pid: int) -> bool:
     return True
 
 
-@pytest.mark.long
-def test_a_hundred_kills_lose_nothing(case: Case, client: distributed.Client) -> None:
+# --- into labels that exist, which a person has edited ---------------------------------------------------------------
+
+
+class SharedCase(Case):
+    """The same plan into labels that hold another object and a person's edits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.made: dict[str, dict[str, bytes]] = {}
+        super().__init__(folder)
+
+    def _plan(self, name: str) -> Plan:
+        labels = self.volume.create_labels(name, chunks=(3, 24, 20))
+        z, y, x = (int(n) for n in np.argwhere(TRUTH == 2)[20])
+        with labels.edit("ann", flush_after=None) as editor:
+            editor[0:3, 0:9, 0:9] = 900
+            editor.flush()
+            editor[z : z + 3, y - 2 : y + 3, x - 2 : x + 3] = 901
+        below = self.volume.output_store.sub(f"labels/{name}")
+        self.made[name] = {s.key: below.get(s.key) for s in below.list()}
+        return make_plan(
+            self.volume, point_prompts(TRUTH), labels=name, model=oracle(self.volume), window=3,
+            group=1, into_existing=True,
+        )  # fmt: skip
+
+    def fresh(self) -> None:
+        """The labels as they were before the run."""
+        store = self.volume.output_store
+        for prefix in (f"volseg/runs/{self.plan.hash}", "labels/cells", "volseg/leases/cells.json"):
+            store.delete_all(prefix)
+        below = store.sub("labels/cells")
+        for key, data in self.made["cells"].items():
+            below.put(key, data)
+
+    def stored(self, name: str) -> dict[str, bytes]:
+        """The voxels of each level: whether an empty object is stored may differ."""
+        labels = self.volume.labels[name]
+        return {str(i): np.asarray(level).tobytes() for i, level in enumerate(labels.levels)}
+
+    def kill(self, step: str, when: str, nth: int = 1, target: int | None = None) -> Kill:
+        """A kill with a memory of its own."""
+        self.kills += 1
+        memory = str(self.folder / f"kill-{self.kills}")
+        return Kill(AMONG_EDITORS[step], when, memory, nth, target)
+
+    def assert_whole(self, before: dict[str, str], report: dict[str, Any] | None = None) -> None:
+        """As ever; and there is one record of the run."""
+        super().assert_whole(before, report)
+        runs = JournalIndex(self.volume.labels["cells"]).runs()
+        assert [(operation.run or {})["plan"] for _, operation in runs] == [self.plan.hash]
+
+
+@pytest.fixture(scope="module")
+def shared_case(tmp_path_factory: pytest.TempPathFactory) -> SharedCase:
+    return SharedCase(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.mark.parametrize(
+    ("step", "when", "nth"), [("record of the run", "after", 1), ("label object", "after", 3)]
+)
+def test_a_driver_killed_among_editors_is_resumed(
+    shared_case: SharedCase, step: str, when: str, nth: int
+) -> None:
+    run_with_killed_driver(shared_case, shared_case.kill(step, when, nth))
+
+
+def test_a_worker_killed_among_editors_costs_one_attempt(
+    shared_case: SharedCase, client: distributed.Client
+) -> None:
+    kill = shared_case.kill("coarser object", "before")
+    run_with_killed_worker(shared_case, client, kill)
+    assert kill.happened
+
+
+# --- long: every step, before and after, of every process; and random moments ----------------------------------------
+
+PARTS = 12
+Order = tuple[str, str, str, int]
+"""Who dies; when ("before", "after", or "at" for a random moment); at which step; at which write of the kind."""
+
+
+def all_kills() -> list[Order]:
+    """What the long mode does, in a random order: at least a hundred."""
     rng = random.Random(int(os.environ.get("VOLSEG_CHAOS_SEED", "1")))
-    happened = 0
-    while happened < LONG_KILLS:
-        step, when = rng.choice(list(STEPS)), rng.choice(["before", "after"])
-        many = "window" in step or "piece" in step or "label object" in step
-        nth = rng.randint(1, 4) if many else 1
-        who = rng.choices(["worker", "driver", "scheduler"], [6, 3, 1])[0]
-        print(f"kill {happened + 1}: {who}, {when} {step} {nth}", flush=True)
-        if who == "worker":
-            kill = case.kill(step, when, nth)
-            run_with_killed_worker(case, client, kill)
-            if not kill.happened:  # no worker came to an n-th write of the kind
-                continue
-        elif who == "driver":
-            run_with_killed_driver(case, case.kill(step, when, nth))
+    repeated = ("window", "piece", "label object")
+    orders: list[Order] = []
+    for step in STEPS:
+        for when in ("before", "after"):
+            for who in ("worker", "driver"):
+                nth = rng.randint(1, 4) if any(word in step for word in repeated) else 1
+                orders.append((who, when, step, nth))
+        orders.append(("scheduler", rng.choice(["before", "after"]), step, 1))
+    for step in AMONG_EDITORS:
+        for when in ("before", "after"):
+            orders.append(("driver among editors", when, step, 1))
+        orders.append(("worker among editors", rng.choice(["before", "after"]), step, 1))
+    for who, count in (("worker", 16), ("driver", 16), ("scheduler", 6)):
+        orders += [(who, "at", "", rng.randrange(1 << 30)) for _ in range(count)]
+    rng.shuffle(orders)
+    return orders
+
+
+def test_the_long_mode_kills_more_than_a_hundred_times() -> None:
+    assert len(all_kills()) >= 100
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(PARTS))
+def test_nothing_is_lost(
+    case: Case, shared_case: SharedCase, client: distributed.Client, part: int
+) -> None:
+    happened: Counter[str] = Counter()
+    for number, (who, when, step, nth) in enumerate(all_kills()[part::PARTS]):
+        print(f"kill {number}: {who}, {when} {step} {nth}", flush=True)
+        chosen = shared_case if who.endswith("editors") else case
+        done = True
+        if when == "at":
+            done = kill_at_random(case, client, who, random.Random(nth))
+        elif who.startswith("worker"):
+            kill = chosen.kill(step, when, nth)
+            run_with_killed_worker(chosen, client, kill)
+            done = kill.happened  # or no worker came to an n-th write of the kind
+        elif who.startswith("driver"):
+            run_with_killed_driver(chosen, chosen.kill(step, when, nth))
         else:
             run_with_killed_scheduler(case, step, when, nth)
-        happened += 1
+        happened[who if done else "not come to"] += 1
+    print(json.dumps({"part": part, **happened}), flush=True)
+    assert sum(happened.values()) - happened["not come to"] >= 7
+
+
+def kill_at_random(case: Case, client: distributed.Client, who: str, rng: random.Random) -> bool:
+    """Kill a process at a moment of its run; False where the run was over before."""
+    if who == "driver":
+        return kill_driver_at_random(case, rng)
+    if who == "scheduler":
+        return kill_scheduler_at_random(case, rng)
+    case.fresh()
+    pids = list(client.run(os.getpid).values())
+    killer = threading.Timer(rng.uniform(0, case.seconds), os.kill, (rng.choice(pids), 9))
+    killer.start()
+    result = run(case.plan, client)
+    over = killer.is_alive()
+    killer.cancel()
+    killer.join()
+    case.assert_whole({}, result.report)
+    client.wait_for_workers(2, timeout=60)
+    return not over
+
+
+def kill_driver_at_random(case: Case, rng: random.Random) -> bool:
+    case.fresh()
+    driver = case.drive()
+    ledger = Ledger(case.volume.output_store, case.plan.hash)
+    while ledger.read_json("plan.json") is None:
+        assert driver.poll() is None, driver.stderr
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, case.seconds))
+    driver.kill()
+    driver.communicate(timeout=60)
+    before = case.markers()
+    result = run(case.plan, resume=True)
+    case.assert_whole(before, result.report if driver.returncode == -9 else None)
+    return driver.returncode == -9
+
+
+def kill_scheduler_at_random(case: Case, rng: random.Random) -> bool:
+    case.fresh()
+    scheduler = Scheduler(case.folder)
+    killer = threading.Timer(rng.uniform(0, case.seconds), scheduler.process.kill)
+    ended = False
+    try:
+        with (
+            local_workers(scheduler.address, 1, 1 << 30, str(case.folder)),
+            open_cluster(scheduler.address) as client,
+        ):
+            client.wait_for_workers(1, timeout=60)
+            killer.start()
+            try:
+                run(case.plan, client)
+                ended = True
+            except InterruptedRunError as error:
+                assert "--resume" in str(error)  # noqa: PT017  # either end is right
+    finally:
+        killer.cancel()
+        scheduler.end()
+    before = case.markers()
+    result = run(case.plan, resume=True)
+    case.assert_whole(before, None if ended else result.report)
+    return not ended
