@@ -25,6 +25,9 @@ KEPT_BYTES = 384 << 20
 TRACK_BYTES = 64 << 20
 """Tracks and prompts of a block's objects; run lengths, so far below this even for large objects."""
 
+SHARED_BYTES = 320 << 20
+"""More where others write the same labels: chunks kept between levels (256 MiB), and the journal's index."""
+
 
 class Estimates(BaseModel):
     """Of one plan; not in its hash.
@@ -68,6 +71,7 @@ def estimate(
     geometry: Geometry,
     predictor: PlannedModel | PlannedOracle,
     objects: Sequence[PromptedObject],
+    shared: bool = False,
 ) -> Estimates:
     """Estimate a plan.
 
@@ -79,19 +83,22 @@ def estimate(
         Of the image.
     geometry, predictor, objects
         Of the plan.
+    shared
+        The labels exist, and others may be writing them too.
     """
     groups = -(-len(objects) // geometry.group)
     windows = -(-shape[0] // geometry.window)
     model = _model_bytes(predictor, np.dtype(dtype).itemsize)
     composed = int(np.prod(geometry.compose_shape, dtype=np.int64)) * 4
     tiles = _tiles(shape, predictor) * shape[0]
+    writing = PROCESS_BYTES + (SHARED_BYTES if shared else 0)
     return Estimates(
         task_bytes={
             "seed": model,
             "propagate": model,
             "settle": model,
-            "compose": PROCESS_BYTES + TRACK_BYTES + 3 * composed,
-            "pyramid": PROCESS_BYTES + 4 * int(np.prod(geometry.pyramid_shape, dtype=np.int64)) * 6,
+            "compose": writing + TRACK_BYTES + 3 * composed,
+            "pyramid": writing + 4 * int(np.prod(geometry.pyramid_shape, dtype=np.int64)) * 6,
             "objects": PROCESS_BYTES + TRACK_BYTES + 1000 * len(objects),
         },
         blocks_at_most={

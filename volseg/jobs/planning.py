@@ -124,7 +124,9 @@ def make_plan(
         url=str(volume.location.url),
         labels_at=_labels_at(volume),
         overwrite=overwrite,
-        estimates=estimate(source.shape, source.dtype, geometry, predictor, objects),
+        estimates=estimate(
+            source.shape, source.dtype, geometry, predictor, objects, existing is not None
+        ),
     )
 
 
