@@ -16,8 +16,9 @@ from napari_plugin import keys
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.feedback import LastLines
 from napari_plugin.gui import in_gui, on_gui
-from napari_plugin.interactive import Choice, InteractivePredictor, check_grid
+from napari_plugin.interactive import Choice, check_grid, fitting_zoom
 from napari_plugin.layers import add_labels_layer, add_session, session_of
+from napari_plugin.modelprocess import ModelProcess
 from napari_plugin.opening import Place, Places, checked
 from napari_plugin.promptbook import PromptBook
 from napari_plugin.prompting import Prompting
@@ -58,6 +59,7 @@ class Desk(Telling):
         self.log = LastLines().listen()
         self.annotator = getpass.getuser()
         self.model_name, self.zoom = "nano", 1.0
+        self._chosen = False  # whether a person said so
         self.deployment: str | None = None
         self.cluster: ClusterRuns | None = None
         self.session: Session | None = None
@@ -131,6 +133,9 @@ class Desk(Telling):
             check_grid(session.volume, editing.labels)
             book = PromptBook(editing)
             book.ready.result()
+            if not self._chosen:
+                prompts = book.prompted()
+                self.zoom = fitting_zoom(prompts, self.model_name) if prompts else self.zoom
             in_gui(lambda: self._begin(editing, book))
 
         return self.aside(work, f"preparing to prompt in {name}")
@@ -139,7 +144,9 @@ class Desk(Telling):
         self.leave_labels()
         self.name = editing.name
         volume = editing.labels.volume()
-        self.model = SliceModel(lambda: InteractivePredictor(volume, self.choice()))
+        output = volume.output_store.location
+        at = None if output == volume.location else output.url
+        self.model = SliceModel(lambda: ModelProcess(volume.location.url, at, self.choice()))
         self.prompting = Prompting(editing, self.model, book)
         self.running = Running(editing, book, self.choice)
         self.layers = PromptLayers(self.viewer, self.prompting, self.running)
@@ -166,7 +173,7 @@ class Desk(Telling):
         """Take another model or zoom; what is being prompted stays."""
         if (model, zoom) == (self.model_name, self.zoom):
             return
-        self.model_name, self.zoom = model, zoom
+        self.model_name, self.zoom, self._chosen = model, zoom, True
         if self.model is not None:
             self.model.reopen()
             self._moved(None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from volseg.errors import InputError, VolsegError
 
 if TYPE_CHECKING:
     from volseg.embeddings import EmbeddingCache, TileEncoder
+    from volseg.prompts import PromptedObject
     from volseg.propagation.sam_predictor import SamSlicePredictor
     from volseg.sam.rendering import Rendering
     from volseg.sam.tiling import Tile
@@ -196,7 +197,7 @@ def check_grid(volume: Volume, labels: Labels) -> None:
         )
 
 
-def fitting_zoom(labels: Labels, objects: Any, model: str) -> float:
+def fitting_zoom(objects: Iterable[PromptedObject], model: str) -> float:
     """The zoom that brings the objects that were boxed or painted to the size that the model likes; else 1."""
     from volseg.sam.registry import find_model
     from volseg.sam.tiling import choose_zoom

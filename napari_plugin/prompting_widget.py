@@ -131,6 +131,8 @@ class PromptPanel(QWidget):
             self.labels.addItems([*session.label_names, NEW])
             if self.desk.name is not None:
                 self.labels.setCurrentText(self.desk.name)
+        self.model.setText(self.desk.model_name)
+        self.zoom.setValue(self.desk.zoom)
         ready = self.desk.prompting is not None
         for button in self.buttons.values():
             button.setEnabled(ready)
@@ -194,7 +196,9 @@ class PromptPanel(QWidget):
         self.desk.new_labels(name.strip(), channel)
 
     def _choose_model(self) -> None:
-        self.desk.choose(self.model.text().strip() or "nano", self.zoom.value())
+        zoom = self.zoom.value()
+        same = abs(zoom - self.desk.zoom) < 0.01  # the field shows two digits
+        self.desk.choose(self.model.text().strip() or "nano", self.desk.zoom if same else zoom)
 
     def _choose_where(self) -> None:
         chosen = self.where.currentText()

@@ -85,5 +85,5 @@ def make_sample(url: str) -> None:
     truth.write_objects(whole, made.truth)
     build_pyramid(truth)
     cells = volume.create_labels(LABELS, channel=0)
-    for one in prompts_from_labels(made.truth, layer=LABELS).objects[:PROMPTED]:
+    for one in prompts_from_labels(made.truth, kind="box", layer=LABELS).objects[:PROMPTED]:
         save_object(cells, one)

@@ -32,6 +32,7 @@ class Predictor(Protocol):
     def tiles(self, box: tuple[int, int, int, int] | None) -> list[Any]: ...
     def embed(self, z: int, tile: Any) -> bool: ...
     def predict(self, z: int, prompts: Any) -> list[Candidates]: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class SliceModel:
     def reopen(self) -> None:
         """Open the predictor anew, since another model or zoom was chosen."""
         with self._wake:
-            self._calls.append((self._forget, Future()))
+            if self._predictor is not None:
+                self._calls.append((self._forget, Future()))
             self._done = None
             self._wake.notify()
 
@@ -139,13 +141,14 @@ class SliceModel:
                 while not self._closed and not self._calls and self._wait_s() != 0:
                     self._wake.wait(self._wait_s())
                 if self._closed:
-                    return
+                    break
                 call = self._calls.popleft() if self._calls else None
                 view = self._view
             if call is not None:
                 self._answer(*call)
             elif view is not None:
                 self._embed(*view)
+        self._let_go()
 
     def _wait_s(self) -> float | None:
         """Seconds until the view may be embedded; None where there is nothing to do."""
@@ -182,7 +185,12 @@ class SliceModel:
         self.embedded.emit(z)
 
     def _forget(self, predictor: Predictor) -> None:
-        self._predictor = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        predictor, self._predictor = self._predictor, None
+        if predictor is not None:
+            predictor.close()
 
     def _opened(self) -> Predictor:
         if self._predictor is None:

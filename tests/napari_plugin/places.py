@@ -48,6 +48,9 @@ class Threshold:
     def tiles(self, box: Any) -> list[int]:
         return [0]
 
+    def close(self) -> None:
+        """Nothing to end."""
+
     def embed(self, z: int, tile: int) -> bool:
         new = z not in self.embedded
         self.embedded.append(z)
