@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from volseg.cloud.files import deploy_file
 from volseg.cloud.prices import (
     Fleet,
     estimate,
@@ -17,7 +18,7 @@ from volseg.cloud.prices import (
     parse_fleet,
     worker_seconds,
 )
-from volseg.errors import InputError
+from volseg.errors import InputError, NotThereError
 
 
 def test_fleets() -> None:
@@ -88,11 +89,36 @@ def test_the_worked_example() -> None:
     one, eight = (estimate(prices, Fleet("g6.xlarge", n), seconds, parts=600) for n in (1, 8))
     assert (round(one.wall_s / 60), round(one.on_demand, 2)) == (47, 0.64)
     assert (round(eight.wall_s / 60), round(eight.on_demand, 2)) == (10, 1.12)
+    forty = estimate(prices, Fleet("g6.xlarge", 40), seconds, parts=600)
+    assert (round(forty.wall_s / 60), round(forty.on_demand, 2)) == (6, 3.31)
 
 
 def test_a_model_without_a_figure_is_told() -> None:
-    with pytest.raises(InputError, match=r"no speed of vit_h on g6\.xlarge"):
-        worker_seconds(load_prices(), "g6.xlarge", "vit_h", embeddings=1, decodes=1)
+    with pytest.raises(InputError, match=r"no speed of vit_b on g4dn\.xlarge.*VOLSEG_PRICES"):
+        worker_seconds(load_prices(), "g4dn.xlarge", "vit_b", embeddings=1, decodes=1)
+
+
+@pytest.mark.parametrize("model", ["nano", "vit_b", "vit_l", "vit_h"])
+@pytest.mark.parametrize("kind", ["g6.xlarge", "g5.xlarge", "g6e.xlarge"])
+def test_every_model_has_a_figure_on_the_stack_s_workers(kind: str, model: str) -> None:
+    assert worker_seconds(load_prices(), kind, model, embeddings=1000, decodes=1000) > 0
+
+
+def test_a_list_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = json.loads(deploy_file("prices.json").read_text())
+    raw["instances"]["g6.xlarge"] = {
+        "on_demand": 2.0,
+        "gpus": 1,
+        "encodes_per_s": {"vit_b": 10},
+        "decodes_per_s": {"vit_b": 100},
+    }
+    monkeypatch.setenv("VOLSEG_PRICES", str(tmp_path / "mine.json"))
+    with pytest.raises(NotThereError, match="VOLSEG_PRICES"):
+        load_prices()
+    (tmp_path / "mine.json").write_text(json.dumps(raw))
+    mine = load_prices()
+    assert mine.kind("g6.xlarge").on_demand == 2.0
+    assert worker_seconds(mine, "g6.xlarge", "vit_b", embeddings=10, decodes=100) == 2.0
 
 
 def test_a_plan_on_a_fleet() -> None:
@@ -112,4 +138,5 @@ def test_people_are_told_in_one_sentence() -> None:
     told = estimate(prices, Fleet("g6.xlarge", 4), 7200, parts=1000).describe()
     assert told.startswith("4 × g6.xlarge: 35 min (2 h 00 min on one worker), $1.9")
     assert "typical spot prices" in told
-    assert str(prices.date) in told
+    assert f"Prices of {prices.date} in us-east-1" in told
+    assert "check both" in told

@@ -177,6 +177,92 @@ def scripts(resources: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+class Machine:
+    """A machine whose programs only note how they were called; `docker run` ends with a given status."""
+
+    def __init__(self, folder: Path, status: int) -> None:
+        self._folder = folder
+        self._programs = folder / "bin"
+        self._programs.mkdir()
+        self._calls = folder / "calls"
+        self._calls.touch()
+        endings = {"docker": f'[[ "$1" != run ]] || exit {status}'}
+        for name in ("aws", "docker", "shutdown", "install", "dnf", "systemctl", "cat", "hostname"):
+            said = {"cat": "echo i-0abc", "hostname": "echo host"}.get(name, "")
+            path = self._programs / name
+            path.write_text(
+                f'#!/bin/bash\necho {name} "$@" >> "{self._calls}"\n{said}\n{endings.get(name, "")}\n'
+            )
+            path.chmod(0o755)
+
+    def run(self, script: str) -> list[str]:
+        """Run the user data; every call, in order."""
+        environment = {"PATH": f"{self._programs}:/usr/bin:/bin"}
+        subprocess.run(
+            ["/bin/bash", "-c", script], env=environment, cwd=self._folder, check=False, timeout=60
+        )
+        return self._calls.read_text().splitlines()
+
+
+def test_a_worker_that_ends_well_shuts_its_instance_down(
+    resources: dict[str, Any], tmp_path: Path
+) -> None:
+    calls = Machine(tmp_path, 0).run(scripts(resources)["WorkerTemplate"])
+    (started,) = [call for call in calls if call.startswith("docker run")]
+    assert "worker tls://10.77.0.10:8786 --stack stack" in started
+    assert not [call for call in calls if "terminate-instance" in call]
+    assert calls[-1] == "shutdown -h now"
+
+
+def test_a_worker_that_can_not_start_is_not_replaced_for_ever(
+    resources: dict[str, Any], tmp_path: Path
+) -> None:
+    calls = Machine(tmp_path, 125).run(scripts(resources)["WorkerTemplate"])
+    assert calls[-1] == "shutdown -h now"
+    assert (
+        "aws autoscaling terminate-instance-in-auto-scaling-group --region region "
+        "--instance-id i-0abc --should-decrement-desired-capacity" in calls
+    )
+
+
+def test_the_head_starts_its_container_and_stays(resources: dict[str, Any], tmp_path: Path) -> None:
+    calls = Machine(tmp_path, 0).run(scripts(resources)["HeadTemplate"])
+    assert "cloud head --stack stack --address 10.77.0.10" in calls[-1]
+    assert "--restart unless-stopped" in calls[-1]
+    assert "shutdown -h now" not in calls
+
+
+def test_everything_that_can_be_is_tagged(resources: dict[str, Any]) -> None:
+    for name in ("HeadTemplate", "WorkerTemplate"):
+        for spec in properties(resources, name)["LaunchTemplateData"]["TagSpecifications"]:
+            keys = [tag["Key"] for tag in spec["Tags"]]
+            assert keys == ["volseg:stack", "volseg:role", "Name"]
+    head = {tag["Key"] for tag in properties(resources, "Head")["Tags"]}
+    group = properties(resources, "Workers")["Tags"]
+    assert head >= {"volseg:stack", "volseg:role"}
+    assert {tag["Key"] for tag in group if tag["PropagateAtLaunch"]} == {
+        "volseg:stack",
+        "volseg:role",
+    }
+
+
+def test_storage_is_reached_without_leaving_the_network(resources: dict[str, Any]) -> None:
+    endpoint = properties(resources, "StorageEndpoint")
+    assert endpoint["VpcEndpointType"] == "Gateway"
+    assert endpoint["ServiceName"] == {"Sub": "com.amazonaws.${AWS::Region}.s3"}
+
+
+def test_disks_and_bucket_are_encrypted(resources: dict[str, Any]) -> None:
+    for name in ("HeadTemplate", "WorkerTemplate"):
+        data = properties(resources, name)["LaunchTemplateData"]
+        for disk in data["BlockDeviceMappings"]:
+            assert disk["Ebs"]["Encrypted"] is True
+            assert disk["Ebs"]["DeleteOnTermination"] is True
+    encryption = properties(resources, "Bucket")["BucketEncryption"]
+    (rule,) = encryption["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+
+
 def tool(name: str) -> str:
     """A linter of the development environment."""
     beside = Path(sys.executable).with_name(name)

@@ -122,6 +122,16 @@ def test_one_worker_per_gpu_sees_its_own(client: Client, start: Callable[..., Ru
     assert sorted(seen.values()) == ["3", "5"]
 
 
+def test_fetched_weights_lie_on_the_fast_local_disk(
+    client: Client, start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    start({"scratch": tmp_path})
+    client.wait_for_workers(1, timeout=SECONDS)
+    (seen,) = client.run(lambda: os.environ["XDG_CACHE_HOME"]).values()
+    assert seen == str(tmp_path / "cache")
+
+
 def test_a_spot_notice_drains_and_nothing_is_done_twice(
     client: Client, start: Callable[..., Running], tmp_path: Path
 ) -> None:

@@ -193,6 +193,8 @@ def _slot(settings: WorkerSettings, base: str, index: int, gpu: str | None) -> _
         environment.setdefault(name, str(settings.threads))
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
+    if settings.scratch is not None:  # fetched weights: once per host, on its fast disk
+        environment.setdefault("XDG_CACHE_HOME", str(settings.scratch / "cache"))
     named = replace(settings, name=f"{base}-{index}", gpu=settings.gpu or gpu is not None)
     return _Slot(named, environment)
 

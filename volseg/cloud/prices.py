@@ -1,20 +1,26 @@
-"""What time on instances costs: the dated list of `deploy/prices.json`, fleets, estimates."""
+"""What time on instances costs: the dated list of `deploy/prices.json`, fleets, estimates.
+
+Prices and speeds there are neither fetched nor measured; `deploy/README.md` says how the speeds were derived.
+"""
 
 from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.cloud.files import deploy_file
-from volseg.errors import InputError
+from volseg.errors import InputError, NotThereError
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan
 
+OWN_LIST = "VOLSEG_PRICES"
+"""Environment variable that names a price list of one's own."""
 DECODES_PER_SLICE = 2.0
 """Decoder calls per object and slice, on average."""
 
@@ -34,7 +40,7 @@ class Kind:
     gpus
         Workers on one instance (at least 1, also without a GPU).
     encodes_per_s, decodes_per_s
-        Measured or published embeddings and decoder calls a second per worker, by model.
+        Embeddings and decoder calls a second per worker, by model.
     """
 
     name: str
@@ -112,7 +118,7 @@ class Estimate:
         Seconds on the whole fleet, its start included.
     on_demand, spot
         US dollars; spot None where the list has no such price.
-    date
+    date, region
         Of the prices.
     fleet
         On which.
@@ -123,15 +129,17 @@ class Estimate:
     on_demand: float
     spot: float | None
     date: datetime.date
+    region: str
     fleet: Fleet
 
     def describe(self) -> str:
-        """Return one sentence for people."""
+        """Return two sentences for people."""
         spot = "" if self.spot is None else f", about ${self.spot:.2f} at typical spot prices"
         return (
             f"{self.fleet.count} × {self.fleet.kind}: {_time(self.wall_s)} "
             f"({_time(self.worker_s)} on one worker), ${self.on_demand:.2f} on-demand{spot} "
-            f"(prices of {self.date})"
+            f"at most, if every object went through the whole stack. Prices of {self.date} in {self.region} "
+            "and speeds not measured on it: check both (deploy/README.md)"
         )
 
 
@@ -155,25 +163,31 @@ def load_prices(path: Path | None = None) -> Prices:
     Parameters
     ----------
     path
-        By default the project's own `deploy/prices.json`.
+        By default what ``VOLSEG_PRICES`` names, else the project's own `deploy/prices.json`.
 
     Raises
     ------
     InputError
         If the file lacks something; the message names it.
+    NotThereError
+        If there is no such file.
     """
-    path = path or deploy_file("prices.json")
+    own = os.environ.get(OWN_LIST)
+    path = path or (Path(own) if own else deploy_file("prices.json"))
     try:
         raw = json.loads(path.read_text())
+        speeds = raw.get("speeds", {})
         return Prices(
             date=datetime.date.fromisoformat(raw["date"]),
             region=raw["region"],
-            kinds={name: _kind(name, values) for name, values in raw["instances"].items()},
+            kinds={name: _kind(name, values, speeds) for name, values in raw["instances"].items()},
             storage_month=float(raw["storage_gb_month"]),
             requests_1000={name: float(price) for name, price in raw["requests_1000"].items()},
             address_hour=float(raw["public_address_hour"]),
             disk_month=float(raw["disk_gb_month"]),
         )
+    except FileNotFoundError as error:
+        raise NotThereError(f"{path}: no such price list ({OWN_LIST} names it)") from error
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a price list ({error!r})") from error
 
@@ -205,6 +219,7 @@ def estimate(
         hours * (kind.on_demand + extra),
         None if kind.spot is None else hours * (kind.spot + extra),
         prices.date,
+        prices.region,
         fleet,
     )
 
@@ -222,8 +237,8 @@ def worker_seconds(
     found = prices.kind(kind)
     if model not in found.encodes_per_s or model not in found.decodes_per_s:
         raise InputError(
-            f"deploy/prices.json has no speed of {model} on {kind}; run a small job there, and write "
-            "encodes_per_s and decodes_per_s into a copy"
+            f"deploy/prices.json has no speed of {model} on {kind}; run a small job there, write "
+            f"encodes_per_s and decodes_per_s into a copy, and let {OWN_LIST} name it"
         )
     return embeddings / found.encodes_per_s[model] + decodes / found.decodes_per_s[model]
 
@@ -258,15 +273,17 @@ def estimate_plan(plan: Plan, fleet: Fleet, prices: Prices) -> Estimate:
     return estimate(prices, fleet, seconds, parts=parts)
 
 
-def _kind(name: str, values: dict[str, Any]) -> Kind:
+def _kind(name: str, values: dict[str, Any], speeds: dict[str, Any]) -> Kind:
+    """One instance; its speeds are its own, or those of a kind of GPU that it is at least as fast as."""
     spot = values.get("spot")
+    rates = speeds[values["as_fast_as"]] if "as_fast_as" in values else values
     return Kind(
         name,
         float(values["on_demand"]),
         None if spot is None else float(spot),
         max(1, int(values["gpus"])),
-        _rates(values.get("encodes_per_s", {})),
-        _rates(values.get("decodes_per_s", {})),
+        _rates(rates.get("encodes_per_s", {})),
+        _rates(rates.get("decodes_per_s", {})),
     )
 
 
