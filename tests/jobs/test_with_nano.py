@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.volumes import make_truth, make_volume, point_prompts
-from volseg.errors import ModelUnavailableError, VolsegError
+from volseg.errors import InputError, ModelUnavailableError, VolsegError
 from volseg.jobs import make_plan, run
 from volseg.sam.registry import find_model
 from volseg.volume.image import Volume
@@ -67,3 +67,19 @@ def test_zoom_batches_and_filters_are_in_the_plan(volume: Volume, tmp_path: Path
     auto = make_plan(volume, boxed, zoom="auto").predictor
     assert auto.kind == "sam"
     assert auto.zoom > 1  # objects of 12 voxels are small for the model
+
+
+def test_the_model_of_another_plan_is_taken_as_it_was_planned(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import volseg.sam.rendering
+
+    prompts = point_prompts(TRUTH)
+    first = make_plan(volume, prompts, zoom=2.0)
+    monkeypatch.delattr(volseg.sam.rendering, "measure_rendering")  # nothing is measured again
+    again = make_plan(volume, prompts, model=first.predictor)
+    assert again.hash == first.hash
+    rendering = first.predictor.rendering | {"channels": [1]}
+    other = first.predictor.model_copy(update={"rendering": rendering})
+    with pytest.raises(InputError, match="looks at channels"):
+        make_plan(volume, prompts, model=other)

@@ -36,7 +36,7 @@ def make_plan(
     prompts: PromptSet | dict[str, Any] | str,
     *,
     labels: str | None = None,
-    model: str | PlannedOracle = "nano",
+    model: str | PlannedModel | PlannedOracle = "nano",
     channel: int | Sequence[int] | None = None,
     level: int = 0,
     time: int = 0,
@@ -63,7 +63,8 @@ def make_plan(
         Name of the label image; may be left out where the prompts have one layer, and names the layer
         where they have several.
     model
-        Name, path or URL of a model; or a `PlannedOracle`.
+        Name, path or URL of a model; or a `PlannedOracle`; or the `PlannedModel` of another plan of the same image,
+        whose contrast then is not measured again and whose zoom stands.
     channel
         Channel, or up to three; None: as the layer says, else all of a colour image, else 0.
     level, time
@@ -266,7 +267,7 @@ def _predictor(
     volume: Volume,
     source: Source,
     objects: Sequence[PromptedObject],
-    model: str | PlannedOracle,
+    model: str | PlannedModel | PlannedOracle,
     zoom: float | Literal["auto"] | None,
     preprocess: tuple[str, ...],
     batches: tuple[int | None, int | None],
@@ -274,7 +275,15 @@ def _predictor(
     """What answers prompts; batches that were given replace those that suit the machine."""
     if isinstance(model, PlannedOracle):
         return model
-    planned = _model(volume, source, objects, model, zoom, preprocess)
+    if isinstance(model, PlannedModel):
+        planned = model
+        if tuple(planned.rendering["channels"]) != source.channels:
+            raise InputError(
+                f"the planned model looks at channels {planned.rendering['channels']}, but the plan is for "
+                f"{list(source.channels)}; give the model's name instead"
+            )
+    else:
+        planned = _model(volume, source, objects, model, zoom, preprocess)
     names = ("encode_batch", "decode_batch")
     given = {name: n for name, n in zip(names, batches, strict=True) if n is not None}
     return planned.model_copy(update=given)
