@@ -52,6 +52,7 @@ class Worker:
     def __init__(self, events: IO[str]) -> None:
         self._events = events
         self._predictors: dict[str, SlicePredictor] = {}
+        self._planned: dict[str, Any] = {}
         self._cancel: dict[str, Cancel] = {}
         self._lock = threading.Lock()
 
@@ -120,9 +121,13 @@ class Worker:
         self.tell(name, "progress", stage="plan", done=0, total=1)
         volume = open_volume(request["url"], request.get("labels_at"))
         choices = dict(request["choices"])
+        kept = json.dumps([request["url"], choices])
         if isinstance(choices["model"], dict):
             choices["model"] = PlannedOracle.model_validate(choices["model"])
+        else:  # planned once per volume and choice: measuring the contrast reads a good part of the volume
+            choices["model"] = self._planned.get(kept, choices["model"])
         plan = make_plan(volume, request["prompts"], window=WINDOW, **choices)
+        self._planned[kept] = plan.predictor
         self.tell(name, "planned", plan=plan.hash)
         ledger = Ledger(volume.output_store, plan.hash)
 
