@@ -69,18 +69,24 @@ ENDS = {5: frozenset({14})}
 class Fixture:
     """The whole, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, chosen: Settings) -> None:
+        self.settings = chosen
         self.labels, self.seeds = crowd()
         self.prompts = marks(self.labels)
         self.predictor = NoisyOracle(
             self.labels, 5, 0.1, ("shifted", "neighbour", "inflated", "empty")
         )
-        self.whole = propagate(self.predictor, self.seeds, prompts=self.prompts, ends=ENDS)
+        self.whole = propagate(self.predictor, self.seeds, chosen, prompts=self.prompts, ends=ENDS)
 
 
 @pytest.fixture(scope="module")
 def crowded() -> Fixture:
-    return Fixture()
+    return Fixture(Settings())
+
+
+@pytest.fixture(scope="module")
+def crowded_sam() -> Fixture:
+    return Fixture(Settings.for_sam())
 
 
 def blockwise(case: Fixture, cuts: list[int], groups: list[list[int]]) -> dict[int, Track]:
@@ -96,7 +102,9 @@ def blockwise(case: Fixture, cuts: list[int], groups: list[list[int]]) -> dict[i
             states = start_states({i: windows[i] for i in group}, direction)
             pieces: dict[int, list[Track]] = {i: [] for i in group}
             for block in blocks if direction > 0 else reversed(blocks):
-                found, states = advance(case.predictor, states, block, direction, context)
+                found, states = advance(
+                    case.predictor, states, block, direction, context, case.settings
+                )
                 states = {i: State.from_bytes(s.to_bytes()) for i, s in states.items()}
                 for i, piece in found.items():
                     assert all(z in block for z in piece.slices)
@@ -109,7 +117,7 @@ def blockwise(case: Fixture, cuts: list[int], groups: list[list[int]]) -> dict[i
                 windows[i],
                 passes[1][i],
                 passes[-1][i],
-                Settings(),
+                case.settings,
                 context=context,
                 object_id=i,
             )
@@ -131,6 +139,13 @@ def test_any_cut_grouping_and_order_gives_the_same_bytes(
     found = blockwise(crowded, cuts, groups)
     assert {i: t.to_bytes() for i, t in found.items()} == {
         i: t.to_bytes() for i, t in crowded.whole.items()
+    }
+
+
+def test_doubt_is_handed_from_window_to_window(crowded_sam: Fixture) -> None:
+    found = blockwise(crowded_sam, [3, 7, 8, 13], [[1, 4, 6], [3], [2, 5]])
+    assert {i: t.to_bytes() for i, t in found.items()} == {
+        i: t.to_bytes() for i, t in crowded_sam.whole.items()
     }
 
 

@@ -85,7 +85,7 @@ def _follow(
             there = masks.get(at)
             if there is not None and shared_area(mask, there) > 0.3 * mask.area:
                 break
-            if entry.confidence < settings.trim_confidence:
+            if entry.confidence < settings.least_sure:
                 break
             found[at] = entry
         elif not found:

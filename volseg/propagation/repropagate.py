@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from volseg.propagation.context import Context
-from volseg.propagation.mending import Table, bridge, repair, trim
+from volseg.propagation.mending import Table, bridge, part, repair, trim
 from volseg.propagation.predictor import SlicePredictor, SlicePrompt
 from volseg.propagation.propagate import as_windows, start_states
 from volseg.propagation.settings import DEFAULTS, Settings
@@ -132,7 +132,8 @@ def _from(
     ended = state.finished and meeting < settings.meet_slices
     if ended:
         visited |= _rest(old, start, direction, fixed)
-    return _mended(found, old.shape, start, mask, direction, ended, context, settings), visited
+    table = standing(Track(old.shape, found), direction)
+    return _mended(table, object_id, start, mask, ended, context, settings), visited
 
 
 def _meets(entry: TrackSlice | None, old: Track, z: int, settings: Settings) -> bool:
@@ -155,22 +156,22 @@ def _rest(old: Track, start: int, direction: Direction, fixed: set[int]) -> set[
 
 
 def _mended(
-    found: Table,
-    shape: tuple[int, int, int],
+    table: Table,
+    object_id: int,
     start: int,
     mask: MaskWindow,
-    direction: Direction,
     ended: bool,
     context: Context,
     settings: Settings,
 ) -> Table:
     """Glitches out, gaps bridged, and a free end trimmed, as `settle` does it."""
-    table = standing(Track(shape, found), direction)
     table[start] = TrackSlice.of(mask, 1.0, SliceKind.SEED)
     table = dict(sorted(table.items()))
     masks = {z: entry.window() for z, entry in table.items()}
     if settings.repair:
         repair(table, masks, settings)
+    if settings.part and ended:
+        part(table, masks, {start: mask}, object_id, context, settings)
     if settings.trim and ended:
         trim(table, masks, {start: mask}, settings)
     if settings.bridge:

@@ -109,6 +109,18 @@ class Settings(BaseModel):
         default=0.6, description="agreement below which a change counts as abrupt"
     )
 
+    doubt: float = Field(
+        default=0.0,
+        ge=0,
+        description="doubt, summed over slices, from which an object has ended; 0: never",
+    )
+    doubt_below: float = Field(
+        default=0.55,
+        description="agreement times score (shares of the best so far) below which doubt grows",
+    )
+    doubt_gap: float = Field(default=0.3, ge=0, description="doubt of a slice without the object")
+    relief: float = Field(default=0.15, ge=0, description="most doubt that one slice can take back")
+
     # --- settling ------------------------------------------------------------------------------
     bridge: bool = Field(default=True, description="interpolate bridged gaps")
     bridge_confidence: float = Field(
@@ -137,6 +149,12 @@ class Settings(BaseModel):
     trim_confidence: float = Field(
         default=0.6, description="confidence from which an end slice speaks for the track"
     )
+    part: bool = Field(
+        default=True, description="part a track from other objects whose seeds it runs into"
+    )
+    retry_runs: bool = Field(
+        default=True, description="try runs of low confidence again from their other side"
+    )
     retry_below: float = Field(
         default=0.55, description="confidence below which the other side is tried"
     )
@@ -147,19 +165,25 @@ class Settings(BaseModel):
         default=2, ge=1, description="meeting slices in a row that end a correction"
     )
 
+    @property
+    def least_sure(self) -> float:
+        """Confidence from which a slice speaks for its track."""
+        return self.doubt_below if self.doubt else self.trim_confidence
+
     @classmethod
     def for_sam(cls, **choices: Any) -> Settings:
         """Defaults for a Segment Anything Model.
 
-        Its scores are estimates of IoU that fall where an object has ended, and one point deep
-        inside serves it better than several.
+        Its scores are estimates of IoU that fall where an object has ended, so that doubt may
+        gather, and one point deep inside serves it better than several.
 
         Parameters
         ----------
         choices
             Fields to set otherwise.
         """
-        return cls(**{"points_decide": True, "points_per_component": 1, **choices})
+        sam = {"points_decide": True, "points_per_component": 1, "doubt": 0.5}
+        return cls(**{**sam, **choices})
 
 
 DEFAULTS = Settings()

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 from volseg.propagation.branches import follow_back
 from volseg.propagation.context import Context
-from volseg.propagation.mending import Table, bridge, repair, trim
+from volseg.propagation.mending import Table, bridge, part, repair, trim
 from volseg.propagation.predictor import SlicePredictor
+from volseg.propagation.retrying import retry
 from volseg.propagation.settings import DEFAULTS, Settings
 from volseg.propagation.state import Direction
 from volseg.propagation.track import SliceKind, Track, TrackSlice
@@ -54,10 +55,15 @@ def settle(
     ends = context.ends.get(object_id, frozenset())
     if settings.repair:
         repair(table, masks, settings)
+    if settings.part:
+        part(table, masks, seeds, object_id, context, settings)
     if settings.trim:
         trim(table, masks, seeds, settings)
     if settings.bridge:
         bridge(table, masks, seeds, ends, settings)
+    if settings.retry_runs:
+        prompted = {z for z, mask in seeds.items() if mask.area}
+        retry(predictor, object_id, table, masks, prompted, context, settings)
     if settings.return_branches:
         follow_back(predictor, object_id, table, masks, context, settings)
     return Track(predictor.shape, table)

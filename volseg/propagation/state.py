@@ -65,6 +65,10 @@ class State:
         Smoothed score of the accepted masks, -1 before the first.
     spread : float
         Smoothed deviation of the scores from their mean: whether they can be trusted.
+    top : float
+        The best that the smoothed score has been, -1 before the first mask.
+    doubt : float
+        What speaks for the object's having ended, less what spoke against it since.
     pending : {z: MaskWindow}
         Seeds still ahead.
     finished : bool
@@ -77,6 +81,8 @@ class State:
     anchor: Pose | None = None
     score: float = -1.0
     spread: float = 0.06
+    top: float = -1.0
+    doubt: float = 0.0
     pending: Mapping[int, MaskWindow] = field(default_factory=dict)
     finished: bool = False
 
@@ -100,6 +106,8 @@ class State:
             "anchor": _pose_record(self.anchor),
             "score": self.score,
             "spread": self.spread,
+            "top": self.top,
+            "doubt": self.doubt,
             "pending": {str(z): _mask_record(self.pending[z]) for z in sorted(self.pending)},
             "finished": self.finished,
         }
@@ -125,6 +133,8 @@ class State:
                 anchor=_pose(record["anchor"]),
                 score=record["score"],
                 spread=record["spread"],
+                top=record["top"],
+                doubt=record["doubt"],
                 pending={int(z): _mask(m) for z, m in sorted(record["pending"].items())},
                 finished=record["finished"],
             )

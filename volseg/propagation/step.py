@@ -114,7 +114,7 @@ def _take_seed(state: State, z: int, n_slices: int, settings: Settings) -> State
     """A prompted slice: the seed is the mask, and a motion from the last mask is kept."""
     seed = state.pending[z]
     pending = {at: mask for at, mask in state.pending.items() if at != z}
-    state = replace(state, pending=pending, anchor=None)
+    state = replace(state, pending=pending, anchor=None, doubt=0.0)
     if not seed.area:
         return waiting(_past(state), n_slices)
     pose = Pose(z, seed)
@@ -131,10 +131,15 @@ def _ended(state: State, n_slices: int) -> State:
 
 def _lost(state: State, n_slices: int, settings: Settings) -> State:
     """Nothing on this slice: go on for a while, then wait for the next seed."""
-    state = _past(state)
-    if state.gap > settings.patience:
+    state = replace(_past(state), doubt=state.doubt + settings.doubt_gap)
+    if state.gap > settings.patience or _ends(state, settings):
         return waiting(state, n_slices)
     return _ended(state, n_slices)
+
+
+def _ends(state: State, settings: Settings) -> bool:
+    """Whether so much doubt has gathered that the object has ended."""
+    return 0 < settings.doubt < state.doubt
 
 
 def _found(
@@ -167,13 +172,21 @@ def _found(
     if state.score >= 0:
         score = 0.85 * state.score + 0.15 * said
         spread = 0.7 * state.spread + 0.3 * abs(said - state.score)
+    top = max(state.top, score if state.top < 0 else 0.85 * state.top + 0.15 * said)
+    sure = judgement.confidence(settings)
+    if settings.doubt:
+        sure = judgement.agreement * min(1.0, max(0.0, said) / max(top, 1e-6))
+    doubt = max(0.0, state.doubt - min(sure - settings.doubt_below, settings.relief))
     state = replace(
         _past(state),
         last=pose,
         anchor=anchor,
         score=score,
         spread=spread,
+        top=top,
+        doubt=doubt,
     )
-    sure = judgement.confidence(settings)
     record = TrackSlice.of(judgement.mask, sure, SliceKind.DECODED, before.z)
+    if _ends(state, settings):
+        return waiting(state, n_slices), None
     return _ended(state, n_slices), record
