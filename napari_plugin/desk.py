@@ -15,7 +15,7 @@ from psygnal import Signal
 from napari_plugin import keys
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.feedback import LastLines
-from napari_plugin.gui import in_gui, on_gui
+from napari_plugin.gui import Soon, in_gui, on_gui
 from napari_plugin.interactive import Choice, check_grid, fitting_zoom
 from napari_plugin.layers import add_labels_layer, add_session, session_of
 from napari_plugin.modelprocess import ModelProcess
@@ -301,8 +301,8 @@ class Desk(Telling):
     def _removed(self, event: Any) -> None:
         layers = self.layers
         if layers is not None and event.value in (layers.points, layers.mask):
-            self.layers = None  # the others go with it
-            layers.remove()
+            self.layers = None  # the others go with it, but not while napari is removing
+            Soon(layers.remove).ask()
             self.leave_labels()
             self.changed.emit()
         if self.session is not None and self.session.is_closed:

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_plugin.alive import while_alive
 from napari_plugin.desk import Desk
 from napari_plugin.exporting import Exporting, ExportRequest, formats, parse_ids, suggested_path
 from napari_plugin.gui import on_gui
@@ -64,10 +65,10 @@ class ExportPanel(QWidget):
         self.format.activated.connect(self._suggest)
         self.labels.activated.connect(self._suggest)
         self.button.clicked.connect(self.export)
-        self.exporting.progress.connect(on_gui(self._progressed))
-        self.exporting.finished.connect(on_gui(self._finished))
-        self.exporting.failed.connect(on_gui(self._failed))
-        desk.changed.connect(self.renew)
+        self.exporting.progress.connect(on_gui(while_alive(self, "_progressed")))
+        self.exporting.finished.connect(on_gui(while_alive(self, "_finished")))
+        self.exporting.failed.connect(on_gui(while_alive(self, "_failed")))
+        desk.changed.connect(while_alive(self, "renew"))
         self.renew()
 
     def renew(self) -> None:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_plugin.alive import while_alive
 from napari_plugin.desk import Desk
 from napari_plugin.gui import in_gui
 from napari_plugin.opening import Entry, Place, browse, parent_of, profiles
@@ -66,7 +67,7 @@ class OpenPanel(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.entries)
         self.url.activated.connect(self._remembered)
-        self.desk.changed.connect(self.show_places)
+        self.desk.changed.connect(while_alive(self, "show_places"))
         self.show_places()
 
     def show_places(self) -> None:
@@ -99,7 +100,7 @@ class OpenPanel(QWidget):
         def look() -> None:
             use_credentials(place.profile, place.endpoint)
             found = browse(target)
-            in_gui(lambda: self._list(found))
+            in_gui(lambda: while_alive(self, "_list")(found))
 
         self.desk.aside(look, f"browsing {target}")
 

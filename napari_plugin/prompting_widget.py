@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_plugin.alive import while_alive
 from napari_plugin.cluster import Cluster
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.desk import Desk
@@ -45,9 +46,9 @@ class PromptPanel(QWidget):
         layout.addWidget(self._object_box())
         layout.addWidget(self._run_box())
         layout.addStretch()
-        desk.changed.connect(self.renew)
-        desk.shown.connect(self.show_object)
-        desk.ran.connect(self.show_run)
+        desk.changed.connect(while_alive(self, "renew"))
+        desk.shown.connect(while_alive(self, "show_object"))
+        desk.ran.connect(while_alive(self, "show_run"))
         self.renew()
 
     # --- parts

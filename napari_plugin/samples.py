@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from volseg import __version__
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -15,26 +18,32 @@ PROMPTED = 4  # objects with prompts, of about a dozen
 
 
 def touching_cells() -> list[LayerData]:
-    """Open the sample volume in the viewer: an image of touching cells, and label images ``cells`` and ``truth``.
+    """Open the sample volume in the viewer: an image of touching cells, and an empty label image ``cells``.
 
     Returns
     -------
     list
-        Layer data without a viewer; with one, nothing more is to be added.
+        The true labels, (z, y, x) uint32, as a layer of their own; without a viewer the volume's layers, too.
     """
     from napari import current_viewer
 
+    from napari_plugin.layers import add_volume, layers_of
+    from volseg.demo.synthetic import VOXEL_SIZE_UM
+    from volseg.volume.image import open_volume
+
     url = sample_url()
+    truth = np.load(_truth_of(url))["truth"]
+    placed = {"scale": VOXEL_SIZE_UM, "units": ("micrometer",) * 3}
+    layers: list[LayerData] = [(truth, {"name": "truth", "visible": False, **placed}, "labels")]
     viewer = current_viewer()
     if viewer is None:
-        from napari_plugin.layers import layers_of
-        from volseg.volume.image import open_volume
-
-        return layers_of(open_volume(url))
-    from napari_plugin.layers import add_volume
-
+        return layers_of(open_volume(url)) + layers
     add_volume(viewer, url)
-    return [(None, {}, "image")]
+    return layers
+
+
+def _truth_of(url: str) -> Path:
+    return Path(url).with_suffix(".npz")
 
 
 def sample_url(folder: Path | None = None) -> str:
@@ -54,19 +63,26 @@ def sample_url(folder: Path | None = None) -> str:
         partial = folder / f".{NAME}-{__version__}.part"
         shutil.rmtree(partial, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        make_sample(str(partial))
+        truth = make_sample(str(partial))
+        np.savez_compressed(_truth_of(str(path)), truth=truth)
         partial.rename(path)
     return str(path)
 
 
-def make_sample(url: str) -> None:
-    """Write the sample: synthetic cells of two levels, their true labels, and prompts for some in empty ``cells``."""
+def make_sample(url: str) -> NDArray[np.uint32]:
+    """Write the sample: synthetic cells on two levels, and prompts for some of them in empty ``cells``.
+
+    Returns
+    -------
+    (z, y, x) uint32
+        The true labels.
+    """
     from napari_plugin.promptstore import save_object
     from volseg.demo.synthetic import make_volume
     from volseg.prompts import prompts_from_labels
     from volseg.volume.create import create_volume
     from volseg.volume.image import open_volume
-    from volseg.volume.pyramid import build_image_pyramid, build_pyramid
+    from volseg.volume.pyramid import build_image_pyramid
 
     made = make_volume(SHAPE, clusters=7, seed=3)
     create_volume(
@@ -81,9 +97,7 @@ def make_sample(url: str) -> None:
     whole = ((0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[2]))
     volume.write(whole, made.image, level=0)
     build_image_pyramid(volume)
-    truth = volume.create_labels("truth", channel=0)
-    truth.write_objects(whole, made.truth)
-    build_pyramid(truth)
     cells = volume.create_labels(LABELS, channel=0)
     for one in prompts_from_labels(made.truth, kind="box", layer=LABELS).objects[:PROMPTED]:
         save_object(cells, one)
+    return made.truth
