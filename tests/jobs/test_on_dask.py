@@ -77,6 +77,31 @@ def test_errors_travel_back(client: distributed.Client, ledger: Ledger) -> None:
     assert "_misbehave" in failure.trace
 
 
+def test_a_worker_that_dies_while_a_run_begins_and_ends_does_no_harm(
+    client: distributed.Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask fails the whole question to all workers then."""
+    failed = []
+
+    def once(name: str) -> None:
+        ask = getattr(client, name)
+
+        def asked(*given: object, **named: object) -> object:
+            if name not in failed:
+                failed.append(name)
+                raise distributed.CommClosedError("a worker has gone")
+            return ask(*given, **named)
+
+        monkeypatch.setattr(client, name, asked)
+
+    for name in ("register_plugin", "run_on_scheduler", "unregister_worker_plugin"):
+        once(name)
+    assert run_session(ToyJob([ChainStage(2, 2)]), ledger, client=client).status == "done"
+    assert len(failed) == 3
+    left = client.run(lambda dask_worker: [n for n in dask_worker.plugins if "volseg" in n])
+    assert list(left.values()) == [[], []]
+
+
 def test_a_lost_scheduler_interrupts_and_is_resumable(ledger: Ledger) -> None:
     import subprocess
     import sys

@@ -8,6 +8,8 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from volseg.errors import InputError, InterruptedRunError
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 GPU = "GPU"
 BLOCKS_PER_WORKER = 2
 """One computes while the next one's arguments are already there; more would be blamed together when a worker dies."""
+
+
+FORGET_EVERY = 4096
+"""Blocks after which Dask's memory of their names is cleared; it would keep 100,000 of them, 0.4 KiB each."""
+
+
+ASKED = 6
 
 
 class Executor(Protocol):
@@ -104,8 +113,8 @@ class OnDask:
         self._alone_since: float | None = None
         self._threads: dict[str, int] = {}
         self._gpus: dict[str, float] = {}
-        client.register_plugin(RunnerPlugin(runner), name=self._name)
-        client.run_on_scheduler(tolerate_deaths)
+        self._ask(lambda: client.register_plugin(RunnerPlugin(runner), name=self._name))
+        self._ask(lambda: client.run_on_scheduler(tolerate_deaths))
         self._look_at_workers()
 
     @property
@@ -126,6 +135,8 @@ class OnDask:
         from volseg.jobs.plugin import run_block
 
         self._count += 1
+        if self._count % FORGET_EVERY == 0:
+            _forget_names()
         key = f"{block.stage}-{block.id}-{attempt}-{self._name}-{self._count}"
         future = self._client.submit(
             run_block,
@@ -162,7 +173,19 @@ class OnDask:
             self._client.cancel(list(self._flying.values()), force=True)
         self._flying.clear()
         if self._client.status == "running":
-            self._client.unregister_worker_plugin(self._name)
+            with suppress(InterruptedRunError):  # what was done is done
+                self._ask(lambda: self._client.unregister_worker_plugin(self._name))
+
+    def _ask(self, question: Callable[[], Any]) -> None:
+        """Ask all workers for something that may be asked again: one that dies meanwhile fails the whole question."""
+        for attempt in range(ASKED):
+            try:
+                question()
+                return
+            except (OSError, TimeoutError) as error:
+                if self._client.status != "running" or attempt == ASKED - 1:
+                    raise _scheduler_lost() from error
+                time.sleep(0.2 * 2**attempt)
 
     def _collect(self, future: Future, block: Block, attempt: int) -> Ended:
         from distributed import KilledWorker
@@ -221,6 +244,13 @@ def memory_per_worker(client: Client) -> int:
         )
     limits = [info["memory_limit"] // info["nthreads"] for info in workers.values()]
     return min(limits)
+
+
+def _forget_names() -> None:
+    """Each name is needed twice, when its task is submitted; a scheduler in this process profits, too."""
+    from dask.utils import key_split
+
+    key_split.cache_clear()
 
 
 def _scheduler_lost() -> InterruptedRunError:
