@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from volseg import errors
+from napari_plugin.local import error_of
 from volseg.errors import VolsegError
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class ModelProcess:
             raise
         self.shape: tuple[int, int, int] = shape
 
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def tiles(self, box: Box | None) -> list[int]:
         """Numbers of the tiles that show a part of a slice, the middle first."""
         found: list[int] = self._ask("tiles", box)
@@ -93,11 +98,11 @@ class ModelProcess:
             kind, value = _read(self._process.stdout)
         except (OSError, EOFError, ValueError) as error:
             raise ModelGoneError(
-                f"the model's process ended with status {self._process.poll()}; choose the model again to start it "
-                f"anew. It said: {self._tail() or 'nothing'}"
+                f"the model's process ended with status {self._process.poll()}; the next prompt starts it anew. "
+                f"It said: {self._tail() or 'nothing'}"
             ) from error
         if kind == "error":
-            raise _error(*value)
+            raise error_of(value)
         return value
 
     def _tail(self) -> str:
@@ -106,14 +111,6 @@ class ModelProcess:
         self._said.seek(0, 2)
         self._said.seek(max(0, self._said.tell() - _TAIL_BYTES))
         return self._said.read().decode("utf-8", "replace").strip()
-
-
-def _error(name: str, text: str, trace: str) -> Exception:
-    kind = getattr(errors, name, None)
-    known = isinstance(kind, type) and issubclass(kind, VolsegError)
-    made: Exception = kind(text) if known and kind else RuntimeError(f"{name}: {text}")
-    made.remote_trace = trace  # type: ignore[attr-defined]
-    return made
 
 
 def _write(pipe: IO[bytes], value: Any) -> None:
@@ -168,7 +165,8 @@ def main() -> int:
         try:
             answer: Any = ("value", server.answer(*question))
         except Exception as error:
-            answer = ("error", (type(error).__name__, str(error), traceback.format_exc()))
+            told = {"kind": type(error).__name__, "text": str(error)}
+            answer = ("error", told | {"trace": traceback.format_exc()})
         _write(answers, answer)
 
 

@@ -76,6 +76,7 @@ class Prompting:
         self.book = book or PromptBook(editing)
         self.book.failed.connect(self._fail)
         self._past: dict[tuple[int, Place], list[Marks]] = {}
+        self._drafts: dict[tuple[int, Place], Marks] = {}  # marked, but not accepted yet
         self._shown = Shown()
         self._place: Place = (0, 0)
         self._object: int | None = None
@@ -115,7 +116,7 @@ class Prompting:
             return
         with self._lock:
             self._place = (time, z)
-        self._show_marks(self._marks_here())
+        self._show_here()
 
     def select_object(self, object_id: int) -> None:
         """Prompt an object that exists."""
@@ -123,7 +124,7 @@ class Prompting:
             return
         with self._lock:
             self._object, self._new = object_id, None
-        self._show_marks(self._marks_here())
+        self._show_here()
 
     def next_object(self) -> None:
         """Begin a new object; its id comes from the store, so that no other person gets the same."""
@@ -134,7 +135,9 @@ class Prompting:
             self._object = None
             self._new = self.editing.submit(lambda editor: editor.new_id(), "take a new id")
             self._new.add_done_callback(lambda _: self.changed.emit())
-        self._past = {key: past for key, past in self._past.items() if key[0] != 0}
+            for kept in (self._past, self._drafts):
+                for key in [key for key in kept if key[0] == 0]:
+                    kept.pop(key)
         self._show_marks(Marks())
 
     # --- marks
@@ -195,11 +198,13 @@ class Prompting:
         """Take back the last mark on this slice."""
         past = self._past.get(self._key())
         if past:
-            self._show_marks(past.pop())
+            self._drafts[self._key()] = marks = past.pop()
+            self._show_marks(marks)
 
     def clear(self) -> None:
         """Take back all marks on this slice that were not accepted."""
         self._past.pop(self._key(), None)
+        self._drafts.pop(self._key(), None)
         self._show_marks(Marks())
 
     def _mark(self, change: Callable[[Marks], Marks]) -> None:
@@ -210,6 +215,7 @@ class Prompting:
             self._fail(error, "marking")
             return
         self._past.setdefault(self._key(), []).append(before)
+        self._drafts[self._key()] = after
         self._show_marks(after)
 
     # --- candidates
@@ -221,6 +227,19 @@ class Prompting:
             if count:
                 choice = (self._shown.choice + step) % count
                 self._shown = replace(self._shown, choice=choice)
+        if not count and not self._shown.waiting:
+            self._show_marks(self._shown.marks)  # accepted earlier: ask again
+        self.changed.emit()
+
+    def _show_here(self) -> None:
+        """Show what is marked at the place in view; the model is asked only about what is not accepted yet."""
+        draft = self._drafts.get(self._key())
+        if draft is not None:
+            self._show_marks(draft)
+            return
+        with self._lock:
+            self._asked += 1
+            self._shown = Shown(self.book.marks(self.object_id, self._place))
         self.changed.emit()
 
     def _show_marks(self, marks: Marks) -> None:
@@ -305,14 +324,15 @@ class Prompting:
                 result.set_exception(error)
                 self._fail(error, "accepting")
                 return
+            if (self.object_id, self._place) == (object_id, place):
+                self._show_here()
             result.set_result(None)
             self.accepted.emit(object_id, z)
 
-        self._past.pop((object_id, place), None)
+        for key in ((object_id, place), (0, place)):
+            self._past.pop(key, None)
+            self._drafts.pop(key, None)
         painted.add_done_callback(after)
-
-    def _marks_here(self) -> Marks:
-        return self.book.marks(self.object_id, self._place)
 
     def _key(self) -> tuple[int, Place]:
         return self.object_id or 0, self._place

@@ -209,14 +209,11 @@ class Running:
     def _send(self, found: Gathered, choice: Choice) -> None:
         if found.new:
             request = self.request(found, choice) | {"do": "trace"}
-            self.opened(Task(uuid.uuid4().hex, "here", found.ids, request, time=choice.time))
-            self._worker.send({"name": self._last(), **request})
+            self._start(found.ids, request, choice.time)
         if found.corrected:
             request = self.request(found, choice) | {"do": "repropagate"}
             request["objects"] = found.packed_corrections()
-            ids = tuple(found.corrected)
-            self.opened(Task(uuid.uuid4().hex, "here", ids, {}, time=choice.time))
-            self._worker.send({"name": self._last(), **request})
+            self._start(tuple(found.corrected), request, choice.time)
 
     def request(self, found: Gathered, choice: Choice) -> dict[str, Any]:
         """What a worker must know: places, prompts and choices, as JSON values."""
@@ -234,8 +231,10 @@ class Running:
             },
         }
 
-    def _last(self) -> str:
-        return next(reversed(self._open))
+    def _start(self, ids: tuple[int, ...], request: dict[str, Any], time: int) -> None:
+        task = Task(uuid.uuid4().hex, "here", ids, request, time=time)
+        self.opened(task)
+        self._worker.send({"name": task.name, **request})
 
     def opened(self, task: Task) -> None:
         """Note a run that was started."""

@@ -162,6 +162,7 @@ class SliceModel:
         try:
             future.set_result(function(self._opened()))
         except BaseException as error:
+            self._check_alive()
             future.set_exception(error)
 
     def _embed(self, z: int, box: tuple[int, int, int, int] | None) -> None:
@@ -176,6 +177,7 @@ class SliceModel:
                 missing = True
                 self.encoded += predictor.embed(z, tile)
         except Exception as error:
+            self._check_alive()
             with self._wake:
                 self._done = (z, box)  # not again and again
             self.failed.emit(error)
@@ -186,6 +188,11 @@ class SliceModel:
 
     def _forget(self, predictor: Predictor) -> None:
         self._let_go()
+
+    def _check_alive(self) -> None:
+        """Let a predictor go whose process has ended: the next question opens another."""
+        if getattr(self._predictor, "gone", False):
+            self._let_go()
 
     def _let_go(self) -> None:
         predictor, self._predictor = self._predictor, None
