@@ -179,7 +179,7 @@ class Applier:
         todo = sorted(boxes)
         for start in range(0, len(todo), _BATCH):
             batch = todo[start : start + _BATCH]
-            self._renew(index, {place: _few(boxes[place]) for place in batch})
+            self._renew(index, {place: few(boxes[place], _MANY_BOXES) for place in batch})
         return above
 
     def _renew(self, index: int, boxes: dict[Place, list[Box]]) -> None:
@@ -323,9 +323,9 @@ def moved(box: Box, origin: Index) -> Box:
     return z, y, x
 
 
-def _few(boxes: list[Box]) -> list[Box]:
-    """Return the boxes, or where there are many the one around them."""
-    if len(boxes) <= _MANY_BOXES:
+def few(boxes: list[Box], most: int) -> list[Box]:
+    """Return the boxes, or where there are more than `most` the one around them."""
+    if len(boxes) <= most:
         return boxes
     z, y, x = (
         slice(min(box[a].start for box in boxes), max(box[a].stop for box in boxes))

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from volseg.editing.apply import coarsened, meet, moved, refined
+from volseg.editing.apply import coarsened, few, meet, moved, refined
 from volseg.editing.cache import Key
 from volseg.editing.deltas import Box
 from volseg.editing.engine import Engine
+
+_MOST_PARTS = 4
 
 
 class LevelViews(Engine):
@@ -49,10 +51,10 @@ class LevelViews(Engine):
         """Make the part of a coarser level above edits that it does not have yet, from the next finer level."""
         factors = self._factors[level - 1]
         corner = (box[0].start, box[1].start, box[2].start)
-        for edited in self._edited_boxes(level, time):
-            part = meet(edited, box)
-            if any(s.stop <= s.start for s in part):
-                continue
+        parts = (meet(edited, box) for edited in self._edited_boxes(level, time))
+        edited = [part for part in parts if all(s.start < s.stop for s in part)]
+        # each part costs a look at all edits on every finer level
+        for part in few(edited, _MOST_PARTS):
             fine = refined(part, factors, self._levels[level - 1].shape)
             block = self.read_level(fine, level - 1, time)
             out[moved(part, corner)] = self._applier.downsample(block, factors)
