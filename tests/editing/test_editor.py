@@ -218,3 +218,4 @@ def test_one_slice_of_an_object(labels: Labels) -> None:
         assert (editor[2] == 7).sum() == 1200
         assert editor[3, 25, 35] == 8
         assert editor.slice_mask(9, 0) is None
+        assert editor.slices_of(7) == [2] and editor.slices_of(8) == [3] and not editor.slices_of(9)

@@ -124,6 +124,18 @@ class Editor(Painting):
                 )
         return list(named)
 
+    def slices_of(self, label: int) -> list[int]:
+        """Return the slices in which an object is at the present time, in order."""
+        self._check_open()
+        rows = [row for row in self.labels.objects.rows() if row.time == self._time]
+        found: set[int] = set()
+        for place in self._places([label], rows):
+            if place.time == self._time:
+                inside = (self.block(place) == label).any(axis=(1, 2))
+                first = self._grid.box(place.zyx)[0].start
+                found.update((np.flatnonzero(inside) + first).tolist())
+        return sorted(found)
+
     def slice_mask(self, label: int, z: int) -> tuple[np.ndarray[Any, Any], tuple[int, int]] | None:
         """Return where an object is in a slice at the present time.
 

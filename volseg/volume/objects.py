@@ -50,6 +50,8 @@ class ObjectRow:
         Who touched it last; None for the model.
     modified
         When, ISO 8601 in UTC.
+    status
+        What a person said of it: "accepted" or "rejected"; None: still to be looked at.
     """
 
     id: int
@@ -63,6 +65,7 @@ class ObjectRow:
     confidence: float | None = None
     annotator: str | None = None
     modified: str | None = None
+    status: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as it is stored: `class` without the underscore, None left out."""
