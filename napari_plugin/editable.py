@@ -114,6 +114,13 @@ class LabelTiles(Tiles):
             raise InputError(f"{self.labels.location} can't be edited: it is read only")
         return self.editing
 
+    def load_part(self, key: Key, region: Region) -> np.ndarray:
+        """Return a part of a tile as the editor has it."""
+        editor = self._editor()
+        if editor is None:
+            return super().load_part(key, region)
+        return editor.read_level(slices(region), key.level, key.time)[None]
+
     def _load_tile(self, key: Key) -> np.ndarray:
         editor = self._editor()
         level = self.levels[key.level]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from volseg.volume.blocks import Region, Triple
+from volseg.volume.blocks import Region, Triple, intersection, shifted, slices
 
 _log = logging.getLogger(__name__)
 _AHEAD_SLICES = 8
@@ -183,7 +183,7 @@ class Tiles:
     # --- when voxels change
 
     def renew(self, changes: Iterable[tuple[int, int, Region]]) -> None:
-        """Bring changed voxels in: tiles on the screen are loaded anew at once, others when they are asked for.
+        """Bring changed voxels in: into tiles on the screen at once, into others when they are asked for.
 
         Parameters
         ----------
@@ -192,25 +192,34 @@ class Tiles:
         """
         for level, time_, region in changes:
             for index in self.levels[level].indices(region):
-                for group in self._groups():
-                    self._renew(Key(level, time_, group, *index))
+                self._renew(Key(level, time_, 0, *index), region)
 
-    def _renew(self, key: Key) -> None:
+    def _renew(self, key: Key, region: Region) -> None:
         with self._work:
             if key in self._loading:
                 self._outdated.add(key)
-            if key not in self._tiles:
+            old = self._tiles.get(key)
+            if old is None:
                 return
             if not any(key in shown for shown in self._shown.values()):
                 self._drop(key)
                 return
-        tile = self._packed(self._load(key))
+        tile = np.array(old)
+        box = self.levels[key.level].region(key[3:])
+        part = intersection(box, region)
+        if part is None:
+            return
+        tile[(slice(None), *slices(shifted(part, [-a for a, _ in box])))] = self.load_part(
+            key, part
+        )
+        tile = self._packed(tile)
         with self._work:
             self._put(key, tile)
 
-    def _groups(self) -> set[int]:
-        with self._work:
-            return {group for group, _ in self._shown} or {0}
+    def load_part(self, key: Key, region: Region) -> np.ndarray:
+        """Return a part (channels, z, y, x) of a tile as it is now; overridden where voxels can change."""
+        inner = shifted(region, [-a for a, _ in self.levels[key.level].region(key[3:])])
+        return self._load(key)[(slice(None), *slices(inner))]
 
     def close(self) -> None:
         """End the threads and forget everything."""
