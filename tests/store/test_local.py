@@ -29,6 +29,51 @@ def test_nothing_but_objects_is_left_behind(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == []
 
 
+class Disk:
+    """What of a folder would survive a loss of power: what `os.fsync` was called on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.safe: list[str] = []
+        real = os.fsync
+
+        def fsync(handle: int) -> None:
+            self.safe.append(os.readlink(f"/proc/self/fd/{handle}").partition("#")[0])
+            real(handle)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    def take(self) -> set[str]:
+        found, self.safe = set(self.safe), []
+        return found
+
+
+def test_what_survives_a_loss_of_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, disk = tmp_path / "root", Disk(monkeypatch)
+    store = Store(root)
+    root.mkdir()
+
+    def places(*names: str) -> set[str]:
+        return {str(root / name) if name else str(root) for name in names}
+
+    store.put("a/b/plain", b"1")
+    assert disk.take() == set()
+    store.sync(["a/b/plain", "a/gone"])
+    assert disk.take() == places("a/b/plain", "a/b", "a", "")
+    etag = store.put_new("c/d/new", b"2")
+    assert disk.take() == places("c/d/new", "c/d", "c", "")
+    store.put_if("c/d/new", b"3", etag)
+    assert disk.take() == places("c/d/new", "c/d")
+    store.put("c/e/named", b"4", durable=True)
+    assert disk.take() == places("c/e/named", "c/e", "c")
+
+
+def test_syncing_is_free_where_puts_are_durable(s3_url: str) -> None:
+    store = Store(s3_url)
+    store.sync(["nothing/there"])
+    store.put("a", b"1", durable=True)
+    assert store.get("a") == b"1"
+
+
 def test_tags_never_repeat_even_where_content_does(tmp_path: Path) -> None:
     store = Store(tmp_path)
     tags = [store.put("k", bytes([i % 2])) for i in range(200)]

@@ -155,7 +155,8 @@ class Journal:
         def write(number: int) -> None:
             key = f"parts/{uuid}/{number:06d}"
             data = bytes(body)
-            self.store.put(key, data + blake2b(data, digest_size=_DIGEST).digest())
+            digest = blake2b(data, digest_size=_DIGEST).digest()
+            self.store.put(key, data + digest, durable=True)  # a durable record will name it
             offset = 0
             for at in waiting:
                 length = len(result[at].raw)

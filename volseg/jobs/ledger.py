@@ -104,6 +104,7 @@ class Ledger:
     def mark(self, marker: Marker) -> Marker:
         """Create a block's marker; where it is there already, that one stands and is returned."""
         block = Block(marker.stage, marker.block, inputs=marker.inputs)
+        self.store.sync(output.key for output in marker.outputs)
         try:
             self.store.put_new(self._marker_key(block), to_json(asdict(marker)))
         except AlreadyWrittenError:

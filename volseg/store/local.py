@@ -1,7 +1,8 @@
 """Objects as files: atomic writes, conditional creates by hard link, conditional updates by lock file.
 
-No write is torn when a process dies. Conditional writes are flushed to the disk before they count; plain ones, which
-are bulk data that a resumed run checks by digest, are not: one flush per chunk costs more than the chunk.
+No write is torn when a process dies. Conditional writes are brought to the disk before they count, with the folders
+that they make; plain ones only where it is asked for, or later by `sync`, before something durable names them: a flush
+right after each chunk would cost more than the chunk.
 
 The entity tag of a file is its inode, modification time (ns) and size. Times are set by the writer and grow strictly
 from one version of a file to the next, so that a reused inode never repeats a tag.
@@ -14,7 +15,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,13 +58,32 @@ class LocalObjects:
             return None
         return None if _is_folder(state) else _stat(key, state)
 
-    def put(self, key: str, data: bytes) -> str:
-        """Write an object whole, replacing what was there; atomic, but left to the system to bring to the disk."""
-        with self._staged(key, data, durable=False) as temporary, _locked(self._path(key)):
-            return self._replace(temporary, self._path(key))
+    def put(self, key: str, data: bytes, *, durable: bool = False) -> str:
+        """Write an object whole, replacing what was there; atomic, but else left to the system to bring to the disk."""
+        path = self._path(key)
+        with self._staged(key, data, durable=durable) as temporary, _locked(path):
+            return self._replace(temporary, path, durable=durable)
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Bring objects, or that there are none, and the folders above them to the disk."""
+        folders: set[Path] = set()
+        for key in keys:
+            path = self._path(key)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                _sync_file(path)
+            folders.update(self._folders_of(path))
+        for folder in sorted(folders, key=lambda one: -len(one.parts)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                _sync_folder(folder)
+
+    def _folders_of(self, path: Path) -> list[Path]:
+        """The folders from an object's own up to the root."""
+        return [
+            folder for folder in path.parents if folder == self.root or self.root in folder.parents
+        ]
 
     def put_new(self, key: str, data: bytes) -> str:
-        """Create an object durably; AlreadyWrittenError if it is there. A hard link gives it its name."""
+        """Create an object; AlreadyWrittenError if it is there. A hard link gives it its name."""
         path = self._path(key)
         with self._staged(key, data) as temporary:
             now = time.time_ns()
@@ -90,7 +110,7 @@ class LocalObjects:
             found = self.head(key)
             if found is None or found.etag != etag:
                 raise ChangedError(f"{path} was changed by someone else since it was read")
-            return self._replace(temporary, path)
+            return self._replace(temporary, path, durable=True)
 
     def delete(self, key: str) -> None:
         """Delete an object, if it is there, and folders above it that this leaves empty."""
@@ -157,7 +177,7 @@ class LocalObjects:
         """Write data to a temporary file beside its target; the file is gone afterwards, whatever happens."""
         path = self._path(key)
         temporary = path.with_name(f"{path.name}#{randbits(63) + 1}")
-        handle = _open_new(temporary)
+        handle = _open_new(temporary, durable)
         try:
             with open(handle, "wb") as file:
                 _write(file, data, durable)
@@ -172,7 +192,7 @@ class LocalObjects:
                 os.unlink(temporary)
 
     @staticmethod
-    def _replace(temporary: Path, path: Path) -> str:
+    def _replace(temporary: Path, path: Path, *, durable: bool) -> str:
         """Rename under the lock; the new time is later than the old version's, so that tags never repeat."""
         now = time.time_ns()
         with suppress(FileNotFoundError):
@@ -180,6 +200,8 @@ class LocalObjects:
         os.utime(temporary, ns=(now, now))
         etag = _etag(os.stat(temporary))
         os.replace(temporary, path)
+        if durable:
+            _sync_folder(path.parent)
         return etag
 
     def _prune(self, folder: Path) -> None:
@@ -194,14 +216,26 @@ def _write(file: BinaryIO, data: bytes, durable: bool) -> None:
         os.fsync(file.fileno())
 
 
-def _open_new(path: Path) -> int:
+def _open_new(path: Path, durable: bool) -> int:
     """Open a new file, making its folders; tried again if a concurrent delete removes a folder in between."""
     for _ in range(20):
         try:
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent, durable)
     raise NotThereError(f"{path.parent} is deleted as fast as it is made")
+
+
+def _make_folder(folder: Path, durable: bool) -> None:
+    """Make a folder and those above it; durable ones are brought to the disk in the folder that they lie in."""
+    missing = [folder]
+    while not missing[-1].parent.is_dir():
+        missing.append(missing[-1].parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    if durable:
+        for made in reversed(missing):
+            with suppress(FileNotFoundError):
+                _sync_folder(made.parent)
 
 
 @contextmanager
@@ -244,6 +278,14 @@ def _remove_if_empty(folder: Path | str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sync_folder(folder: Path) -> None:

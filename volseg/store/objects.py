@@ -5,7 +5,7 @@ This is the one door to storage. Everything that it raises is a class of `volseg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,8 +26,8 @@ class Store:
     """Objects below one location, by relative keys ("a/b/c").
 
     A store pickles as its URL: credentials don't travel, each process takes its own from its environment. Writes
-    replace whole objects atomically; conditional ones are durable when they return (plain ones too, except on a
-    folder whose machine loses power).
+    replace whole objects atomically; conditional ones are durable when they return. Plain ones are too, except on a
+    folder whose machine loses power: there they are durable where that is asked for, or after `sync`.
 
     Parameters
     ----------
@@ -98,8 +98,15 @@ class Store:
         """Tell whether there is an object of exactly this key."""
         return self.head(key) is not None
 
-    def put(self, key: str, data: bytes) -> str:
+    def put(self, key: str, data: bytes, *, durable: bool = False) -> str:
         """Write an object whole and return its entity tag.
+
+        Parameters
+        ----------
+        key, data
+            What.
+        durable
+            Let it survive a loss of power once this returns, on a folder too.
 
         Raises
         ------
@@ -107,7 +114,17 @@ class Store:
             What stands in the way; the former version is then still whole.
         """
         self._check_write(key)
-        return self._call(key, lambda: self._objects.put(key, data))
+        return self._call(key, lambda: self._objects.put(key, data, durable=durable))
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Let objects that were put survive a loss of power: to be called before something durable names them.
+
+        Costs nothing where puts are durable, as on S3. Keys of which there is no object are no error.
+        """
+        named = list(keys)
+        for key in named:
+            check_key(key)
+        self._call(named[0] if named else "", lambda: self._objects.sync(named))
 
     def put_new(self, key: str, data: bytes) -> str:
         """Create an object and return its entity tag. Of concurrent callers exactly one succeeds.

@@ -7,7 +7,7 @@ repetition meets the outcome of its own first attempt.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from random import random
 from typing import TYPE_CHECKING, Any
@@ -95,9 +95,12 @@ class RemoteObjects:
             self._raise_if_bucket_missing(error)
             return None
 
-    def put(self, key: str, data: bytes) -> str:
-        """Write an object whole, replacing what was there."""
+    def put(self, key: str, data: bytes, *, durable: bool = True) -> str:
+        """Write an object whole, replacing what was there; always durable."""
         return _tag(self._obs().put(self.obstore, key, data, use_multipart=False))
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Do nothing: what is put is durable."""
 
     def put_new(self, key: str, data: bytes) -> str:
         """Create an object (``If-None-Match: *``); AlreadyWrittenError if it is there."""
