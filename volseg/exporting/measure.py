@@ -4,9 +4,10 @@ brightness.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from volseg.exporting.crofton import Crossings
 from volseg.exporting.runs import Runs, runs_of
 from volseg.exporting.selection import BLOCK_BYTES, Selection
-from volseg.exporting.tally import Tally
+from volseg.exporting.tally import Tally, numbered
 from volseg.progress import Progress, silent
 from volseg.volume.blocks import Region
 
+_SurfaceCounter = Callable[[Region, NDArray[Any], Runs], Tally | None]
 _MOMENTS = 10  # 1, z, y, x, zz, yy, xx, zy, zx, yx
 _MERGE_EVERY = 32
+COMPILED_FROM = 1 << 24
+"""Voxels of a selection from which on compiling the loop over surfaces pays."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ def measure(
         if intensities and selection.image_level is not None
         else []
     )
-    crossings = _crossings(selection) if surfaces else None
     body, skin = _Parts(), _Parts()
+    count = _surface_counter(selection) if surfaces else None
     slices = _Slices()
     blocks = list(selection.blocks(block_bytes))
     with ThreadPoolExecutor(1) as pool:
@@ -109,18 +113,35 @@ def measure(
             slices.add(runs, last=region[1][1] == selection.shape[1])
             if len(runs.ids):
                 body.add(_tally(runs, image))
-            if crossings is not None:
-                found = list(crossings.add(ids, region[0][0], region[1][0]))
-                if found:
-                    owners = np.concatenate([i for i, _ in found])
-                    amounts = np.concatenate([a for _, a in found])
-                    skin.add(Tally.grouped(owners, [amounts], [], []))
+            if count is not None and (found := count(region, ids, runs)) is not None:
+                skin.add(found)
             progress("measure", done, len(blocks))
     return _finished(selection, body.total(), skin.total(), slices.counts, channels, surfaces)
 
 
-def _crossings(selection: Selection) -> Crossings:
-    return Crossings(selection.shape, selection.scale, selection.labels.dtype)
+def _surface_counter(selection: Selection) -> _SurfaceCounter:
+    """What counts the surfaces of blocks: at once for small selections, compiled for large ones."""
+    shape, scale, dtype = selection.shape, selection.scale, selection.labels.dtype
+    if prod(shape) >= COMPILED_FROM:
+        from volseg.exporting.crossing_loop import RunCrossings
+
+        compiled = RunCrossings(shape, scale, dtype)
+
+        def from_runs(region: Region, ids: NDArray[Any], runs: Runs) -> Tally | None:
+            owners, amounts = compiled.add(runs, (region[0][0], region[1][0]), *ids.shape[:2])
+            return Tally.grouped(owners, [amounts], [], [])
+
+        return from_runs
+    crossings = Crossings(shape, scale, dtype)
+
+    def from_voxels(region: Region, ids: NDArray[Any], runs: Runs) -> Tally | None:
+        found = list(crossings.add(ids, region[0][0], region[1][0]))
+        if not found:
+            return None
+        owners = np.concatenate([i for i, _ in found])
+        return Tally.grouped(owners, [np.concatenate([a for _, a in found])], [], [])
+
+    return from_voxels
 
 
 def _ahead(
@@ -244,11 +265,12 @@ class _Slices:
         self._pending: list[NDArray[np.uint64]] = []
 
     def add(self, runs: Runs, *, last: bool) -> None:
-        pairs = np.stack([runs.ids.astype(np.uint64), runs.z.astype(np.uint64)], axis=1)
-        if len(pairs):
-            change = np.any(pairs[1:] != pairs[:-1], axis=1)
-            pairs = pairs[np.concatenate(([True], change))]
-            self._pending.append(_unique_pairs(pairs))
+        if len(runs.ids):
+            ids, z = runs.ids.astype(np.uint64), runs.z.astype(np.uint64)
+            change = np.ones(len(ids), bool)
+            np.not_equal(ids[1:], ids[:-1], out=change[1:])
+            change[1:] |= z[1:] != z[:-1]
+            self._pending.append(_unique_pairs(np.stack([ids[change], z[change]], axis=1)))
         if last and self._pending:
             once = _unique_pairs(np.concatenate(self._pending))
             ids, counts = np.unique(once[:, 0], return_counts=True)
@@ -258,7 +280,7 @@ class _Slices:
 
 
 def _unique_pairs(pairs: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    ordered = pairs[order]
-    change = np.any(ordered[1:] != ordered[:-1], axis=1)
-    return ordered[np.concatenate(([True], change))]
+    ids, places = numbered(pairs[:, 0])
+    first, depth = int(pairs[:, 1].min()), int(np.ptp(pairs[:, 1])) + 1
+    both = np.unique(places * depth + (pairs[:, 1].astype(np.int64) - first))
+    return np.stack([ids[both // depth], (both % depth + first).astype(np.uint64)], axis=1)

@@ -4,9 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_TABLE = 1 << 22  # ids below this are looked up in a table, which is faster than sorting
+
+
+def numbered(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the different ids, sorted, and the place of each of `ids` among them.
+
+    Parameters
+    ----------
+    ids : ndarray of integers (m,)
+        With repetitions; not negative.
+
+    Returns
+    -------
+    known : ndarray (n,)
+    places : ndarray of int64 (m,)
+    """
+    top = int(ids.max(initial=0))
+    if top >= _TABLE:
+        known, places = np.unique(ids, return_inverse=True)
+        return known, places.astype(np.int64, copy=False)
+    there = np.zeros(top + 1, bool)
+    there[ids] = True
+    numbers = np.cumsum(there, dtype=np.int64) - 1
+    return np.flatnonzero(there).astype(ids.dtype), numbers[ids]
 
 
 @dataclass(frozen=True)
@@ -43,21 +69,26 @@ class Tally:
         sums, least, greatest : sequences of ndarray (m,)
             Columns to add up, and to take the minimum and maximum of.
         """
-        order = np.argsort(ids, kind="stable")
-        ordered = ids[order]
-        first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))[: len(ids)]
-        shape = (len(first), 0)
+        known, places = numbered(ids)
+        shape = (len(known), 0)
 
-        def reduced(ufunc: np.ufunc, columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-            if not columns or not len(first):
-                return np.empty((shape[0], len(columns)))
-            return np.stack([ufunc.reduceat(c[order], first) for c in columns], axis=1)
+        def sums_of(column: NDArray[np.float64]) -> NDArray[np.float64]:
+            found: NDArray[np.float64] = np.bincount(places, column, len(known))
+            return found
+
+        def reduced(
+            ufunc: np.ufunc, columns: Sequence[NDArray[np.float64]], start: float
+        ) -> NDArray[np.float64]:
+            found = np.full((len(columns), len(known)), start)
+            for row, column in zip(found, columns, strict=True):
+                ufunc.at(row, places, column)
+            return found.T
 
         return cls(
-            ordered[first].astype(np.uint64),
-            reduced(np.add, sums),
-            reduced(np.minimum, least),
-            reduced(np.maximum, greatest),
+            known.astype(np.uint64),
+            np.stack([sums_of(c) for c in sums], axis=1) if sums else np.empty(shape),
+            reduced(np.minimum, least, np.inf),
+            reduced(np.maximum, greatest, -np.inf),
         )
 
     @classmethod

@@ -7,26 +7,24 @@ or in the user's cache. Importing this module imports Numba, so only `downsample
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 Labels3D = npt.NDArray[Any]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _compiled(function: F) -> F:
-    """Compile at the first call, without holding the interpreter's lock, and keep the result where there is room."""
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of arrays at its first call, to run without the interpreter's lock, and keep the result."""
     try:
-        made: F = numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        made = numba.njit(nogil=True)(function)
-    return made
+        return numba.njit(nogil=True)(function)
 
 
-@_compiled
+@compiled
 def _compare_first(row: Any, fx: int, out: Any, odd: Any, whole: int) -> None:
     """Take the first voxel of each group of a row; `odd` is not 0 where the group is not uniform."""
     if fx == 1:
@@ -45,7 +43,7 @@ def _compare_first(row: Any, fx: int, out: Any, odd: Any, whole: int) -> None:
                 odd[x] |= row[at] ^ out[x]
 
 
-@_compiled
+@compiled
 def _compare_next(row: Any, fx: int, out: Any, odd: Any, whole: int) -> None:
     """Compare another row of the same groups."""
     if fx == 1:
@@ -60,7 +58,7 @@ def _compare_next(row: Any, fx: int, out: Any, odd: Any, whole: int) -> None:
                 odd[x] |= row[at] ^ out[x]
 
 
-@_compiled
+@compiled
 def _winner(values: Any, n: int, sign: Any, keep_thin: bool) -> Any:
     """Return the winner among the first n values by the rule of `downsample`."""
     best = values[0]
@@ -82,7 +80,7 @@ def _winner(values: Any, n: int, sign: Any, keep_thin: bool) -> Any:
     return best
 
 
-@_compiled
+@compiled
 def _fill(block: Any, fz: int, fy: int, fx: int, out: Any, sign: Any, keep_thin: bool) -> None:
     depth, height, width = block.shape
     whole = width // fx
