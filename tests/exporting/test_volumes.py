@@ -14,7 +14,6 @@ import trimesh
 import zarr
 
 from tests.exporting.conftest import SCALE
-from volseg.errors import InputError
 from volseg.exporting import export
 from volseg.importing import import_labels, import_volume
 from volseg.volume.image import open_volume
@@ -123,9 +122,23 @@ def test_ome_zarr_copy_opens_with_plain_zarr_and_validates(
     np.testing.assert_array_equal(group["labels/cells/0"][...], truth)
 
 
-def test_ome_zarr_copies_whole_volumes_only(labels: Labels, out: Path) -> None:
-    with pytest.raises(InputError, match="whole volumes"):
-        export(labels, out / "c.zarr", "ome-zarr", z=(2, 5))
+@pytest.mark.parametrize("shards", [False, True])
+def test_ome_zarr_copy_of_a_part(
+    labels: Labels, truth: np.ndarray, image: np.ndarray, out: Path, shards: bool
+) -> None:
+    part = (slice(2, 15), slice(30, 299), slice(0, 240))
+    export(labels, out / "c.zarr", "ome-zarr", shards=shards, classes=["nucleus"],
+           z=(2, 15), y=(30, 299), x=(0, 240))  # fmt: skip
+    copy = open_volume(out / "c.zarr")
+    wanted = truth[part] * np.isin(truth[part], [3, 7])
+    np.testing.assert_array_equal(np.asarray(copy.labels["cells"].levels[0]), wanted)
+    np.testing.assert_array_equal(copy.read(tuple((0, n) for n in wanted.shape)), image[part])
+    rows = {row.id: row for row in copy.labels["cells"].objects.rows()}
+    assert rows.keys() == {3, 7} and rows[3].annotator == "ann" and rows[3].class_ == "nucleus"
+    for one, row in rows.items():
+        where = np.argwhere(wanted == one)
+        assert row.voxels == len(where)
+        assert row.bbox == tuple(zip(where.min(0), where.max(0) + 1, strict=True))
 
 
 def test_several_times_and_a_single_slice(

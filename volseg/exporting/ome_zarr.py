@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from volseg.errors import InputError, StorageError
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
-from volseg.volume.blocks import Grid, Region, Triple, whole_region
+from volseg.volume.blocks import Grid, Region, Triple
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume
     from volseg.volume.labels import Labels
+    from volseg.volume.objects import ObjectRow
 
 SHARD_CHUNKS: Triple = (4, 2, 2)
 """Chunks (z, y, x) in a shard: 32 MB of uint32 labels with the usual chunks."""
@@ -32,6 +34,9 @@ def write_ome_zarr(
 ) -> None:
     """Write image and labels, all times and channels, with pyramids and the object table.
 
+    A region of a level becomes a volume of its own: its first voxel is voxel 0 there, its level is
+    level 0, and what is measured in the table is measured anew.
+
     Parameters
     ----------
     shards : bool
@@ -44,58 +49,59 @@ def write_ome_zarr(
     from volseg.volume.pyramid import build_image_pyramid, build_pyramid
 
     labels, source = selection.labels, selection.volume
-    shape = labels.level_info[selection.level].shape
-    if selection.level != 0 or selection.region != whole_region(shape):
+    if selection.image_level is None:
         raise InputError(
-            "format ome-zarr copies whole volumes; import a TIFF of the part to make a new one"
+            f"{labels.name} does not lie on a level of its image, which is copied with it"
         )
-    copy = _copy_image(
-        source, folder, shards, ngff or ("0.5" if shards else source.ngff_version), progress
-    )
+    version = ngff or ("0.5" if shards else source.ngff_version)
+    copy = _copy_image(selection, folder, shards, version, progress)
     build_image_pyramid(copy, progress=progress)
-    level = next((one.index for one in copy.levels if one.shape == labels.shape), None)
-    if level is None:
-        raise InputError(f"{labels.name} does not lie on a level that a copy would have")
     made = create_labels(
         copy,
         labels.name,
         labels.dtype,
-        level=level,
         channel=labels.channel,
-        chunks=labels.levels[0].chunks[-3:],
+        chunks=labels.levels[selection.level].chunks[-3:],
         category=labels.metadata.category,
+        keep_thin=labels.metadata.keep_thin,
     )
     if shards:
         made = _sharded(copy, made)
     for time in range(labels.n_times):
-        part = Selection(labels, 0, time, selection.region, selection.ids)
+        part = replace(selection, time=time)
         _each(made.grid, part.read, _label_writer(made, time), f"labels t{time}", progress)
     build_pyramid(made, progress=progress)
-    rows = {(row.time, row.id): row for row in labels.objects.rows()}
-    scanned = scan_objects(made, progress=progress)
-    made.objects.replace([rows.get((row.time, row.id), row) for row in scanned])
+    known = {(row.time, row.id): row for row in labels.objects.rows()}
+    rows = [_described(row, known) for row in scan_objects(made, progress=progress)]
+    made.objects.replace(rows)
     made.objects.publish()
     _check(selection, made)
 
 
+def _described(row: ObjectRow, known: dict[tuple[int, int], ObjectRow]) -> ObjectRow:
+    """What was measured in the copy, and what the source's table says beside that."""
+    told = known.get((row.time, row.id), row)
+    return replace(told, bbox=row.bbox, voxels=row.voxels, volume_um3=row.volume_um3)
+
+
 def _copy_image(
-    source: Volume, folder: Path, shards: bool, ngff: str, progress: Progress
+    selection: Selection, folder: Path, shards: bool, ngff: str, progress: Progress
 ) -> Volume:
     from volseg.volume.create import create_volume
 
+    source, level = selection.volume, selection.volume.levels[selection.image_level or 0]
     sizes = {"t": source.n_times, "c": source.n_channels}
-    sizes |= dict(zip("zyx", source.shape, strict=True))
-    chunks = source.levels[0].chunks
+    sizes |= dict(zip("zyx", selection.shape, strict=True))
     copy = create_volume(
         folder,
         axes=source.axes,
         shape=[sizes[axis] for axis in source.axes],
         dtype=source.dtype,
-        scale_um=source.scale,
+        scale_um=level.scale,
         ngff=ngff,
         channels=[channel.name for channel in source.channels],
-        chunks=chunks,
-        shards=_times(chunks, SHARD_CHUNKS) if shards else None,
+        chunks=level.chunks,
+        shards=_times(level.chunks, SHARD_CHUNKS) if shards else None,
         rgb=source.is_rgb,
         name=source.name,
     )
@@ -103,7 +109,7 @@ def _copy_image(
         for channel in range(source.n_channels):
 
             def read(region: Region, t: int = time, c: int = channel) -> Any:
-                return source.read(region, time=t, channel=c)
+                return replace(selection, time=t).read_image(region, c)
 
             def write(region: Region, data: Any, t: int = time, c: int = channel) -> None:
                 copy.write(region, data, time=t, channel=c)
@@ -164,8 +170,7 @@ def _check(selection: Selection, made: Labels) -> None:
     """Reopen the labels and compare a slice."""
     z = selection.shape[0] // 2
     region: Region = ((z, z + 1), (0, selection.shape[1]), (0, selection.shape[2]))
-    first = Selection(selection.labels, 0, 0, selection.region, selection.ids)
-    if not np.array_equal(made.read(region), first.read(region)):
+    if not np.array_equal(made.read(region), replace(selection, time=0).read(region)):
         raise StorageError(f"{made.location}: slice {z} reads back differently; try again")
 
 
