@@ -15,6 +15,7 @@ from volseg.cli import (
     cloud,
     demo,
     edits,
+    evaluating,
     models,
     results,
     runs,
@@ -35,7 +36,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options_of_all)
-    rooms = (demo, volumes, segmenting, results, edits, models, runs, worker, cloud)
+    rooms = (demo, volumes, segmenting, results, evaluating, edits, models, runs, worker, cloud)
     for room in rooms:
         room.add_to(app)
     return app

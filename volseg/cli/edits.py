@@ -85,6 +85,11 @@ def _import_labels(
     file: Annotated[str, typer.Argument(metavar="FILE", help="TIFF or volseg JSON.")],
     url: Url,
     name: LabelName,
+    layer: Annotated[
+        str | None, typer.Option(help="Which layer of a JSON file that has several.")
+    ] = None,
+    axes: Annotated[str | None, typer.Option(help="Axes of an image file, such as zyx.")] = None,
+    time: Annotated[int | None, typer.Option(min=0, help="Time point of the labels.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the label image.")
     ] = False,
@@ -96,5 +101,14 @@ def _import_labels(
 
     volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:
-        labels = import_labels(file, volume, name, overwrite=overwrite, progress=bars)
+        labels = import_labels(
+            file,
+            volume,
+            name,
+            layer=layer,
+            axes=axes,
+            time=time,
+            overwrite=overwrite,
+            progress=bars,
+        )
     typer.echo(f"{volume.location}: labels {labels.name}")

@@ -1,20 +1,18 @@
-"""`volseg export`, `volseg evaluate`: what leaves volseg, and how good it is."""
+"""`volseg export`: what leaves volseg."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from volseg.cli.bars import Bars
-from volseg.cli.options import AsJson, LabelName, LabelsAt, Url, parse_ids, parse_range
+from volseg.cli.options import LabelName, LabelsAt, Url, parse_ids, parse_range
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this room."""
     app.command("export")(_export)
-    app.command("evaluate")(_evaluate)
 
 
 def _export(
@@ -34,6 +32,34 @@ def _export(
     shards: Annotated[
         bool, typer.Option("--shards", help="ome-zarr: write a sharded copy.")
     ] = False,
+    ngff: Annotated[str | None, typer.Option(help="ome-zarr: 0.4 or 0.5.")] = None,
+    style: Annotated[
+        str | None, typer.Option(help="png: ids (16 bit), palette or overlay on the image.")
+    ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="png: slices, orthogonal, projection or contact.")
+    ] = None,
+    opacity: Annotated[
+        float | None, typer.Option(min=0, max=1, help="png: of objects in an overlay.")
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(min=0, help="png: channel of the image in an overlay.")
+    ] = None,
+    compression: Annotated[str | None, typer.Option(help="tiff: none, zlib, zstd or lzw.")] = None,
+    imagej: Annotated[
+        bool, typer.Option("--imagej", help="tiff: an ImageJ hyperstack instead of OME-TIFF.")
+    ] = False,
+    surfaces: Annotated[
+        bool | None,
+        typer.Option("--surfaces/--no-surfaces", help="csv, parquet: surface, sphericity."),
+    ] = None,
+    intensities: Annotated[
+        bool | None,
+        typer.Option("--intensities/--no-intensities", help="csv, parquet: brightness."),
+    ] = None,
+    operator: Annotated[
+        str | None, typer.Option(help="Who exports, for the provenance; else the account.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     labels_at: LabelsAt = None,
 ) -> None:
@@ -55,43 +81,21 @@ def _export(
             classes=None if class_ is None else [class_],
             level=level,
             time=time,
-            shards=shards,
             overwrite=overwrite,
+            operator=operator,
             progress=bars,
+            shards=shards,
+            ngff=ngff,
+            style=style,
+            view=view,
+            opacity=opacity,
+            channel=channel,
+            compression=compression,
+            imagej=imagej,
+            surfaces=surfaces,
+            intensities=intensities,
         )
     for path in result.paths[:10]:
         typer.echo(str(path))
     if len(result.paths) > 10:
         typer.echo(f"… {len(result.paths)} files in all")
-
-
-def _evaluate(
-    url: Url,
-    name: LabelName,
-    truth: Annotated[str, typer.Option(metavar="PATH_OR_URL", help="True labels.")],
-    match: Annotated[str, typer.Option(help="Pair objects by overlap or by id.")] = "overlap",
-    level: Annotated[int, typer.Option(min=0, help="Pyramid level.")] = 0,
-    time: Annotated[int, typer.Option(min=0, help="Time point.")] = 0,
-    labels_at: LabelsAt = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score a label image against true labels, beside the plain Otsu component under each point."""
-    from volseg.evaluation import evaluate
-    from volseg.evaluation.prompted import otsu_baseline
-    from volseg.volume.image import open_volume
-    from volseg.volume.labels import open_labels
-
-    volume = open_volume(url, labels_at)
-    labels = open_labels(volume, name)
-    with Bars() as bars:
-        report = evaluate(labels, truth, match=match, level=level, time=time, progress=bars)
-    boxes = report.truth_kind == "boxes"
-    baseline = None if boxes else otsu_baseline(volume, labels, truth, level=level, time=time)
-    if as_json:
-        facts = report.to_dict() | {"baseline_otsu": baseline and baseline.to_dict()}
-        typer.echo(json.dumps(facts))
-        return
-    typer.echo(report.to_text())
-    if baseline is not None:
-        count = len(baseline.objects)
-        typer.echo(f"{'Otsu component, Dice':<24}{baseline.mean_dice:.4f}  over {count} objects")

@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("segment")(_segment)
     room = typer.Typer(no_args_is_help=True, help="Make and check prompts files.")
     room.command("from-labels")(_prompts_from_labels)
+    room.command("from-boxes")(_prompts_from_boxes)
     room.command("check")(_check_prompts)
     app.add_typer(room, name="prompts")
 
@@ -185,6 +186,28 @@ def _prompts_from_labels(
     else:
         z, y, x = found.shape
         prompts = prompts_from_labels(found.read(((0, z), (0, y), (0, x))), **choices)
+    if out is None:
+        typer.echo(prompts.to_json())
+        return
+    prompts.dump(out)
+    typer.echo(f"{out}: {len(prompts.objects)} objects")
+
+
+def _prompts_from_boxes(
+    table: Annotated[str, typer.Argument(metavar="CSV", help="Boxes; RSNA's layout, or corners.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Prompts file to write; else printed.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Which image, where the table has boxes of several.")
+    ] = None,
+    layer: Annotated[str, typer.Option(help="Name of the layer, and so of the labels.")] = "boxes",
+    channel: Annotated[int | None, typer.Option(min=0, help="Channel of the layer.")] = None,
+) -> None:
+    """Write one prompt per box of a table."""
+    from volseg.importing.boxes import boxes_of_image, prompts_from_boxes
+
+    prompts = prompts_from_boxes(boxes_of_image(table, image), layer=layer, channel=channel)
     if out is None:
         typer.echo(prompts.to_json())
         return

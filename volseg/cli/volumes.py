@@ -30,6 +30,10 @@ def _import(
         typer.Option(metavar="Z Y X", help="Voxel size in micrometres."),
     ] = None,
     ngff: Annotated[str, typer.Option(help="OME-Zarr version: 0.4 or 0.5.")] = "0.5",
+    patient_data: Annotated[
+        bool,
+        typer.Option("--patient-data", help="DICOM: keep what it says of patient and study."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Write an OME-Zarr volume from TIFF, image stacks, DICOM, NIfTI, NRRD, NumPy or OME-Zarr."""
@@ -44,6 +48,7 @@ def _import(
             ngff=ngff,
             progress=bars,
             overwrite=overwrite,
+            patient_data=patient_data,
         )
     typer.echo(f"{volume.location}: {_size(volume.shape)} voxels (z, y, x), {volume.dtype}")
 

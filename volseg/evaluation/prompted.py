@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from volseg.errors import InputError
 from volseg.evaluation.baseline import otsu_dice
 from volseg.evaluation.sources import open_source
 
 if TYPE_CHECKING:
+    from volseg.prompts import PromptSet
     from volseg.volume.image import Volume
     from volseg.volume.labels import Labels
 
@@ -73,11 +76,38 @@ def otsu_baseline(
     return Baseline(sum(dice.values()) / len(dice), dice)
 
 
+def stored_prompts(labels: Labels) -> PromptSet:
+    """Return the prompts that a label image was made from, as stored with it.
+
+    Raises
+    ------
+    InputError
+        If none are stored.
+    """
+    from volseg.prompts import PromptSet
+
+    layers: dict[str, Any] = {}
+    objects: dict[int, Any] = {}
+    for document in _documents(labels):
+        layers |= {layer["name"]: layer for layer in document["layers"]}
+        objects |= {one["id"]: one for one in document["objects"]}
+    if not objects:
+        raise InputError(
+            f"{labels.location} has no stored prompts; give a prompts file (--prompts)"
+        )
+    found = {"layers": list(layers.values()), "objects": list(objects.values())}
+    return PromptSet.model_validate({"format": "volseg-prompts", "version": 1, **found})
+
+
+def _documents(labels: Labels) -> Iterator[dict[str, Any]]:
+    for name in sorted(labels.store.list_names("volseg/prompts")):
+        yield json.loads(labels.store.get(f"volseg/prompts/{name}"))
+
+
 def _first_points(labels: Labels, time: int) -> list[tuple[float, float, float]]:
     """First positive point (z, y, x) of each object whose prompts are stored with the labels."""
     found = []
-    for name in sorted(labels.store.list_names("volseg/prompts")):
-        document = json.loads(labels.store.get(f"volseg/prompts/{name}"))
+    for document in _documents(labels):
         for one in document["objects"]:
             points = [
                 (float(prompt["z"]), float(y), float(x))

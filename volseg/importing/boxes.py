@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volseg.errors import InputError, UnsupportedFormatError
-from volseg.importing.guard import existing, reading, shown
+from volseg.importing.guard import existing, printable, reading, shown
 from volseg.prompts import Layer, Prompt, PromptedObject, PromptSet
 
 _RSNA = ("patientId", "x", "y", "width", "height", "Target")
@@ -86,6 +86,37 @@ def boxes_from_csv(path: str | os.PathLike[str]) -> dict[str, tuple[Box, ...]]:
     if not found:
         raise UnsupportedFormatError(f"{shown(file)}: a table without rows")
     return {image: tuple(boxes) for image, boxes in found.items()}
+
+
+def boxes_of_image(path: str | os.PathLike[str], image: str | None = None) -> tuple[Box, ...]:
+    """Read the boxes of one image.
+
+    Parameters
+    ----------
+    path
+        The table; see `boxes_from_csv`.
+    image
+        Which image; may be left out where the table has boxes of one only.
+
+    Raises
+    ------
+    InputError
+        If there are several and none was chosen, or the table has none of this name.
+    UnsupportedFormatError
+        As `boxes_from_csv`.
+    """
+    found = boxes_from_csv(path)
+    if image is None and len(found) == 1:
+        return next(iter(found.values()))
+    listed = ", ".join(printable(name) for name in list(found)[:5]) + (
+        " …" if len(found) > 5 else ""
+    )
+    place = shown(Path(path))
+    if image is None:
+        raise InputError(f"{place}: boxes of {len(found)} images ({listed}); choose one (--image)")
+    if image not in found:
+        raise InputError(f"{place}: no image {printable(image)!r}; it has {listed}")
+    return found[image]
 
 
 def prompts_from_boxes(
