@@ -1,8 +1,9 @@
 """Benchmark `export`: TIFF export against `tifffile.imwrite` of the same array from memory, its peak
 memory, and the CSV table against `skimage.measure.regionprops_table`.
 
-`python tests/bench/export.py [--shape Z Y X] [--table-shape Z Y X] [--objects N] [--rounds N]`
-prints one JSON line. Each measured step runs in a process of its own.
+`python tests/bench/export.py [--shape Z Y X] [--table-shape Z Y X] [--objects N] [--rounds N]
+[--only tiff|csv] [--keep DIR]` prints one JSON line. Each measured step runs in a process of its own. With `--keep`,
+what is made to measure on stays in that folder, and is taken from there the next time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +51,14 @@ def blobs(shape: tuple[int, int, int], count: int, seed: int = 0) -> np.ndarray:
 
 
 def prepare(folder: Path, shape: tuple[int, int, int], count: int) -> None:
-    """Write the labels as an array file and as a label image with its table."""
+    """Write the labels as an array file and as a label image with its table, unless they are there."""
+    if (folder / "labels.npy").exists():
+        return
     from volseg.importing.volumes import slabs
     from volseg.volume.create import create_volume
     from volseg.volume.objects import scan_objects
 
     array = blobs(shape, count)
-    np.save(folder / "labels.npy", array)
     volume = create_volume(
         folder / "v.zarr", axes="zyx", shape=shape, dtype="uint8", scale_um=SCALE, levels=1
     )
@@ -62,6 +66,7 @@ def prepare(folder: Path, shape: tuple[int, int, int], count: int) -> None:
     for region in slabs(labels.grid, 4):
         labels.write_objects(region, array[tuple(slice(*part) for part in region)], fresh=True)
     labels.objects.replace(scan_objects(labels))
+    np.save(folder / "labels.npy", array)
 
 
 def memory_kib(which: str) -> int:
@@ -152,6 +157,53 @@ def same_numbers(folder: Path) -> bool:
     return all(np.allclose(table[a], found[b], rtol=1e-6, atol=1e-6) for a, b in pairs.items())
 
 
+def ratio(runs: dict[str, dict[str, float]], one: str, other: str) -> dict[str, float]:
+    """How many times as long one step takes as another, by the clock and by CPU time."""
+    return {
+        "clock": round(runs[one]["seconds"] / runs[other]["seconds"], 3),
+        "cpu": round(runs[one]["cpu_seconds"] / runs[other]["cpu_seconds"], 3),
+    }
+
+
+def measure_tiff(folder: Path, shape: tuple[int, int, int], objects: int, rounds: int) -> dict:
+    """TIFF export against tifffile, and its memory."""
+    prepare(folder, shape, objects)
+    runs = {one: measured(one, folder, rounds) for one in ("imwrite", "imwrite16", "export")}
+    return {
+        "shape": list(shape),
+        "tiff_over_imwrite": ratio(runs, "export", "imwrite"),
+        "tiff_over_imwrite_of_as_many_bytes": ratio(runs, "export", "imwrite16"),
+        "tiff_above_idle_mib": round(runs["export"]["above_idle_mib"], 1),
+        "tiff_seconds": {key: round(run["seconds"], 3) for key, run in runs.items()},
+    }
+
+
+def measure_table(folder: Path, shape: tuple[int, int, int], objects: int, rounds: int) -> dict:
+    """CSV export against scikit-image."""
+    prepare(folder, shape, objects)
+    steps = ("regionprops", "csv-surfaces", "csv")
+    runs = {one: measured(one, folder, rounds) for one in steps}
+    return {
+        "table_shape": list(shape),
+        "objects": objects,
+        "csv_over_regionprops": ratio(runs, "csv-surfaces", "regionprops"),
+        "csv_without_surfaces_over_regionprops": ratio(runs, "csv", "regionprops"),
+        "csv_above_idle_mib": round(runs["csv-surfaces"]["above_idle_mib"], 1),
+        "same_numbers": same_numbers(folder),
+        "csv_seconds": {key: round(run["seconds"], 3) for key, run in runs.items()},
+    }
+
+
+@contextmanager
+def _folder(keep: Path | None, name: str) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    (keep / name).mkdir(parents=True, exist_ok=True)
+    yield keep / name
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -159,44 +211,23 @@ def main() -> None:
     parser.add_argument("--table-shape", type=int, nargs=3, default=(96, 1024, 1024))
     parser.add_argument("--objects", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", choices=("tiff", "csv"))
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step:
         print(json.dumps(step(given.step[0], Path(given.step[1]))))
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "stack").mkdir()
-        (folder / "table").mkdir()
-        prepare(folder / "stack", tuple(given.shape), given.objects)
-        steps = ("imwrite", "imwrite16", "export")
-        stack = {one: measured(one, folder / "stack", given.rounds) for one in steps}
-        prepare(folder / "table", tuple(given.table_shape), given.objects)
-        steps = ("regionprops", "csv-surfaces", "csv")
-        table = {one: measured(one, folder / "table", given.rounds) for one in steps}
-        agree = same_numbers(folder / "table")
-    runs = stack | table
-    seconds = {key: round(run["seconds"], 3) for key, run in runs.items()}
-    cpu = {key: round(run["cpu_seconds"], 3) for key, run in runs.items()}
-    print(
-        json.dumps(
-            {
-                "bench": "export",
-                "shape": list(given.shape),
-                "objects": given.objects,
-                "tiff_ratio": round(seconds["export"] / seconds["imwrite"], 3),
-                "tiff_ratio_same_bytes": round(seconds["export"] / seconds["imwrite16"], 3),
-                "tiff_above_idle_mib": round(stack["export"]["above_idle_mib"], 1),
-                "csv_ratio": round(seconds["csv"] / seconds["regionprops"], 3),
-                "csv_with_surfaces_ratio": round(
-                    seconds["csv-surfaces"] / seconds["regionprops"], 3
-                ),
-                "same_numbers": agree,
-                "seconds": seconds,
-                "cpu_seconds": cpu,
-            }
-        )
-    )
+    found: dict = {"bench": "export"}
+    for name, run, shape in (
+        ("tiff", measure_tiff, given.shape),
+        ("csv", measure_table, given.table_shape),
+    ):
+        if given.only in (None, name):
+            with _folder(given.keep, name) as folder:
+                z, y, x = shape
+                found |= run(folder, (z, y, x), given.objects, given.rounds)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -96,43 +95,81 @@ def write_all_levels(labels: Labels, data: np.ndarray[Any, Any]) -> None:
     build_pyramid(labels, first=owned, threads=1)
 
 
+HALVES = [{"z": f, "y": f, "x": f} for f in (2, 4)]
+
+
 def with_ome_zarr(folder: Path, data: np.ndarray[Any, Any]) -> None:
-    """Write level 0 and the pyramid as ome-zarr does by default."""
+    """Write level 0 and two levels as ome-zarr does by default, z halved too."""
     import zarr
     from ome_zarr.writer import write_labels
 
     group = zarr.open_group(str(folder), mode="w", zarr_format=3)
-    write_labels(data, group, "cells", axes="zyx", scaler=None, scale_factors=[2, 4])
+    write_labels(data, group, "cells", axes="zyx", scaler=None, scale_factors=list(HALVES))
 
 
 def with_ngff_zarr(folder: Path, data: np.ndarray[Any, Any]) -> None:
     """Write level 0 and the pyramid of modes as ngff-zarr does."""
     import ngff_zarr
 
+    ngff_zarr.to_ngff_zarr(str(folder), ngff_levels(data, [2, 4]))
+
+
+def ngff_levels(data: np.ndarray[Any, Any], factors: list[int]) -> Any:
+    """Plan ngff-zarr's pyramid of modes; nothing is computed yet."""
+    import ngff_zarr
+
     image = ngff_zarr.to_ngff_image(data, dims=["z", "y", "x"])
     method = ngff_zarr.Methods.DASK_IMAGE_MODE
-    multiscales = ngff_zarr.to_multiscales(image, scale_factors=[2, 4], method=method)
-    ngff_zarr.to_ngff_zarr(str(folder), multiscales)
+    return ngff_zarr.to_multiscales(image, scale_factors=factors, method=method)
 
 
-def other_library(
-    write: Callable[[Path, np.ndarray[Any, Any]], None], folder: Path, data: np.ndarray[Any, Any]
-) -> Seconds | None:
-    """Time another library, None where it is not installed."""
+def half_with_ome_zarr(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Make level 1 in memory with what ome-zarr's `write_labels` uses by default: nearest, in its default chunks."""
+    import dask.array
+    from ome_zarr.scale import Methods, method_dispatch
+
+    half = tuple(n // 2 for n in data.shape)
+    nearest = method_dispatch[Methods.NEAREST]
+    made = nearest["func"](dask.array.from_array(data), output_shape=half, **nearest["kwargs"])
+    return np.asarray(made.compute(scheduler="synchronous"))
+
+
+def half_with_ngff_zarr(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Make level 1 in memory with ngff-zarr."""
+    level = ngff_levels(data, [2]).images[1].data
+    return np.asarray(level.compute(scheduler="synchronous"))
+
+
+def other_library(function: Callable[..., Any], *arguments: Any) -> tuple[Seconds, Any] | None:
+    """Time another library and return what it makes too, None where it is not installed."""
+    made = None
+
+    def run() -> None:
+        nonlocal made
+        made = function(*arguments)
+
     try:
-        return timed(lambda: write(folder, data))
+        return timed(run), made
     except ImportError:
         return None
 
 
+def memory_kib(which: str) -> int:
+    """Memory of this process now (VmRSS) or at its peak (VmHWM); getrusage would tell the parent's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{which}:"):
+            return int(line.split()[1])
+    raise OSError(f"no {which} in /proc/self/status")
+
+
 def peak_memory(url: str) -> dict[str, float]:
-    """Build a pyramid here and return the growth of the process's peak memory in MiB."""
+    """Build a pyramid here and return how far above idle the process's memory went, MiB."""
     labels = open_labels(url, "cells")
     labels.read(((0, 1), (0, 1), (0, 1)))  # imports and threads
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    downsample_labels(np.zeros((2, 2, 2), labels.dtype), (2, 2, 2), compiled=True)
+    before = memory_kib("VmRSS")
     build_pyramid(labels, threads=1)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"peak_mib": round((after - before) / 1024, 1)}
+    return {"peak_mib": round((memory_kib("VmHWM") - before) / 1024, 1)}
 
 
 def peak_memory_elsewhere(folder: Path) -> float:
@@ -142,39 +179,66 @@ def peak_memory_elsewhere(folder: Path) -> float:
     return float(json.loads(found.stdout.splitlines()[-1])["peak_mib"])
 
 
+def measure_modes(data: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Measure one halving in memory, each on one core."""
+
+    def halve() -> np.ndarray[Any, Any]:
+        return downsample_labels(data, (2, 2, 2), compiled=True)
+
+    ours = halve()  # compiles
+    mode = timed(halve, 3)
+    numpy = timed(lambda: downsample_labels(data, (2, 2, 2)))
+    stride = timed(lambda: np.ascontiguousarray(data[::2, ::2, ::2]), 3)
+    corner = data[:32, :32, :32]
+    found: dict[str, Any] = {
+        "mode_mvoxel_per_cpu_s": round(data.size / mode[0] / 1e6),
+        "mode_over_stride": over(mode, stride),
+        "mode_right": np.array_equal(ours, downsample_labels(data, (2, 2, 2))),
+        "mode_of_numpy_over_mode": over(numpy, mode),
+    }
+    for name, function in (("ome_zarr", half_with_ome_zarr), ("ngff_zarr", half_with_ngff_zarr)):
+        other_library(function, corner)  # imports
+        other = other_library(function, data)
+        if other is not None:
+            found[f"{name}_mode_over_mode"] = over(other[0], mode)
+            found[f"{name}_voxels_otherwise"] = round(float(np.mean(other[1] != ours)), 5)
+    return found
+
+
+def measure_pyramids(here: Path, data: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Measure whole pyramids written to a folder, and the memory of building one."""
+    size = data.shape[0]
+    write_level_0(empty_labels(here / "warm.zarr", 64), data[:64, :64, :64])
+    alone = empty_labels(here / "alone.zarr", size)
+    one = timed(lambda: write_level_0(alone, data))
+    whole = empty_labels(here / "whole.zarr", size)
+    every = timed(lambda: write_all_levels(whole, data))
+    right = np.array_equal(np.asarray(whole.levels[1]), downsample_labels(data, (2, 2, 2)))
+    found: dict[str, Any] = {
+        "all_levels_over_level_0": over(every, one),
+        "pyramid_right": right,
+        "seconds": {"level_0": one, "all_levels": every},
+    }
+    for name, function in (("ome_zarr", with_ome_zarr), ("ngff_zarr", with_ngff_zarr)):
+        other = other_library(function, here / name, data)
+        if other is not None:
+            found[f"{name}_over_volseg"] = over(other[0], every)
+            found["seconds"][name] = other[0]
+    quarter = empty_labels(here / "small.zarr", size // 2)
+    write_level_0(quarter, data[: size // 2, : size // 2, : size // 2])
+    found["peak_mib_of_building"] = {
+        f"{n}³": peak_memory_elsewhere(here / name)
+        for n, name in ((size // 2, "small.zarr"), (size, "alone.zarr"))
+    }
+    return found
+
+
 def measure(size: int) -> dict[str, Any]:
     """Run all measurements on size³ labels."""
     data = real_looking_labels(size)
-    half = (slice(None, None, 2),) * 3
-    mode = timed(lambda: downsample_labels(data, (2, 2, 2)), 3)
-    stride = timed(lambda: np.ascontiguousarray(data[half]), 3)
+    found = {"bench": "pyramid", "size": size} | measure_modes(data)
     with tempfile.TemporaryDirectory(prefix="bench-pyramid-") as folder:
-        here = Path(folder)
-        alone = empty_labels(here / "alone.zarr", size)
-        one = timed(lambda: write_level_0(alone, data))
-        whole = empty_labels(here / "whole.zarr", size)
-        every = timed(lambda: write_all_levels(whole, data))
-        right = np.array_equal(np.asarray(whole.levels[1]), downsample_labels(data, (2, 2, 2)))
-        ome = other_library(with_ome_zarr, here / "ome", data)
-        ngff = other_library(with_ngff_zarr, here / "ngff", data)
-        quarter = empty_labels(here / "small.zarr", size // 2)
-        write_level_0(quarter, data[: size // 2, : size // 2, : size // 2])
-        peaks = {
-            f"{n}³": peak_memory_elsewhere(here / name)
-            for n, name in ((size // 2, "small.zarr"), (size, "alone.zarr"))
-        }
-    return {
-        "bench": "pyramid",
-        "size": size,
-        "mode_mvoxel_per_cpu_s": round(data.size / mode[0] / 1e6),
-        "mode_over_stride": over(mode, stride),
-        "all_levels_over_level_0": over(every, one),
-        "ome_zarr_over_volseg": ome and over(ome, every),
-        "ngff_zarr_over_volseg": ngff and over(ngff, every),
-        "pyramid_right": right,
-        "peak_mib_of_building": peaks,
-        "seconds": {"level_0": one, "all_levels": every, "ome_zarr": ome, "ngff_zarr": ngff},
-    }
+        return found | measure_pyramids(Path(folder), data)
 
 
 def main() -> None:
