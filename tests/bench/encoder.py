@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.bench.peak import peak_mib  # noqa: E402
 from volseg.sam.attention import fuse  # noqa: E402
 
 
@@ -54,9 +54,9 @@ def memory_growth(kind: str, which: str) -> int:
     if which == "volseg":
         fuse(model)
     pixels = torch.zeros(1, 3, 1024, 1024)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     forward_seconds(model, pixels)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return int((peak_mib() - before) * 2**20)
 
 
 def measured_growth(kind: str, which: str, threads: int) -> int:

@@ -2,15 +2,13 @@
 
 `python tests/bench/memory.py [--slices 48] [--side 2048] [--what propagate]` prints one JSON line.
 `propagate` follows objects with `nano` through a volume on disk, embeddings made and stored on the
-way; `embed` fills the cache ahead; `segment` is the whole job with its label image, on one worker.
-Each figure is the peak resident memory of a process of its own, its children included.
+way; `embed` fills the cache ahead. Each figure is the peak resident memory of a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.bench.peak import peak_mib  # noqa: E402
 from volseg.volume.create import create_volume  # noqa: E402
 from volseg.volume.image import open_volume  # noqa: E402
 
@@ -82,29 +81,7 @@ def embed_all(path: Path, side: int) -> int:
     return int(volume.levels[0].shape[0])
 
 
-def segment_all(path: Path, side: int) -> int:
-    """Slices of the label image's objects."""
-    import volseg
-
-    volume = open_volume(path, writable=True)
-    z = volume.levels[0].shape[0] // 2
-    objects = [
-        {"id": k + 1, "layer": "tubes", "prompts": [{"z": z, "points": [[cy, cx, 1]]}]}
-        for k, (cy, cx) in enumerate(centres(side))
-    ]
-    prompts = {
-        "format": "volseg-prompts",
-        "version": 1,
-        "layers": [{"name": "tubes", "channel": 0, "category": "tube"}],
-        "objects": objects,
-    }
-    volseg.segment(volume, prompts, labels="tubes", model="nano", workers=1)
-    made = open_volume(path).labels["tubes"]
-    rows = made.read(((0, made.levels[0].shape[0]), (0, side // 2 + 60), (side // 4, side // 2)))
-    return sum(int((rows == k).any(axis=(1, 2)).sum()) for k in (1, 2))
-
-
-WORK = {"propagate": propagate_all, "embed": embed_all, "segment": segment_all}
+WORK = {"propagate": propagate_all, "embed": embed_all}
 
 
 def measure(what: str, path: Path, side: int) -> dict[str, Any]:
@@ -129,9 +106,7 @@ def main() -> None:
 
         torch.set_num_threads(1)
         found = WORK[options.what](options.path, options.side)
-        peak = [resource.getrusage(who).ru_maxrss for who in
-                (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]  # fmt: skip
-        print(json.dumps({"peak_mib": max(peak) / 1024, "found": found}))
+        print(json.dumps({"peak_mib": peak_mib(), "found": found}))
         return
     results = []
     for slices in (options.slices, 4 * options.slices):

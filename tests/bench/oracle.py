@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.propagation.difficult import SHAPES, Case, dice
+from tests.propagation.difficult import SHAPES, Case, dice, roughened
 from tests.propagation.oracles import NoisyOracle, Oracle
 from volseg.propagation import Settings, Track, propagate
 
@@ -36,12 +36,14 @@ def one(case: Case, oracle: Oracle, settings: Settings) -> tuple[float, float]:
 
 
 def rounds_of(
-    name: str, settings: Settings, noisy: bool, rounds: int, first: int = 0
+    name: str, settings: Settings, noisy: bool, rounds: int, first: int = 0, rough: bool = False
 ) -> tuple[list[float], list[float]]:
     scores, decodes = [], []
     for k in range(first, first + rounds):
         rng = np.random.default_rng([k, zlib.crc32(name.encode())])
         case = SHAPES[name](rng)
+        if rough:
+            case = roughened(case, rng)
         if noisy:
             share = float(rng.uniform(0.1, 0.2))
             oracle: Oracle = NoisyOracle(case.visible, k, share, spare=case.seed_z)
@@ -53,11 +55,13 @@ def rounds_of(
     return scores, decodes
 
 
-def run(settings: Settings, noisy: bool, rounds: int, first: int = 0) -> dict[str, Any]:
+def run(
+    settings: Settings, noisy: bool, rounds: int, first: int = 0, rough: bool = False
+) -> dict[str, Any]:
     shapes, worst, decodes = {}, {}, []
     began = time.perf_counter()
     for name in SHAPES:
-        scores, counts = rounds_of(name, settings, noisy, rounds, first)
+        scores, counts = rounds_of(name, settings, noisy, rounds, first, rough)
         shapes[name], worst[name] = float(np.mean(scores)), float(np.min(scores))
         decodes += counts
     return {
@@ -114,13 +118,14 @@ def main() -> None:
     parser.add_argument("--noisy", action="store_true")
     parser.add_argument("--rounds", type=int, default=6, help="random instances of each shape")
     parser.add_argument("--first", type=int, default=0, help="first random seed")
+    parser.add_argument("--rough", action="store_true", help="outlines that change every slice")
     parser.add_argument("--ablation", action="store_true", help="print the table of the rules")
     parser.add_argument("--rows", type=int, nargs=2, default=(0, 99), help="of that table")
     chosen = parser.parse_args()
     if chosen.ablation:
         ablation(chosen.rounds, chosen.first, slice(*chosen.rows))
         return
-    figures = run(Settings(), chosen.noisy, chosen.rounds, chosen.first)
+    figures = run(Settings(), chosen.noisy, chosen.rounds, chosen.first, chosen.rough)
     target = {"mean": 0.85} if chosen.noisy else {"worst_mean": 0.98}
     name = "oracle-noisy" if chosen.noisy else "oracle"
     print(json.dumps({"benchmark": name, "target": target, **figures}))

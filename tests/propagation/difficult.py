@@ -6,7 +6,7 @@ A case is a label volume, object 1 being the one that is prompted, on one slice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,6 +228,27 @@ SHAPES: dict[str, Callable[[np.random.Generator], Case]] = {
     "area jump 2.8x": jump,
     "wider than a tile": wide,
 }
+
+
+def roughened(case: Case, rng: np.random.Generator, depth: float = 1.2) -> Case:
+    """The same shape with an outline that differs from slice to slice by up to about `depth`."""
+    from scipy import ndimage
+
+    truth, visible = case.truth.copy(), case.visible.copy()
+    for z in range(len(truth)):
+        if not case.truth[z].any():
+            continue
+        inside = ndimage.distance_transform_edt(case.truth[z])
+        outside = ndimage.distance_transform_edt(~case.truth[z])
+        noise = ndimage.gaussian_filter(rng.normal(0, 1, truth[z].shape), 3)
+        field = inside - outside + depth * noise / max(1e-6, float(noise.std()))
+        rough = (field > 0) & ((visible[z] <= 1) | case.truth[z])
+        seen = bool((case.visible[z] == 1).any())
+        visible[z][visible[z] == 1] = 0
+        truth[z] = rough
+        if seen:
+            visible[z][rough] = 1
+    return replace(case, truth=truth, visible=visible)
 
 
 def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

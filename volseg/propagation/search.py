@@ -259,6 +259,8 @@ class Search:
         if self.expectations[0].pose.known:
             return False
         found = self.chosen()
+        if found is not None and self.settings.points_decide:
+            return found[1].agreement < self.settings.abrupt
         return not self._sure() or found is None or found[1].score < 0.5
 
     # --- choosing --------------------------------------------------------------------------------

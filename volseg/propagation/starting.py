@@ -20,8 +20,10 @@ from volseg.propagation.window import MaskWindow, aligned_iou, iou
 
 REACH = 4
 """Slices looked at on either side of the seed."""
-GUESSES = 5
-"""Velocities that are put to the test with prompts of their own."""
+NEAR = 2
+"""Of these, the slices on which every guess is tested; the others are for the best."""
+GUESSES, FINALISTS = 5, 2
+"""Velocities that are put to the test with prompts of their own, nearby and on all slices."""
 CLOSE = 0.2
 """Velocities that differ by less, in diameters a slice, count as one."""
 LEAST_SUPPORT = 0.7
@@ -68,7 +70,10 @@ def find_motion(
     if not any(np.array_equal(g.velocity, (0.0, 0.0)) for g in tested):
         tested.append(_Guess(np.zeros(2), 1.0))
     for guess in tested:
-        around.test(guess.velocity)
+        around.test(guess.velocity, range(1, NEAR + 1))
+    tested.sort(key=lambda guess: -around.support(guess.velocity))
+    for guess in tested[:FINALISTS]:
+        around.test(guess.velocity, range(NEAR + 1, REACH + 1))
     best = max(tested, key=lambda guess: around.support(guess.velocity))
     velocity = best.velocity
     if around.support(velocity) < LEAST_SUPPORT:
@@ -129,10 +134,11 @@ class _Around:
             total += max((_speaks(mask, score, expected) for mask, score in offers), default=0.0)
         return total
 
-    def test(self, velocity: NDArray[np.float64]) -> None:
-        """Asks the model where the object would be at this velocity."""
+    def test(self, velocity: NDArray[np.float64], distances: range) -> None:
+        """Asks the model where the object would be at this velocity, so many slices away."""
         for away in self.offers:
-            self._ask(away, self._looking(away, velocity), False)
+            if abs(away) in distances:
+                self._ask(away, self._looking(away, velocity), False)
 
     def _looking(self, away: int, velocity: NDArray[np.float64]) -> Search:
         side = 1 if away > 0 else -1

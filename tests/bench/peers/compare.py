@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.bench.peak import peak_mib  # noqa: E402
 from tests.bench.real import DATA, LEAST, PlainSamPredictor, points_of  # noqa: E402
 
 ARCHIVE = "https://github.com/computational-cell-analytics/micro-sam/archive/refs/heads/master.zip"
@@ -112,7 +112,7 @@ def ours(task: dict[str, Any], with_marks: bool) -> dict[str, Any]:
         "dice": round(float(np.mean(scores)), 3),
         "ms_per_object_and_slice": round(1e3 * seconds / max(1, slices), 1),
         "decodes": predictor.decodes - decodes,
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_mib": round(peak_mib(), 1),
     }
 
 
@@ -151,6 +151,12 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, help="folder of micro-sam's environment")
     parser.add_argument("--python", type=Path, help="an interpreter that has micro-sam already")
     parser.add_argument("--weights", type=Path, help="folder of another nano's weights")
+    parser.add_argument(
+        "--runs",
+        nargs="*",
+        default=[f"{projection}:{limit}" for projection in PROJECTIONS for limit in THRESHOLDS],
+        help="micro-sam's, PROJECTION:THRESHOLD each",
+    )
     options = parser.parse_args()
     if options.python is None and options.environment is None:
         parser.error("give --environment, a folder outside the repository, or --python")
@@ -163,15 +169,15 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "task.npz"
             task = make_task(name, path, options.weights)
-            runs = {
-                f"{projection}, {threshold}": theirs(
-                    python, task, path, options.weights, (projection, threshold)
-                )
-                for projection in PROJECTIONS
-                for threshold in THRESHOLDS
-            }
+            runs = {}
+            for given in options.runs:
+                projection, _, limit = given.partition(":")
+                how = projection, float(limit)
+                runs[given] = theirs(python, task, path, options.weights, how)
+                print(f"micro-sam, {given}: {runs[given]}", file=sys.stderr, flush=True)
         best = max((run.get("dice", 0.0) for run in runs.values()), default=0.0)
         alone, together = ours(task, False), ours(task, True)
+        print(f"volseg: {together}; alone: {alone}", file=sys.stderr, flush=True)
         out[name] = {
             "objects": len(task["ids"]),
             "volseg": together,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -68,16 +67,14 @@ def main() -> None:
     import micro_sam
     from segment_anything import SamPredictor
 
+    from tests.bench.peak import peak_mib
     from volseg.sam.nano import load
 
     predictor = SamPredictor(load(folder=options.weights))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = follow_all(np.load(options.task), predictor, options.projection, options.threshold)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     masks = found.pop("masks")
     found |= {
-        "peak_mib": peak / 1024,
-        "growth_mib": (peak - before) / 1024,
+        "peak_mib": peak_mib(),
         "version": str(getattr(micro_sam, "__version__", "unknown")),
     }
     np.savez(options.result, masks=masks, figures=json.dumps(found))
