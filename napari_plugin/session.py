@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from psygnal import EmitLoopError, Signal
 
 from napari_plugin.editable import LabelTiles
@@ -135,9 +136,20 @@ class Session:
 
     @cached_property
     def contrast(self) -> list[tuple[float, float]]:
-        """Display window per channel: what the file says, else that of a plane of the coarsest level; waits."""
+        """Display window per channel: what the file says, else that of a plane of the coarsest level; waits.
+
+        The whole range of a type of two bytes and more says nothing: pictures would be black.
+        """
+        dtype = self.volume.dtype
+        whole = (
+            None
+            if dtype.kind not in "ui" or dtype.itemsize == 1
+            else (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
+        )
         return [
-            channel.window or _seen_range(self.volume, channel.index)
+            channel.window
+            if channel.window not in (None, whole)
+            else _seen_range(self.volume, channel.index)
             for channel in self.volume.channels
         ]
 
