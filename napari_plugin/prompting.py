@@ -34,6 +34,7 @@ class Shown:
     candidates: tuple[Candidate, ...] = ()
     choice: int = 0
     waiting: bool = False
+    answered: bool = False
 
     @property
     def mask(self) -> MaskWindow | None:
@@ -133,12 +134,19 @@ class Prompting:
             if unused and self._shown.marks.empty:
                 return
             self._object = None
-            self._new = self.editing.submit(lambda editor: editor.new_id(), "take a new id")
+            self._new = self.editing.submit(self._fresh_id, "take a new id")
             self._new.add_done_callback(lambda _: self.changed.emit())
             for kept in (self._past, self._drafts):
                 for key in [key for key in kept if key[0] == 0]:
                     kept.pop(key)
         self._show_marks(Marks())
+
+    def _fresh_id(self, editor: Editor) -> int:
+        """An id that no object has, nor any that is only prompted so far."""
+        while True:
+            found = editor.new_id()
+            if found not in self.book:
+                return found
 
     # --- marks
 
@@ -265,7 +273,7 @@ class Prompting:
             if ticket != self._asked:
                 return  # marks have changed since
             found = () if error is not None else tuple(done.result())
-            self._shown = replace(self._shown, candidates=found, waiting=False)
+            self._shown = replace(self._shown, candidates=found, waiting=False, answered=True)
         self.changed.emit()
         if error is not None:
             self._fail(error, "asking the model")

@@ -155,7 +155,7 @@ class PromptPanel(QWidget):
             lines.append(
                 f"candidate {shown.choice + 1} of {len(shown.candidates)}, score {score:.2f}"
             )
-        elif shown.marks.positive:
+        elif shown.answered:
             lines.append("the model found nothing there: move or add a point")
         slices = prompting.book.slices_of(object_id, prompting.time) if object_id else []
         if slices:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from volseg.volume.labels import Labels
 
 PROMPTS, SHAPES, MASK, FOUND = "prompts", "prompt shapes", "mask", "propagating"
-INSIDE, OUTSIDE = "#30d158", "#ff453a"
+INSIDE, OUTSIDE, SHOWN = "#30d158", "#ff453a", "#40c8ff"
 CLICK_PX = 4.0  # a press that moves less is a click
 LARGEST_PLANE = 4096 * 4096  # larger slices are shown by levels
 MASK_ID = 1
@@ -38,6 +38,7 @@ class PromptLayers:
 
     def __init__(self, viewer: Any, prompting: Prompting, running: Running) -> None:
         from napari.layers import Labels, Points, Shapes
+        from napari.utils import DirectLabelColormap
 
         self.viewer, self.prompting, self.running = viewer, prompting, running
         labels = prompting.editing.labels
@@ -51,7 +52,8 @@ class PromptLayers:
             "metadata": {"volseg": {"url": labels.volume_location.url, "prompts": labels.name}},
         }
         self.found = Labels(_data(running.preview), name=FOUND, opacity=0.45, **placed)
-        self.mask = Labels(_data(self._masks), name=MASK, opacity=0.6, **placed)
+        seen = DirectLabelColormap(color_dict={MASK_ID: SHOWN, None: "transparent"})
+        self.mask = Labels(_data(self._masks), name=MASK, opacity=0.5, colormap=seen, **placed)
         self.shapes = Shapes(None, ndim=3, name=SHAPES, **placed)
         self.points = Points(None, ndim=3, name=PROMPTS, size=6, border_width=0.1, **placed)
         self.points.out_of_slice_display = False

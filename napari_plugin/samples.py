@@ -60,9 +60,9 @@ def sample_url(folder: Path | None = None) -> str:
         folder = Path(user_data_dir("volseg")) / "samples"
     path = folder / f"{NAME}-{__version__}.zarr"
     if not path.exists():
-        partial = folder / f".{NAME}-{__version__}.part"
+        partial = folder / ".making" / f"{NAME}.zarr"
         shutil.rmtree(partial, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
         truth = make_sample(str(partial))
         np.savez_compressed(_truth_of(str(path)), truth=truth)
         partial.rename(path)

@@ -155,6 +155,18 @@ def test_objects_and_slices_keep_their_marks(place: Place) -> None:
     assert kept.objects[0].prompts[-1].ends
 
 
+def test_a_new_object_has_an_id_that_no_prompt_has(place: Place) -> None:
+    eventually(lambda: place.prompting.object_id)
+    taken = place.prompting.object_id or 0
+    head = {"format": "volseg-prompts", "version": 1, "layers": [{"name": "cells"}]}
+    point = {"z": 1, "points": [[44.0, 55.0, 1]]}
+    objects = [{"id": taken + i, "prompts": [point]} for i in range(3)]
+    place.prompting.book.add(parse_prompts({**head, "objects": objects}))
+    place.prompting.next_object()
+    eventually(lambda: place.prompting.object_id)
+    assert place.prompting.object_id == taken + 3
+
+
 def test_next_object_without_marks_keeps_the_id(place: Place) -> None:
     eventually(lambda: place.prompting.object_id)
     first = place.prompting.object_id
