@@ -27,6 +27,7 @@ from volseg.jobs.session import Around, plainly, run_session
 from volseg.jobs.worker import BlockContext
 from volseg.store import open_store
 
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = resource.getpagesize()
 
 
@@ -138,19 +139,53 @@ def through_prefect(stage: Load, client: Any, folder: str) -> tuple[list[Any], f
 
 
 def scaling(blocks: int = 60, seconds: float = 1.0) -> dict[str, Any]:
-    """Wall time of one single-threaded worker ÷ that of two, on the same blocks."""
+    """Wall time of one single-threaded worker ÷ that of two, on the same blocks.
+
+    `machine_ratio` is the same of bare processes that only compute, before and after: what two cores, which may share
+    more than they should, give at most.
+    """
     rounds, walls = rounds_for(seconds), {}
+    few = max(1, blocks // 6)
+    machine = [bare_ratio(rounds, few)]
     for workers in (1, 2):
         with (
             open_cluster("local", workers=workers, memory=1 << 30) as client,
             tempfile.TemporaryDirectory() as folder,
         ):
             walls[workers] = run_load(Load(blocks, rounds), client, folder)[1]
+    machine.append(bare_ratio(rounds, few))
     return {
         "one_s": round(walls[1], 2),
         "two_s": round(walls[2], 2),
         "ratio": round(walls[1] / walls[2], 3),
+        "machine_ratio": [round(one, 3) for one in machine],
     }
+
+
+def bare_ratio(rounds: int, pieces: int) -> float:
+    """How much faster two processes compute than one, without volseg and Dask."""
+    code = (
+        "import sys, time; from tests.bench.jobs import work; work(20); print(flush=True); sys.stdin.readline()\n"
+        "start = time.perf_counter(); work(int(sys.argv[1])); print(time.perf_counter() - start)"
+    )
+    seconds = []
+    for count in (1, 2):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(rounds * pieces // count)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            )
+            for _ in range(count)
+        ]  # fmt: skip
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()  # has imported
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        seconds.append(max(float(p.communicate()[0]) for p in processes))
+    return seconds[0] / seconds[1]
 
 
 def many(blocks: int = 100_000, workers: int = 2) -> dict[str, Any]:
@@ -241,7 +276,7 @@ def resume() -> dict[str, Any]:
         started = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", code, f"{folder}/v.zarr"],
-            capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[2],
+            capture_output=True, text=True, check=True, cwd=ROOT,
         )  # fmt: skip
         return {
             "process_s": round(time.perf_counter() - started, 2),

@@ -38,7 +38,8 @@ class Case:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.volume: Volume = make_volume(str(folder / "v.zarr"), TRUTH, chunks=(6, 24, 24))
+        url = str(folder / "v.zarr")
+        self.volume: Volume = make_volume(url, TRUTH, chunks=(6, 24, 24), levels=2)
         self.plan: Plan = self._plan("cells")
         started = time.monotonic()
         run(self._plan("undisturbed"))

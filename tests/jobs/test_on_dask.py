@@ -89,7 +89,7 @@ def test_a_worker_that_dies_while_a_run_begins_and_ends_does_no_harm(
         def asked(*given: object, **named: object) -> object:
             if name not in failed:
                 failed.append(name)
-                raise distributed.CommClosedError("a worker has gone")
+                raise distributed.comm.CommClosedError("a worker has gone")
             return ask(*given, **named)
 
         monkeypatch.setattr(client, name, asked)

@@ -97,8 +97,9 @@ class SharedLabels:
             if over:
                 free |= self._index.person_edited(part, time, forget=False)
             new = np.where((painted > 0) & free, painted, np.where(former, 0, block))
-            by_hand, values = self._index.person_values(part, time)
-            new = np.where(by_hand, values, new)
+            if owned.any():
+                by_hand, values = self._index.person_values(part, time)
+                new = np.where(by_hand, values, new)
             made[part] = np.where(np.isin(new, ours), new, 0)
             return new
 
