@@ -126,6 +126,10 @@ class Network:
             number += len(self._processes[host])
         return self._folder / f"{host}-{number}.log"
 
+    def pids(self, host: str) -> list[int]:
+        """Every program that runs on a host."""
+        return [int(pid) for pid in ip("netns", "pids", self._hosts[host]).split()]
+
     def cut(self, host: str) -> None:
         """Pull a host's cable."""
         ip("-n", self._switch, "link", "set", f"to-{host}", "down")
@@ -137,10 +141,10 @@ class Network:
     def kill(self, host: str) -> None:
         """Pull a host's plug: every program on it is gone at once."""
         deadline = time.monotonic() + 20
-        while pids := ip("netns", "pids", self._hosts[host]).split():
+        while pids := self.pids(host):
             for pid in pids:
                 try:
-                    os.kill(int(pid), signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
             for process in self._processes[host]:

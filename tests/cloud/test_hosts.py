@@ -8,153 +8,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import dask
 import pytest
 from distributed import Client
-from moto.server import ThreadedMotoServer
-from moto.ssm import ssm_backends
-from typer.testing import CliRunner
 
-from tests.cloud.block_job import Job
-from tests.cloud.command import make_app
-from tests.cloud.fake_metadata import make_service
-from tests.cloud.network import METADATA, Network, require_namespaces
+from tests.cloud.lab import ENVIRONMENT, SCHEDULER, SECONDS, TIMEOUTS, Lab, until
+from tests.cloud.network import Network, require_namespaces
 from volseg.cloud.certs import TlsFiles, issue, make_authority
-from volseg.cloud.stack import Stack
-
-SECONDS = 240
-REGION = "eu-west-1"
-MACHINE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023"
-LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
-HEAD, AWS, SCHEDULER = "10.77.0.10", "10.77.0.20", "tls://10.77.0.10:8786"
-WORKERS = {"w1": "10.77.0.31", "w2": "10.77.0.32"}
-ENVIRONMENT = {
-    "AWS_ENDPOINT_URL": f"http://{AWS}:5000",
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_REGION": REGION,
-    "AWS_DEFAULT_REGION": REGION,
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",  # a cut cable is noticed this soon; the least Dask takes
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
-    "OMP_NUM_THREADS": "1",
-}
-TIMEOUTS = {"distributed.comm.timeouts.tcp": "12s", "distributed.comm.timeouts.connect": "10s"}
-
-
-def until(ready: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
-    """Wait for a condition, with a bound."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.1)
-
-
-class Lab:
-    """A stack on the network: AWS, head, workers."""
-
-    def __init__(self, network: Network, folder: Path) -> None:
-        self.network = network
-        self.folder = folder
-        self.workers: dict[str, subprocess.Popen[str]] = {}
-        hosts = {"head": HEAD, "aws": AWS, **WORKERS, "stranger": "10.77.0.66"}
-        for name, address in hosts.items():
-            network.add(name, address)
-        network.inside("aws", ThreadedMotoServer(AWS, 5000, verbose=False).start)
-        known = ssm_backends["123456789012"][REGION]._parameters
-        known[f"{MACHINE}/latest/ami-id"] = known[LINUX]
-        for name in WORKERS:
-            self.announce(name, {"placement/region": REGION})
-            network.inside(name, lambda name=name: self._serve_metadata(name))  # type: ignore[misc]
-        images = ["--image", "r/v:cpu", "--worker-image", "r/v:cuda", "--email", "a@b.org"]
-        self.volseg("cloud", "up", "--stack", "lab", *images)
-        told = self.volseg("cloud", "certs", "--stack", "lab", "--out", str(folder / "client"))
-        assert "VOLSEG_TLS_KEY" in told
-        self.bucket = network.inside("head", lambda: Stack("lab").status().bucket)
-        self.tls = TlsFiles.in_folder(folder / "client")
-        self.start_scheduler()
-
-    def _serve_metadata(self, name: str) -> None:
-        service = make_service(METADATA, 80, self.answers(name))
-        threading.Thread(target=service.serve_forever, daemon=True).start()
-
-    def volseg(self, *arguments: str) -> str:
-        """Run `volseg` where the engineer would, in reach of AWS."""
-        done = self.network.inside("head", lambda: CliRunner().invoke(make_app(), arguments))
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    def start_scheduler(self) -> None:
-        command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", SCHEDULER]
-        command += ["--dashboard-address", "127.0.0.1:8787"]
-        self.network.start("head", command, ENVIRONMENT | self.tls.environment())
-        log = self.network.log("head")
-        until(lambda: "Scheduler at" in log.read_text(), "the scheduler")
-
-    def capacity(self) -> list[str]:
-        """Ids of the instances that are there to stay."""
-        found = self.network.inside("head", lambda: Stack("lab").group.capacity())
-        staying = sorted(member.instance for member in found.members if member.staying)
-        assert found.desired == len(staying)
-        return staying
-
-    def boot(self, *options: str) -> None:
-        """Ask for two instances and start on each what its user data starts."""
-        self.volseg("cloud", "scale", "2", "--stack", "lab", "--yes")
-        for name, instance in zip(WORKERS, self.capacity(), strict=True):
-            self.announce(name, {"instance-id": instance, "placement/region": REGION})
-            command = [sys.executable, "-m", "tests.cloud.command", "worker", SCHEDULER]
-            command += ["--stack", "lab", *options]
-            self.workers[name] = self.network.start(name, command, ENVIRONMENT)
-        for name in WORKERS:
-            log = self.network.log(name)
-            until(lambda log=log: " joined " in log.read_text(), f"{name} to join, see {log}")  # type: ignore[misc]
-
-    def answers(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
-
-    def announce(self, name: str, answers: dict[str, str]) -> None:
-        """Let a host's metadata service say this."""
-        new = self.answers(name).with_suffix(".new")
-        new.write_text(json.dumps(answers))
-        new.replace(self.answers(name))
-
-    def client(self) -> Client:
-        return Client(SCHEDULER, security=self.tls.security(), timeout=30, set_as_default=False)
-
-    def start_job(self, blocks: int, seconds: float) -> tuple[Job, str]:
-        name = f"job-{uuid.uuid4().hex[:8]}"
-        place = f"s3://{self.bucket}/{name}"
-        job = self.network.inside("head", lambda: Job(self.client, place, blocks, seconds))
-        return job, name
-
-    def outcome(self, name: str) -> tuple[int, int, int]:
-        """Sum of a job's results, number of blocks done, number of starts."""
-
-        def read() -> tuple[int, int, int]:
-            s3 = boto3.client("s3")
-            found = s3.list_objects_v2(Bucket=self.bucket, Prefix=f"{name}/")["Contents"]
-            keys = [stat["Key"] for stat in found]
-            done = [key for key in keys if "/done/" in key]
-            values = [int(s3.get_object(Bucket=self.bucket, Key=k)["Body"].read()) for k in done]
-            return sum(values), len(done), len(keys) - len(done)
-
-        return self.network.inside("head", read)
-
-    def clear(self) -> None:
-        """Pull the plug of the workers, so that the next test starts from none."""
-        for name in WORKERS:
-            self.network.mend(name)
-            self.network.kill(name)
-        if self.capacity():
-            self.volseg("cloud", "scale", "0", "--stack", "lab", "--yes")
 
 
 @pytest.fixture(scope="module")
@@ -216,9 +81,7 @@ def test_a_segment_job_survives_a_killed_host_with_the_same_labels(lab: Lab) -> 
     job = [sys.executable, "-m", "tests.cloud.segment_job", SCHEDULER]
     place = f"s3://{lab.bucket}/segment-{uuid.uuid4().hex[:8]}"
     # a process of its own: the storage library's threads stay in the network where they began
-    driver = lab.network.start(
-        "head", [*job, place], ENVIRONMENT | {"AWS_ALLOW_HTTP": "true"} | lab.tls.environment()
-    )
+    driver = lab.network.start("head", [*job, place], ENVIRONMENT | lab.tls.environment())
     log = lab.network.log("head")
 
     def propagated() -> int:

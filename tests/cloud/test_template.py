@@ -209,7 +209,7 @@ def test_a_worker_that_ends_well_shuts_its_instance_down(
 ) -> None:
     calls = Machine(tmp_path, 0).run(scripts(resources)["WorkerTemplate"])
     (started,) = [call for call in calls if call.startswith("docker run")]
-    assert "worker tls://10.77.0.10:8786 --stack stack" in started
+    assert "worker --stack stack --idle idleminutes --scratch /scratch" in started
     assert not [call for call in calls if "terminate-instance" in call]
     assert calls[-1] == "shutdown -h now"
 
@@ -227,9 +227,20 @@ def test_a_worker_that_can_not_start_is_not_replaced_for_ever(
 
 def test_the_head_starts_its_container_and_stays(resources: dict[str, Any], tmp_path: Path) -> None:
     calls = Machine(tmp_path, 0).run(scripts(resources)["HeadTemplate"])
-    assert "cloud head --stack stack --address 10.77.0.10" in calls[-1]
+    assert "cloud head --stack stack --bucket bucketname" in calls[-1]
     assert "--restart unless-stopped" in calls[-1]
     assert "shutdown -h now" not in calls
+
+
+def test_a_replaced_head_does_not_fight_the_old_one_for_an_address(
+    template: dict[str, Any], resources: dict[str, Any]
+) -> None:
+    """CloudFormation makes the new one before it deletes the old one; and only what people choose replaces it."""
+    assert "PrivateIpAddress" not in properties(resources, "Head")
+    told = properties(resources, "SchedulerAddress")
+    assert told["Value"] == {"Sub": "tls://${Head.PrivateIp}:8786"}
+    assert told["Name"] == {"Sub": "/volseg/${AWS::StackName}/worker/scheduler"}
+    assert template["Parameters"]["HeadMachineImage"]["Type"] == "AWS::EC2::Image::Id"
 
 
 def test_everything_that_can_be_is_tagged(resources: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from volseg.cli.options import AsJson
-from volseg.errors import InputError
+from volseg.errors import InputError, NotThereError
 
 Name = Annotated[str, typer.Option("--stack", envvar="VOLSEG_STACK", help="Name of the stack.")]
 Region = Annotated[str | None, typer.Option(help="AWS region; by default the profile's.")]
@@ -48,11 +48,20 @@ def _up(
     on_demand: Annotated[int | None, typer.Option(min=0, help="So many before spot.")] = None,
     idle_minutes: Annotated[int | None, typer.Option(min=1, help="Then a worker ends.")] = None,
     head_idle_hours: Annotated[int | None, typer.Option(min=0, help="Then the head stops.")] = None,
+    yes: Yes = False,
     region: Region = None,
 ) -> None:
     """Create the stack, update it, or start its head again; the first time with the images."""
     from volseg.cloud.stack import Stack, StackSettings
 
+    found = Stack(stack, region)
+    if image is not None or head_type is not None or head_idle_hours is not None:
+        try:  # these replace or restart the head
+            running = found.status().interrupts()
+        except NotThereError:
+            running = []
+        if running:
+            _ask(running, yes)
     settings = StackSettings(
         image=image,
         worker_image=worker_image,
@@ -65,7 +74,7 @@ def _up(
         idle_minutes=idle_minutes,
         head_idle_hours=head_idle_hours,
     )
-    _tell(Stack(stack, region).up(settings))
+    _tell(found.up(settings))
 
 
 def _status(stack: Name = "volseg", region: Region = None, as_json: AsJson = False) -> None:
@@ -126,12 +135,12 @@ def _somebody_is_there() -> bool:
 
 def _costs(stack: Name = "volseg", region: Region = None, as_json: AsJson = False) -> None:
     """Tell what runs now costs an hour, and what stays costs a month."""
-    from volseg.cloud.costs import running_costs
+    from volseg.cloud.costs import bucket_bytes, running_costs
     from volseg.cloud.prices import load_prices
     from volseg.cloud.stack import Stack
 
-    found = Stack(stack, region)
-    costs = running_costs(found.status(), load_prices(), found.bucket_bytes())
+    status = Stack(stack, region).status()
+    costs = running_costs(status, load_prices(), bucket_bytes(status.bucket, region))
     typer.echo(json.dumps(asdict(costs)) if as_json else costs.describe())
 
 
@@ -162,7 +171,9 @@ def _certs(
 
 def _head(
     stack: Name = "volseg",
-    address: Annotated[str, typer.Option(help="On which the scheduler listens.")] = "10.77.0.10",
+    address: Annotated[
+        str | None, typer.Option(help="On which the scheduler listens; by default this host's.")
+    ] = None,
     bucket: Annotated[str | None, typer.Option(help="Told what goes on.")] = None,
     state: Annotated[Path, typer.Option(help="Kept folder.")] = Path("/var/lib/volseg"),
     idle: Annotated[float, typer.Option(min=0, help="Stop after idle hours; 0: never.")] = 0,
@@ -179,7 +190,7 @@ def _head(
 
     logging.getLogger("volseg.cloud").setLevel(logging.INFO)
     metadata = Metadata()
-    region = metadata.region()
+    region, address = metadata.region(), address or metadata.address()
     vault = Vault(aws_client("ssm", region), stack)
     tls = vault.identity("head").write(private_folder())
     password = vault.get(PREFECT)

@@ -18,8 +18,12 @@ def add_to(app: typer.Typer) -> None:
 
 def _worker(
     scheduler: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="tcp://host:port or tls://host:port.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[ADDRESS]",
+            help="tcp://host:port or tls://host:port; of the stack if left out.",
+        ),
+    ] = None,
     stack: Annotated[
         str | None, typer.Option(help="On EC2: the stack; certificates come from SSM.")
     ] = None,
@@ -43,16 +47,18 @@ def _worker(
     from volseg.cloud.worker import WorkerSettings
 
     logging.getLogger("volseg.cloud").setLevel(logging.INFO)
-    if not scheduler.startswith(("tcp://", "tls://")):
+    if scheduler is None and stack is None:
+        raise InputError("which scheduler? Pass its address, or on EC2 --stack")
+    if scheduler is not None and not scheduler.startswith(("tcp://", "tls://")):
         raise InputError(f"{scheduler!r}: expected tcp://host:port or tls://host:port")
     guard = None
     if stack is not None:
         from volseg.cloud.fleet import join_stack
 
         joined = join_stack(stack, tls)
-        tls, guard = joined.tls, joined.instance
+        scheduler, tls, guard = scheduler or joined.scheduler, joined.tls, joined.instance
     settings = WorkerSettings(
-        scheduler,
+        str(scheduler),
         tls=tls,
         name=name,
         threads=threads,

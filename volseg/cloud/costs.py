@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from volseg.cloud.failures import aws_client, telling
 from volseg.cloud.prices import Prices
 
 if TYPE_CHECKING:
@@ -83,3 +85,31 @@ def running_costs(status: Status, prices: Prices, bucket_bytes: int | None) -> C
     if bucket_bytes is not None:
         month["bucket"] = bucket_bytes / 1e9 * prices.storage_month
     return Costs(hour, month, tuple(unknown), prices.date.isoformat())
+
+
+def bucket_bytes(bucket: str | None, region: str | None = None) -> int | None:
+    """Return a bucket's size as CloudWatch last measured it (daily); None if it never did.
+
+    Parameters
+    ----------
+    bucket
+        Name.
+    region
+        Overrides that of the environment.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    with telling(f"asking for the size of {bucket}"):
+        found = aws_client("cloudwatch", region).get_metric_statistics(
+            Namespace="AWS/S3",
+            MetricName="BucketSizeBytes",
+            Dimensions=[
+                {"Name": "BucketName", "Value": str(bucket)},
+                {"Name": "StorageType", "Value": "StandardStorage"},
+            ],
+            StartTime=now - datetime.timedelta(days=3),
+            EndTime=now,
+            Period=86400,
+            Statistics=["Average"],
+        )
+    points = sorted(found["Datapoints"], key=lambda point: point["Timestamp"])
+    return int(points[-1]["Average"]) if points else None

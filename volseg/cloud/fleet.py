@@ -11,6 +11,8 @@ from volseg.cloud.metadata import Metadata
 from volseg.errors import InputError, NotThereError
 
 HOOK = "drain"
+SCHEDULER = "worker/scheduler"
+"""Where the stack keeps the scheduler's address, below its other parameters."""
 _GOING = ("Terminating", "Terminated", "Detaching", "Detached")
 
 
@@ -178,14 +180,15 @@ class Instance:
 
 @dataclass(frozen=True)
 class Joined:
-    """What a worker on EC2 needs of its stack: the folder of its certificates, and itself."""
+    """What a worker on EC2 needs of its stack: the scheduler, the folder of its certificates, itself."""
 
+    scheduler: str
     tls: Path
     instance: Instance
 
 
 def join_stack(stack: str, tls: Path | None = None, metadata: Metadata | None = None) -> Joined:
-    """Fetch this worker's certificates into memory-backed storage, and find out who it is.
+    """Fetch this worker's certificates into memory-backed storage; find the scheduler and who this is.
 
     Parameters
     ----------
@@ -213,8 +216,9 @@ def join_stack(stack: str, tls: Path | None = None, metadata: Metadata | None = 
             "off EC2, pass the scheduler's address and --tls instead"
         ) from error
     folder = tls or private_folder()
-    Vault(aws_client("ssm", region), stack).identity("worker").write(folder)
-    return Joined(folder, instance)
+    vault = Vault(aws_client("ssm", region), stack)
+    vault.identity("worker").write(folder)
+    return Joined(vault.get(SCHEDULER), folder, instance)
 
 
 def private_folder() -> Path:

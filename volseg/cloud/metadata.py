@@ -61,6 +61,19 @@ class Metadata:
             raise OSError(f"{self._address}: the metadata service names no placement/region")
         return found
 
+    def address(self) -> str:
+        """Return this instance's address inside its network.
+
+        Raises
+        ------
+        OSError
+            If the service doesn't answer.
+        """
+        found = self._get("local-ipv4")
+        if found is None:
+            raise OSError(f"{self._address}: the metadata service names no local-ipv4")
+        return found
+
     def notice(self) -> str | None:
         """Return why this instance will soon be taken away, or None.
 

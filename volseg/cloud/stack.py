@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import re
@@ -15,7 +14,7 @@ from volseg.cloud.activity import Activity, read_activity
 from volseg.cloud.certs import expires, make_authority
 from volseg.cloud.failures import CloudError, aws_client, code_of, telling
 from volseg.cloud.files import deploy_file
-from volseg.cloud.fleet import Capacity, Group
+from volseg.cloud.fleet import SCHEDULER, Capacity, Group
 from volseg.cloud.vault import Vault
 from volseg.errors import ExistsError, InputError, NotThereError
 
@@ -24,6 +23,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,20}[a-z0-9]")
 _GONE = "DELETE_COMPLETE"
 PREFECT = "head/prefect"
 """Where the vault keeps Prefect's user and password."""
+_MACHINE_IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Stack:
         """Make certificates and Prefect's password where missing; `renew` replaces certificates."""
         there = self.vault.names()
         if renew or "authority/key" not in there:
-            partly = any(name != PREFECT for name in there)
+            partly = any(name not in (PREFECT, SCHEDULER) for name in there)
             self.vault.keep_authority(make_authority(self.name), renew=renew or partly)
         if PREFECT not in there:
             self.vault.put(PREFECT, f"volseg:{secrets.token_urlsafe(24)}")
@@ -201,6 +201,7 @@ class Stack:
         if bucket is not None:
             log.info("using the bucket %s left from an earlier stack", bucket)
             chosen = chosen | {"ExistingBucket": bucket}
+        chosen = {"HeadMachineImage": self._machine_image()} | chosen
         with telling(f"creating {self.name}"):
             self._formation.create_stack(
                 StackName=self.name,
@@ -210,6 +211,12 @@ class Stack:
                 Tags=[{"Key": TAG, "Value": self.name}],
             )
         self._wait("stack_create_complete")
+
+    def _machine_image(self) -> str:
+        """Today's Amazon Linux; kept by later updates, as another one would replace the head."""
+        with telling("asking for Amazon Linux's newest machine image"):
+            found = aws_client("ssm", self._region).get_parameter(Name=_MACHINE_IMAGE)
+        return str(found["Parameter"]["Value"])
 
     def _update(self, chosen: dict[str, str], description: dict[str, Any]) -> None:
         before = {p["ParameterKey"]: p["ParameterValue"] for p in description["Parameters"]}
@@ -296,26 +303,6 @@ class Stack:
     def scale(self, workers: int) -> Capacity:
         """Ask for so many workers; returns what was before."""
         return self.group.ask_for(workers)
-
-    def bucket_bytes(self) -> int | None:
-        """Return the bucket's size as CloudWatch last measured it (daily); None if it never did."""
-        bucket = self.status().bucket
-        now = datetime.datetime.now(datetime.UTC)
-        with telling(f"asking for the size of {bucket}"):
-            found = aws_client("cloudwatch", self._region).get_metric_statistics(
-                Namespace="AWS/S3",
-                MetricName="BucketSizeBytes",
-                Dimensions=[
-                    {"Name": "BucketName", "Value": str(bucket)},
-                    {"Name": "StorageType", "Value": "StandardStorage"},
-                ],
-                StartTime=now - datetime.timedelta(days=3),
-                EndTime=now,
-                Period=86400,
-                Statistics=["Average"],
-            )
-        points = sorted(found["Datapoints"], key=lambda point: point["Timestamp"])
-        return int(points[-1]["Average"]) if points else None
 
     # --- down
 
