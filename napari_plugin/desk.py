@@ -58,7 +58,8 @@ class Desk(Telling):
         self.places = Places()
         self.log = LastLines().listen()
         self.annotator = getpass.getuser()
-        self.model_name, self.zoom = "nano", 1.0
+        self.model_name: str | dict[str, Any] = "nano"
+        self.zoom = 1.0
         self._chosen = False  # whether a person said so
         self.deployment: str | None = None
         self.cluster: ClusterRuns | None = None
@@ -106,8 +107,11 @@ class Desk(Telling):
             return
         self.leave()
         self.session = session
-        session.failed.connect(on_gui(lambda error: self.tell(error, "working on the labels")))
+        session.failed.connect(self._failed)
         self.changed.emit()
+
+    def _failed(self, error: Exception) -> None:
+        in_gui(lambda: self.tell(error, "working on the labels"))
 
     def new_labels(self, name: str, channel: int | None = None) -> threading.Thread:
         """Make an empty label image, show it and prompt in it."""
@@ -133,7 +137,7 @@ class Desk(Telling):
             check_grid(session.volume, editing.labels)
             book = PromptBook(editing)
             book.ready.result()
-            if not self._chosen:
+            if not self._chosen and isinstance(self.model_name, str):
                 prompts = book.prompted()
                 self.zoom = fitting_zoom(prompts, self.model_name) if prompts else self.zoom
             in_gui(lambda: self._begin(editing, book))
@@ -169,8 +173,8 @@ class Desk(Telling):
         model.embedding.connect(on_gui(lambda z: self.shown.emit()))
         model.embedded.connect(on_gui(lambda z: self.shown.emit()))
 
-    def choose(self, model: str, zoom: float) -> None:
-        """Take another model or zoom; what is being prompted stays."""
+    def choose(self, model: str | dict[str, Any], zoom: float) -> None:
+        """Take another model (see `Choice.model`) or zoom; what is being prompted stays."""
         if (model, zoom) == (self.model_name, self.zoom):
             return
         self.model_name, self.zoom, self._chosen = model, zoom, True

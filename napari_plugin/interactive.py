@@ -119,7 +119,7 @@ class InteractivePredictor:
 
         cores = threads or len(os.sched_getaffinity(0))
         if not isinstance(choice.model, str):
-            raise InputError("true labels answer prompts of a run, not of a person: choose a model")
+            raise InputError("true labels are no model: see `open_interactive`")
         model = load_model(choice.model, threads=cores)
         rendering = remembered_rendering(volume, choice)
         self.predictor: SamSlicePredictor = open_sam_predictor(
@@ -158,6 +158,41 @@ class InteractivePredictor:
     def predict(self, z: int, prompts: Any) -> Any:
         """As a `SlicePredictor`."""
         return self.predictor.predict(z, prompts)
+
+
+class TruePredictor:
+    """The true labels in the model's place, as flows take them too: for tests and demonstrations without a model."""
+
+    def __init__(self, choice: Choice) -> None:
+        from volseg.jobs.predictors import OraclePredictor
+        from volseg.volume.image import open_volume
+
+        if isinstance(choice.model, str):
+            raise InputError(f"{choice.model!r} is a model, not true labels")
+        truth = open_volume(choice.model["url"]).labels[choice.model["name"]]
+        self._truth = OraclePredictor(truth, choice.time)
+        self.shape = self._truth.shape
+
+    def tiles(self, box: tuple[int, int, int, int] | None) -> list[Tile]:
+        """One, the whole slice."""
+        from volseg.sam.tiling import Tiling
+
+        return Tiling(self.shape[1:], max(self.shape[1:])).tiles[:1]
+
+    def embed(self, z: int, tile: Tile) -> bool:
+        """Nothing is to be embedded."""
+        return False
+
+    def predict(self, z: int, prompts: Any) -> Any:
+        """As a `SlicePredictor`."""
+        return self._truth.predict(z, prompts)
+
+
+def open_interactive(volume: Volume, choice: Choice) -> InteractivePredictor | TruePredictor:
+    """What answers prompts for a choice."""
+    if isinstance(choice.model, str):
+        return InteractivePredictor(volume, choice)
+    return TruePredictor(choice)
 
 
 def remembered_rendering(volume: Volume, choice: Choice) -> Rendering:

@@ -19,7 +19,7 @@ from napari_plugin.local import error_of
 from volseg.errors import VolsegError
 
 if TYPE_CHECKING:
-    from napari_plugin.interactive import Choice, InteractivePredictor
+    from napari_plugin.interactive import Choice, InteractivePredictor, TruePredictor
     from volseg.propagation.predictor import Candidates, SlicePrompt
 
 _HEAD = struct.Struct("<Q")
@@ -130,16 +130,16 @@ class _Server:
     """Answers questions in the process."""
 
     def __init__(self) -> None:
-        self._predictor: InteractivePredictor | None = None
+        self._predictor: InteractivePredictor | TruePredictor | None = None
         self._tiles: dict[int, Any] = {}
 
     def answer(self, what: str, *values: Any) -> Any:
         if what == "open":
-            from napari_plugin.interactive import InteractivePredictor
+            from napari_plugin.interactive import open_interactive
             from volseg.volume.image import open_volume
 
             url, labels_at, choice = values
-            self._predictor = InteractivePredictor(open_volume(url, labels_at), choice)
+            self._predictor = open_interactive(open_volume(url, labels_at), choice)
             return self._predictor.shape
         if self._predictor is None:
             raise RuntimeError("no volume is open")

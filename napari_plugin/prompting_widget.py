@@ -58,7 +58,7 @@ class PromptPanel(QWidget):
         form = QFormLayout(box)
         self.labels = QComboBox()
         self.labels.activated.connect(self._choose_labels)
-        self.model = QLineEdit(self.desk.model_name)
+        self.model = QLineEdit(self._model_text())
         self.model.setToolTip("nano, vit_b, vit_l, vit_h, or the path or URL of a checkpoint")
         self.zoom = QDoubleSpinBox()
         self.zoom.setRange(0.05, 16)
@@ -132,7 +132,7 @@ class PromptPanel(QWidget):
             self.labels.addItems([*session.label_names, NEW])
             if self.desk.name is not None:
                 self.labels.setCurrentText(self.desk.name)
-        self.model.setText(self.desk.model_name)
+        self.model.setText(self._model_text())
         self.zoom.setValue(self.desk.zoom)
         ready = self.desk.prompting is not None
         for button in self.buttons.values():
@@ -199,7 +199,13 @@ class PromptPanel(QWidget):
     def _choose_model(self) -> None:
         zoom = self.zoom.value()
         same = abs(zoom - self.desk.zoom) < 0.01  # the field shows two digits
-        self.desk.choose(self.model.text().strip() or "nano", self.desk.zoom if same else zoom)
+        text = self.model.text().strip() or "nano"
+        model = self.desk.model_name if text == self._model_text() else text
+        self.desk.choose(model, self.desk.zoom if same else zoom)
+
+    def _model_text(self) -> str:
+        model = self.desk.model_name
+        return model if isinstance(model, str) else f"true labels {model.get('name')}"
 
     def _choose_where(self) -> None:
         chosen = self.where.currentText()

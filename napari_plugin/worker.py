@@ -179,17 +179,11 @@ class Worker:
 
 def _opened(request: Mapping[str, Any]) -> SlicePredictor:
     """The 2D model that a request names."""
-    from napari_plugin.interactive import Choice, InteractivePredictor
+    from napari_plugin.interactive import Choice, open_interactive
     from volseg.volume.image import open_volume
 
-    choice = Choice.from_json(request["choices"])
-    if not isinstance(choice.model, str):
-        from volseg.jobs.predictors import OraclePredictor
-
-        truth = open_volume(choice.model["url"]).labels[choice.model["name"]]
-        return OraclePredictor(truth, choice.time)
     volume = open_volume(request["url"], request.get("labels_at"))
-    return InteractivePredictor(volume, choice)
+    return open_interactive(volume, Choice.from_json(request["choices"]))
 
 
 class _Watched:
