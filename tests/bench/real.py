@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=40, help="only so many bodies of a volume")
     parser.add_argument("--zoom", type=float, default=1.0)
     parser.add_argument("--weights", type=Path, help="folder of another nano's weights")
+    parser.add_argument("--settings", type=json.loads, default={}, help="fields, as JSON")
     chosen = parser.parse_args()
     import torch
 
@@ -204,7 +205,7 @@ def main() -> None:
         ids = bodies_of(labels, chosen.most)
         predictor = Counted(array_predictor(raw, model, rendering_of(raw), zoom=chosen.zoom))
         for how in chosen.how:
-            result = measure(predictor, labels, ids, how, Settings.for_sam())
+            result = measure(predictor, labels, ids, how, Settings.for_sam(**chosen.settings))
             out[f"{name}, {how}"] = result
             if name.startswith("nuclei") and how == "one":
                 nuclei += [result["dice"]] * len(ids)
