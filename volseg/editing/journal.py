@@ -10,11 +10,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from threading import Lock
 
 from volseg.editing.deltas import Delta
+from volseg.editing.packs import PACK, decode_pack, encode_pack, pack_key
 from volseg.editing.record import PartBytes, PartRef, Record, decode_record, encode_record
 from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError, UnsupportedFormatError
 from volseg.store.objects import Store
@@ -26,6 +28,7 @@ INLINE_BYTES = 2**20  # an operation with more than this is written as parts bef
 _DIGEST = 16
 _CACHED_PARTS = 8
 _THREADS = 8
+_FEW = 8  # records that are read one by one rather than with their pack
 
 
 class Journal:
@@ -80,17 +83,15 @@ class Journal:
         second = self.read(number + 2)
         if second is None:
             return [first]
-        rest = range(number + 3, self.last(number + 2) + 1)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            others = list(pool.map(self.read, rest))
-        found = [first, second]
-        for wanted, record in zip(rest, others, strict=True):
-            if record is None:
-                raise UnsupportedFormatError(
-                    f"{self.store.location}: record {wanted} is listed, but can't be read; "
-                    "the journal is damaged: restore that object"
-                )
-            found.append(record)
+        last = self.last(number + 2)
+        found = [first, second, *self.between(number + 3, last)]
+        if len(found) < last - number:
+            numbers = {record.number for record in found}
+            wanted = next(n for n in range(number + 1, last + 1) if n not in numbers)
+            raise UnsupportedFormatError(
+                f"{self.store.location}: record {wanted} is listed, but can't be read; "
+                "the journal is damaged: restore that object"
+            )
         return found
 
     def last(self, known: int = 0) -> int:
@@ -117,13 +118,41 @@ class Journal:
         yield from self.between(1, self.last())
 
     def between(self, first: int, last: int) -> Iterator[Record]:
-        """Yield the records `first` to `last` (both included) in order, reading ahead."""
+        """Yield the records `first` to `last` (both included) in order, reading ahead.
+
+        Costs one request per hundred records where there are packs, else one per record.
+        """
+        spans = _spans(first, last)
         with ThreadPoolExecutor(_THREADS) as pool:
-            for start in range(first, last + 1, 4 * _THREADS):
-                numbers = range(start, min(start + 4 * _THREADS, last + 1))
-                for record in pool.map(self.read, numbers):
-                    if record is not None:
-                        yield record
+            for start in range(0, len(spans), 4 * _THREADS):
+                for records in pool.map(self._read_span, spans[start : start + 4 * _THREADS]):
+                    yield from records
+
+    def _read_span(self, span: range) -> list[Record]:
+        pack = (span.start - 1) // PACK
+        key = pack_key(pack)
+        data = self.store.get_or_none(key) if len(span) > 1 else None
+        if data is None:
+            return [found for found in map(self.read, span) if found is not None]
+        where = f"{self.store.location}/{key}"
+        packed = decode_pack(data, where)
+        return [
+            decode_record(packed[n], self.fetch, where=f"{where}, record {n}", number=n)
+            for n in span
+        ]
+
+    def pack(self, first: int, last: int) -> None:
+        """Copy the records of every pack that ends between two numbers into it, unless that was done."""
+        for pack in range((first - 1) // PACK, last // PACK):
+            if self.store.exists(pack_key(pack)):
+                continue
+            numbers = range(pack * PACK + 1, (pack + 1) * PACK + 1)
+            with ThreadPoolExecutor(_THREADS) as pool:
+                bodies = list(pool.map(lambda number: self.store.get(_key(number)), numbers))
+            with suppress(AlreadyWrittenError):
+                self.store.put_new(
+                    pack_key(pack), encode_pack(dict(zip(numbers, bodies, strict=True)))
+                )
 
     # --- parts of large records
 
@@ -219,6 +248,18 @@ class Journal:
                 return
             except (AlreadyWrittenError, ChangedError):
                 continue
+
+
+def _spans(first: int, last: int) -> list[range]:
+    """Cut a range of numbers into ends of packs and single records."""
+    spans: list[range] = []
+    number = first
+    while number <= last:
+        end = (number - 1) // PACK * PACK + PACK
+        stop = end if end <= last and end - number >= _FEW else number
+        spans.append(range(number, stop + 1))
+        number = stop + 1
+    return spans
 
 
 def _key(number: int) -> str:

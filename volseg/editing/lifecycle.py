@@ -262,9 +262,10 @@ class Lifecycle(Engine):
     def _checkpoint(self) -> None:
         """Write the number up to which all chunks hold everything, if no other editor lives."""
         with self._lock:
-            changed = self._state.base > self._state.floor
-        if not changed:
+            floor, base = self._state.floor, self._state.base
+        if base == floor:
             return
+        self._journal.pack(floor + 1, base)
         living, crashed = self._sessions.others(self._session)
         if living:
             return
