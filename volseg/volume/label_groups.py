@@ -36,7 +36,7 @@ from volseg.volume.metadata import (
 )
 
 LABEL_CHUNKS: Triple = (8, 256, 256)
-"""Voxels (z, y, x) of a chunk of new label images; docs/formats.md has the measurement."""
+"""Voxels (z, y, x) of a chunk of new label images: thin in z, so that a view of one slice fetches little."""
 
 
 class LabelMetadata:
