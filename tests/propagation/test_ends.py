@@ -72,8 +72,11 @@ def test_a_fast_object_is_found_past_a_missing_slice(direction: int) -> None:
     seed = MaskWindow.crop(labels[6] == 1)
     labels[6 + direction] = 0
     state = State(direction, 6 + direction, Pose(6, seed))
-    pose = find_motion(Oracle(labels, 0, "blob"), 1, state, Context(), Settings())
+    found = find_motion(Oracle(labels, 0, "blob"), 1, state, Context(), Settings())
+    pose = found.last
+    assert pose is not None
     assert pose.known
+    assert found.score > 0.9
     assert np.allclose(pose.velocity, (0, 8 * direction), atol=1.0)
 
 
@@ -81,8 +84,11 @@ def test_without_support_a_seed_stands_still() -> None:
     labels = np.zeros((9, *SIZE), np.int32)
     labels[4][disc(SIZE, (30, 35), 8)] = 1
     state = State(1, 5, Pose(4, MaskWindow.crop(labels[4] == 1)))
-    pose = find_motion(Oracle(labels, 0, "nothing"), 1, state, Context(), Settings())
+    found = find_motion(Oracle(labels, 0, "nothing"), 1, state, Context(), Settings())
+    pose = found.last
+    assert pose is not None
     assert pose.known
+    assert found.score == -1.0
     assert pose.velocity == (0.0, 0.0)
 
 

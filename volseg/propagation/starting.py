@@ -15,7 +15,7 @@ from volseg.propagation.context import Context
 from volseg.propagation.predictor import SlicePredictor
 from volseg.propagation.search import Search
 from volseg.propagation.settings import Settings
-from volseg.propagation.state import Pose, State
+from volseg.propagation.state import State
 from volseg.propagation.window import MaskWindow, aligned_iou, iou
 
 REACH = 4
@@ -44,8 +44,8 @@ def find_motion(
     state: State,
     context: Context,
     settings: Settings,
-) -> Pose:
-    """The seed's pose with a velocity.
+) -> State:
+    """The state at a seed with a velocity, and with the score that is usual around it.
 
     Parameters
     ----------
@@ -58,8 +58,9 @@ def find_motion(
 
     Returns
     -------
-    Pose
-        Standing still where no velocity is supported by what the model offers.
+    State
+        Standing still, and without a usual score, where no velocity is supported by what the model
+        offers.
     """
     assert state.last is not None
     seed = state.last
@@ -75,11 +76,12 @@ def find_motion(
     for guess in tested[:FINALISTS]:
         around.test(guess.velocity, range(NEAR + 1, REACH + 1))
     best = max(tested, key=lambda guess: around.support(guess.velocity))
-    velocity = best.velocity
+    velocity, score = best.velocity, around.usual_score(best.velocity)
     if around.support(velocity) < LEAST_SUPPORT:
-        velocity = np.zeros(2)
+        velocity, score = np.zeros(2), -1.0
     vy, vx = velocity * state.direction
-    return replace(seed, velocity=(float(vy), float(vx)), known=True)
+    pose = replace(seed, velocity=(float(vy), float(vx)), known=True)
+    return replace(state, last=pose, score=max(state.score, score))
 
 
 class _Around:
@@ -128,11 +130,22 @@ class _Around:
 
     def support(self, velocity: NDArray[np.float64]) -> float:
         """About how many slices show the object where it would be at this velocity."""
-        total = 0.0
+        return sum(says for says, _ in self._said(velocity))
+
+    def usual_score(self, velocity: NDArray[np.float64]) -> float:
+        """The mean score of what supports a velocity, each by its support; -1 where nothing does."""
+        said = self._said(velocity)
+        total = sum(says for says, _ in said)
+        return sum(says * score for says, score in said) / total if total > 0 else -1.0
+
+    def _said(self, velocity: NDArray[np.float64]) -> list[tuple[float, float]]:
+        """On each slice the most that is said for a velocity, and the score of what says it."""
+        found = []
         for away, offers in self.offers.items():
             expected = self.seed.mask.moved(velocity * away)
-            total += max((_speaks(mask, score, expected) for mask, score in offers), default=0.0)
-        return total
+            said = ((_speaks(mask, score, expected), score) for mask, score in offers)
+            found.append(max(said, default=(0.0, 0.0)))
+        return found
 
     def test(self, velocity: NDArray[np.float64], distances: range) -> None:
         """Asks the model where the object would be at this velocity, so many slices away."""

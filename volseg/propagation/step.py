@@ -99,8 +99,7 @@ def _find_motions(
     again = {}
     for i, search in searches.items():
         if search.lost_at_seed():
-            pose = find_motion(predictor, i, search.state, context, settings)
-            state = replace(search.state, last=pose)
+            state = find_motion(predictor, i, search.state, context, settings)
             again[i] = Search(i, z, state, context, predictor.shape[1:], settings)
     searches.update(again)
     _decode(predictor, z, {i: search for i, search in again.items() if search.expectations})
