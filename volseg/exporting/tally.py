@@ -73,8 +73,7 @@ class Tally:
         shape = (len(known), 0)
 
         def sums_of(column: NDArray[np.float64]) -> NDArray[np.float64]:
-            found: NDArray[np.float64] = np.bincount(places, column, len(known))
-            return found
+            return np.bincount(places, column, len(known)).astype(np.float64, copy=False)
 
         def reduced(
             ufunc: np.ufunc, columns: Sequence[NDArray[np.float64]], start: float
