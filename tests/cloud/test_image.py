@@ -53,6 +53,11 @@ def as_pip_does_here(folder: Path) -> list[str]:
     return [part for p, at in given.items() for part in ("--volume", f"{p}:{at}:ro")]
 
 
+def images() -> set[str]:
+    """Ids of all images there are, those without a name included: stages of a build are left as such."""
+    return set(sh(*BUILDAH, "images", "--all", "--quiet", "--no-trunc").split())
+
+
 @pytest.fixture(scope="module")
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A container of the image, built without its layers being kept."""
@@ -61,6 +66,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.skip(f"{tool} is not installed (a Debian package of that name)")
     if os.geteuid() != 0:
         pytest.skip("building needs root")
+    before = images()
     root = tmp_path_factory.mktemp("image") / "root"
     sh("debootstrap", "--variant=minbase", "bookworm", str(root))
     base = sh(*BUILDAH, "from", "scratch").strip()
@@ -74,7 +80,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     name = sh(*BUILDAH, "from", "localhost/volseg-test").strip()
     yield name
     sh(*BUILDAH, "rm", name)
-    sh(*BUILDAH, "rmi", "localhost/volseg-test", "localhost/volseg-base")
+    sh(*BUILDAH, "rmi", "--force", *(images() - before))
 
 
 def inside(container: str, *command: str) -> str:

@@ -123,61 +123,6 @@ def test_the_bucket_is_encrypted_and_named_after_its_stack(lab: Stack) -> None:
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
 
 
-def role_name(logical: str) -> str:
-    """Name of a role of the stack `lab`; moto does not describe resources beside those that it does not know."""
-    names = [role["RoleName"] for role in client("iam").list_roles()["Roles"]]
-    (found,) = [name for name in names if name.startswith(f"lab-{logical}-")]
-    return str(found)
-
-
-@pytest.mark.parametrize(
-    ("role", "policy", "own", "others"),
-    [
-        ("HeadRole", "head", "parameter/volseg/lab/head/*", "volseg/lab/worker"),
-        ("WorkerRole", "worker", "parameter/volseg/lab/worker/*", "volseg/lab/head"),
-    ],
-)
-def test_a_role_reads_its_own_secrets_and_touches_only_this_stack_s_group(
-    lab: Stack, role: str, policy: str, own: str, others: str
-) -> None:
-    iam, name = client("iam"), role_name(role)
-    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == [policy]
-    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
-    assert ["NodeRights" in a["PolicyArn"] for a in attached] == [True]
-    said = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]["Statement"]
-    where = {s["Sid"]: s["Resource"] for s in said}
-    assert where.pop("OwnSecrets").endswith(own)
-    assert others not in json.dumps(said)
-    assert "authority" not in json.dumps(said)
-    changing = where["AskForWorkers" if policy == "head" else "EndItself"]
-    assert changing.endswith("autoScalingGroupName/lab-workers")
-    assume = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]["Statement"]
-    assert [s["Principal"] for s in assume] == [{"Service": "ec2.amazonaws.com"}]
-
-
-def test_nodes_use_this_stack_s_bucket_only(lab: Stack) -> None:
-    iam = client("iam")
-    attached = iam.list_attached_role_policies(RoleName=role_name("HeadRole"))["AttachedPolicies"]
-    arn = attached[0]["PolicyArn"]
-    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-    found = json.loads(found) if isinstance(found, str) else found
-    buckets = [s["Resource"] for s in found["Statement"] if "Bucket" in s["Sid"]]
-    name = f"arn:aws:s3:::{lab.status().bucket}"
-    assert buckets == [name, f"{name}/*"]
-
-
-def test_scratch_is_swept_and_the_public_kept_out(lab: Stack) -> None:
-    s3, bucket = client("s3"), lab.status().bucket
-    rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-    swept = {r["ID"]: r for r in rules}["scratch"]
-    assert swept["Status"] == "Enabled"
-    assert "scratch/" in (swept.get("Prefix"), swept.get("Filter", {}).get("Prefix"))
-    assert int(swept["Expiration"]["Days"]) == 7
-    closed = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
-    assert set(closed.values()) == {True}
-
-
 def launch_templates() -> dict[str, dict[str, Any]]:
     found = client("ec2").describe_launch_templates()["LaunchTemplates"]
     return {

@@ -292,7 +292,7 @@ class Stack:
             head,
             head_state,
             head_kind,
-            outputs.get("Scheduler"),
+            self.vault.get(SCHEDULER) if SCHEDULER in names else None,
             capacity,
             None
             if bucket is None
