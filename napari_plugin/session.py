@@ -236,7 +236,7 @@ class Session:
 
     def _take(self, editing: LabelEditing) -> None:
         name = editing.name
-        editing.failed.connect(self.failed.emit)
+        editing.failed.connect(lambda error: self.failed.emit(error))
         editing.changed.connect(lambda region, _: self.changed.emit(name, region))
         self._editing[name] = editing
         if self._watching is None:

@@ -184,3 +184,17 @@ def test_edits_that_cannot_be_stored_are_kept(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="restore"):
         mine.close()
     assert list((tmp_path / "kept").iterdir())
+
+
+def test_opening_labels_tells_of_no_error(tmp_path: Path) -> None:
+    """psygnal tries a compiled slot out by calling it, so that a signal must not be connected to another's `emit`."""
+    from tests.napari_plugin.places import make_volume
+    from volseg.volume.image import open_volume
+
+    make_volume(str(tmp_path / "v.zarr")).create_labels("cells")
+    session = Session(open_volume(str(tmp_path / "v.zarr")), "annotator-1")
+    told: list[object] = []
+    session.failed.connect(told.append)
+    session.editing("cells").flush().result(20)
+    session.close()
+    assert told == []
