@@ -133,7 +133,7 @@ class PromptLayers:
         """Points, boxes and scribbles; see `keys.MOUSE`."""
         if event.button != 1 or self.viewer.dims.ndisplay != 2:
             return
-        modifiers = {str(one) for one in event.modifiers}
+        modifiers = {name for name in ("Shift", "Control") if name in event.modifiers}
         pressed = np.asarray(event.pos, float)
         path = [self._place(event)]
         layer.mouse_pan = not modifiers & {"Shift", "Control"}
