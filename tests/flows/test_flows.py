@@ -21,24 +21,15 @@ NAMES = ("segment", "ingest", "embed", "pyramid", "export")
 
 CALL = """
 import json, sys
-from prefect import flow
-from prefect.client.orchestration import get_client
 from flows.segment import segment_volume
 from flows.telling import LINES
 from volseg.jobs import session
-session.BLOCKS_PER_GROUP = 2
+session.BLOCKS_PER_GROUP = 2  # several tasks a stage
 LINES.set(sys.stdout)
 url, prompts = sys.argv[1:]
 oracle = {"kind": "oracle", "url": url, "name": "truth"}
-
-@flow
-def both():
-    result = segment_volume(url, prompts, labels="cells", model=oracle, workers=1)
-    with get_client(sync_client=True) as client:
-        result["tasks"] = sorted([one.task_key.partition("-")[0], one.name] for one in client.read_task_runs())
-    return result
-
-print(json.dumps({"result": both()}))
+result = segment_volume(url, prompts, labels="cells", model=oracle, workers=1)
+print(json.dumps({"result": result}))
 """
 
 
