@@ -37,6 +37,16 @@ def on_gui(function: Callable[..., object]) -> Callable[..., None]:
     return called
 
 
+def at_quit(function: Callable[[], object]) -> None:
+    """Call a function when the application ends, before its threads do."""
+    if "qtpy" in sys.modules:
+        from qtpy.QtCore import QCoreApplication
+
+        app = QCoreApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(_logged(function))
+
+
 class Soon:
     """Calls a function on the GUI thread once, a moment after any number of requests from any thread.
 

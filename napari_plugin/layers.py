@@ -10,7 +10,7 @@ from typing import Any
 import dask.array as da
 
 from napari_plugin.channels import bind_channels
-from napari_plugin.gui import Soon, on_gui
+from napari_plugin.gui import Soon, at_quit, on_gui
 from napari_plugin.levels import LevelView
 from napari_plugin.session import Session, open_session
 from napari_plugin.tiles import Key, Tiles
@@ -221,6 +221,7 @@ def label_layer(session: Session, name: str) -> Any:
         views = [LevelView(tiles, i, axes, shape) for i, shape in enumerate(shapes)]
         return StockLabels(views, multiscale=True, **options)
     layer = own.EditableLabels(own.EditablePyramid(tiles, axes, shapes), **options)
+    layer.preserve_labels = True  # other objects are protected unless asked
     _draw_when_loaded(layer, tiles)
     if tiles.editing is not None:
         weak = weakref.ref(layer)
@@ -281,6 +282,7 @@ def _close_with_layers(viewer: Any, session: Session) -> None:
             threading.Thread(target=session.close_quietly, name="volseg-close").start()
 
     viewer.layers.events.removed.connect(removed)
+    at_quit(session.close_quietly)
 
 
 def session_of(thing: Any) -> Session | None:

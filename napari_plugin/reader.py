@@ -1,5 +1,8 @@
-"""The reader of `*.zarr`: hands napari what `napari_plugin.layers` makes of a volume."""
+"""The reader of `*.zarr`: in a window volumes are opened on another thread, to be edited; in a script read lazily."""
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +11,7 @@ from volseg.errors import InputError
 LayerData = tuple[Any, dict[str, Any], str]
 
 
-def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] | None:
     """Return a reading function for an OME-Zarr image at a path or URL, None for anything else (npe2's contract).
 
     Parameters
@@ -18,6 +21,8 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     """
     if not isinstance(path, str):
         return None
+    if _window() is not None and "://" in path:
+        return _read  # what is there is found out on another thread
     from volseg.volume.image import open_volume
 
     try:
@@ -27,8 +32,26 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     return _read
 
 
-def _read(path: str | list[str]) -> list[LayerData]:
-    from napari_plugin.layers import layers_of
-    from volseg.volume.image import open_volume
+def _read(path: str | list[str]) -> list[Any]:
+    """Return layer data; in a window nothing, and add the layers when the volume is open."""
+    viewer = _window()
+    if viewer is None:
+        from napari_plugin.layers import layers_of
+        from volseg.volume.image import open_volume
 
-    return layers_of(open_volume(str(path)))
+        return list(layers_of(open_volume(str(path))))
+    from napari_plugin.opening import Place
+    from napari_plugin.widgets import desk_with_notices
+
+    desk_with_notices(viewer).open(Place(str(path)))
+    return [(None,)]  # napari's sign for "it is taken care of"
+
+
+def _window() -> Any:
+    """Return the viewer whose window people look at, None in a script without one."""
+    if "qtpy" not in sys.modules or "napari" not in sys.modules:
+        return None
+    from napari import current_viewer
+    from qtpy.QtWidgets import QApplication
+
+    return current_viewer() if QApplication.instance() is not None else None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from napari_plugin.layers import add_volume, session_of
+from napari_plugin.reader import get_reader
 from tests.editing.making import quick_folder
 from tests.napari_plugin.window import click, drag, press, serve, wait_for
 from volseg.editing import history
@@ -113,7 +114,8 @@ def test_tools_by_mouse(make_napari_viewer: Callable[..., Any], url: str) -> Non
     editor = session.editing("cells").editor
     layer.brush_size, layer.selected_label, layer.mode = 30, 3, "paint"
     drag(viewer, layer, [(3, 60, 60), (3, 60, 140)])
-    layer.selected_label, layer.preserve_labels = 4, True
+    assert layer.preserve_labels
+    layer.selected_label = 4
     drag(viewer, layer, [(3, 40, 100), (3, 120, 100)])
     wait_for(lambda: (editor[3] == 4).any())
     assert editor[3, 60, 100] == 3 and editor[3, 100, 100] == 4  # 3 was protected
@@ -157,4 +159,20 @@ def test_masks_follow_their_channel(make_napari_viewer: Callable[..., Any], url:
     assert cells.visible and not dots.visible
     session = session_of(viewer)
     assert session is not None
+    session.close()
+
+
+def test_the_reader_opens_for_editing_in_a_window(
+    make_napari_viewer: Callable[..., Any], url: str
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    read = get_reader(url)
+    assert read is not None
+    assert read(url) == [(None,)]  # napari's sign that somebody takes care of it
+    wait_for(lambda: len(viewer.layers) == 4)
+    assert viewer.layers["cells"].editable
+    session = session_of(viewer)
+    assert session is not None
+    viewer.layers.clear()
+    wait_for(lambda: session.is_closed)
     session.close()

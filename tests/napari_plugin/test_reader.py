@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
+from napari_plugin.layers import layers_of
 from napari_plugin.reader import get_reader
 from volseg.volume.create import create_volume
 from volseg.volume.image import open_volume
@@ -81,7 +82,7 @@ def test_a_real_window_shows_the_labels(
 ) -> None:
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(800, 600)
-    for data, options, kind in get_reader(volume_url)(volume_url):
+    for data, options, kind in layers_of(open_volume(volume_url)):
         getattr(viewer, f"add_{kind}")(data, **options)
     viewer.dims.set_current_step(0, 2)
     viewer.reset_view()
