@@ -21,7 +21,7 @@ from volseg.exporting.digest import TrailingDigest
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
-from volseg.volume.blocks import Region
+from volseg.volume.blocks import Region, intersection, shifted, slices
 
 COMPRESSIONS = {"none": None, "zlib": "zlib", "zstd": "zstd", "lzw": "lzw"}
 _BIG = 2**32 - 2**25
@@ -113,8 +113,8 @@ def _fill(
     """Read a block and put it into its place in the file."""
     _, height, width = selection.shape
     (z0, _), (y0, y1), _ = region
-    data = narrowed(selection.read(region), dtype)
-    if not data.any():
+    data = _read(selection, region, dtype)
+    if data is None or not data.any():
         return  # what was never written reads as background
     row = width * dtype.itemsize
     if y1 - y0 == height:
@@ -122,6 +122,32 @@ def _fill(
         return
     for z, plane in enumerate(data, z0):
         _put(out, plane, offset + (z * height + y0) * row)
+
+
+def _read(selection: Selection, region: Region, dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """The ids of a block in a type, None for background; object by object into one buffer where that is possible."""
+    lazy = selection.labels.levels[selection.level]
+    codec = lazy.codec
+    if selection.ids is not None or len(codec.shape) != 3 or codec.fill != 0:
+        return narrowed(selection.read(region), dtype)
+    where = shifted(region, selection.origin)
+    data: NDArray[Any] | None = None
+    buffer = np.empty(codec.shape, lazy.dtype)
+    for index in lazy.grid.index_of(where):
+        stored = selection.labels.store.get_or_none(codec.key(index))
+        if stored is None:
+            continue
+        if not codec.unpack_into(stored, buffer):
+            return narrowed(selection.read(region), dtype)
+        box = lazy.grid.region(index)
+        part = intersection(box, where)
+        if part is None:
+            continue
+        inside = buffer[slices(shifted(part, [-low for low, _ in box]))]
+        if data is None:
+            data = np.zeros([high - low for low, high in region], dtype)
+        data[slices(shifted(part, [-low for low, _ in where]))] = narrowed(inside, dtype)
+    return data
 
 
 def _put(out: int, data: NDArray[Any], place: int) -> None:

@@ -292,6 +292,36 @@ class ObjectCodec:
         found = list(sync(self._pipeline.decode([(buffer, self._spec(prototype))])))
         return np.array(found[0].as_numpy_array(), dtype=self._level.dtype, order="C")
 
+    def unpack_into(self, stored: bytes, out: np.ndarray[Any, Any]) -> bool:
+        """Unpack into a C-ordered array of `shape` and the level's dtype, several times as fast as `unpack`.
+
+        Returns
+        -------
+        bool
+            False where the codecs are others than Zstandard alone, or the bytes are damaged: `unpack` tells how.
+        """
+        if not self._only_zstd:
+            return False
+        import numcodecs
+
+        try:
+            numcodecs.Zstd().decode(stored, out)
+        except (RuntimeError, ValueError):
+            return False
+        return True
+
+    @cached_property
+    def _only_zstd(self) -> bool:
+        from zarr.codecs import BytesCodec, ZstdCodec
+
+        codecs = getattr(self._metadata, "codecs", ())
+        kinds = [type(codec) for codec in codecs]
+        return (
+            kinds == [BytesCodec, ZstdCodec]
+            and self._stored_dtype == self._level.dtype
+            and (self._stored_dtype.itemsize == 1 or str(codecs[0].endian).endswith("little"))
+        )
+
     @property
     def _stored_dtype(self) -> np.dtype[Any]:
         return np.dtype(self._level.array.dtype)
