@@ -366,7 +366,8 @@ def test_nothing_is_lost(
         chosen = shared_case if who.endswith("editors") else case
         done = True
         if when == "at":
-            done = kill_at_random(case, client, who, random.Random(nth))
+            rng = random.Random(nth)  # a run that was over before its kill is run again
+            done = any(kill_at_random(case, client, who, rng) for _ in range(4))
         elif who.startswith("worker"):
             kill = chosen.kill(step, when, nth)
             run_with_killed_worker(chosen, client, kill)
@@ -377,7 +378,7 @@ def test_nothing_is_lost(
             run_with_killed_scheduler(case, step, when, nth)
         happened[who if done else "not come to"] += 1
     print(json.dumps({"part": part, **happened}), flush=True)
-    assert sum(happened.values()) - happened["not come to"] >= 7
+    assert happened["not come to"] <= 2
 
 
 def kill_at_random(case: Case, client: distributed.Client, who: str, rng: random.Random) -> bool:
