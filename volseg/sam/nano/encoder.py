@@ -144,7 +144,10 @@ class NanoEncoder(nn.Module):
         self.stride16 = nn.Sequential(Down(third, fourth), Residual(fourth), Residual(fourth))
         side = img_size // 16
         self.position = nn.Parameter(torch.zeros(1, side * side, fourth))
-        self.attention = nn.Sequential(*[Attention(fourth, 6, 2 * fourth) for _ in range(3)])
+        self.attention = nn.Sequential(
+            *[Attention(fourth, 6, 2 * fourth) for _ in range(3)],
+            nn.LayerNorm(fourth),  # else their sum grows until bfloat16 can't tell places apart
+        )
         self.lateral = nn.Conv2d(fourth, out_chans, 1)
         self.skip = nn.Conv2d(third, out_chans, 1)
         self.fuse = nn.Sequential(Residual(out_chans), nn.Conv2d(out_chans, out_chans, 1))
