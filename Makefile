@@ -2,6 +2,7 @@
 # make test   the whole test suite (make test PYTEST="--long" for the long mode)
 # make check  formatting, lint and types
 # make docs   the documentation as a site in site/
+# make screenshots  the pictures of docs/napari.md, made anew
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +11,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST ?=
 DEMO   ?=
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/volseg demo --overwrite $(DEMO)
@@ -26,6 +27,10 @@ check: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
+
+screenshots: $(VENV)/.installed-dev
+	bash deploy/debian-packages.sh
+	$(BIN)/python docs/screenshots.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
