@@ -49,6 +49,8 @@ def opened(
     viewer.layers.selection.active = viewer.layers["cells"]
     viewer.dims.set_current_step(0, 3)
     wait_for(lambda: objects.model.rowCount() == 3)
+    viewer.reset_view()
+    wait_for(lambda: (viewer.layers["cells"]._slice.image.raw == 2).any())
     return viewer, session, edit, objects
 
 
