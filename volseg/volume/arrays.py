@@ -314,7 +314,7 @@ class ObjectCodec:
     def _only_zstd(self) -> bool:
         from zarr.codecs import BytesCodec, ZstdCodec
 
-        codecs = getattr(self._metadata, "codecs", ())
+        codecs: tuple[Any, ...] = getattr(self._metadata, "codecs", ())
         kinds = [type(codec) for codec in codecs]
         return (
             kinds == [BytesCodec, ZstdCodec]
