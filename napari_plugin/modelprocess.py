@@ -13,6 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from napari_plugin.local import error_of
@@ -85,7 +86,8 @@ class ModelProcess:
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(OSError):  # what could not be sent to a process that has died
+            self._process.stdin.close()
         self._process.terminate()
         self._process.wait(10)
         self._process.stdout.close()

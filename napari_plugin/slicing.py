@@ -5,6 +5,7 @@ One thread owns the predictor. No Qt: signals are emitted from that thread.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from psygnal import Signal
 from volseg.propagation import Candidates, Context, Settings, SlicePrompt, seed_masks
 from volseg.propagation.window import MaskWindow, iou
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 REST_S = 0.15  # a slice that was in view for so long is embedded
 SAME = 0.97  # IoU from which two candidates are one for a person
@@ -197,7 +199,10 @@ class SliceModel:
     def _let_go(self) -> None:
         predictor, self._predictor = self._predictor, None
         if predictor is not None:
-            predictor.close()
+            try:
+                predictor.close()
+            except Exception as error:  # it is gone all the same, and the thread must go on
+                _log.warning("closing the model: %s", error)
 
     def _opened(self) -> Predictor:
         if self._predictor is None:
