@@ -203,6 +203,7 @@ def _head(
         if bucket is not None:
             write_activity(aws_client("s3", region), bucket, stack, activity)
 
+    (state / "prefect").mkdir(mode=0o700, parents=True, exist_ok=True)  # Prefect's database
     programs = head_programs(stack, address, tls, password, state)
     head = Head(programs, look, tell, idle_s=idle * 3600)
     for number in (signal.SIGTERM, signal.SIGINT):
