@@ -41,7 +41,7 @@ def check(url: str) -> None:
         for name in ("there", "here")
     }
     here = run(plans["here"])
-    markers = Ledger(volume.output_store, plans["there"].hash).markers("propagate")
+    markers = list(Ledger(volume.output_store, plans["there"].hash).markers("propagate"))
     volume = open_volume(url)
     told = {
         "status": here.status,

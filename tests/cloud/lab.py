@@ -119,10 +119,15 @@ class Lab:
         until(lambda: "Scheduler at" in log.read_text(), "the scheduler")
 
     def capacity(self) -> list[str]:
-        """Ids of the instances that are there to stay."""
-        found = self.network.inside("head", lambda: Stack("lab").group.capacity())
-        staying = sorted(member.instance for member in found.members if member.staying)
-        assert found.desired == len(staying)
+        """Ids of the instances that are there to stay, once they are as many as were asked for."""
+        staying: list[str] = []
+
+        def settled() -> bool:
+            found = self.network.inside("head", lambda: Stack("lab").group.capacity())
+            staying[:] = sorted(member.instance for member in found.members if member.staying)
+            return bool(found.desired == len(staying))
+
+        until(settled, "as many instances as were asked for")
         return staying
 
     def boot(self, *options: str) -> None:
