@@ -184,6 +184,9 @@ class ObjectTableModel:
         def run(editor: Editor) -> None:
             for label in ids:
                 editor.set_class(label, class_)
+            self._look(
+                editor
+            )  # stored so fast that no state was seen to change, it would stay unseen
 
         return self.editing.submit(run, f"class {class_} for {len(ids)} objects")
 

@@ -91,11 +91,16 @@ def correct_worst(
 
 
 def _where_to_click(true: NDArray[np.bool_], track: Track) -> Click:
-    """Deep inside the largest error of the slice with most errors, also beyond the object's ends."""
+    """Deep inside the largest error of the slice with most errors, also beyond the object's ends.
+
+    Where the mask lies beside the object altogether, a person clicks on the object.
+    """
     errors = {z: int((_mask(track, z) ^ true[z]).sum()) for z in range(len(true))}
     z = max(errors, key=lambda at: errors[at])
-    missed, extra = true[z] & ~_mask(track, z), _mask(track, z) & ~true[z]
-    positive = bool(missed.sum() >= extra.sum())
+    mask = _mask(track, z)
+    missed, extra = true[z] & ~mask, mask & ~true[z]
+    beside = bool(missed.any() and not (true[z] & mask).any())
+    positive = beside or bool(missed.sum() >= extra.sum())
     depth = ndimage.distance_transform_edt(np.pad(missed if positive else extra, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     return Click(z, int(y), int(x), positive)

@@ -32,7 +32,9 @@ class LevelViews(Engine):
         stored = self._levels[level]
         out = np.zeros([s.stop - s.start for s in box], stored.dtype)
         corner = (box[0].start, box[1].start, box[2].start)
-        self._cache.load(self._keys(box, level, time))  # together; a small cache may not hold them all
+        self._cache.load(
+            self._keys(box, level, time)
+        )  # together; a small cache may not hold them all
         for place in stored.places(time, box):
             key = (level, place)
             part = meet(box, stored.box(place.zyx))
