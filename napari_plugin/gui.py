@@ -6,9 +6,12 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
+from queue import Empty, SimpleQueue
 from typing import Any
 
 _log = logging.getLogger(__name__)
+_MAKING = threading.Lock()
 
 
 def in_gui(function: Callable[[], object]) -> bool:
@@ -20,12 +23,51 @@ def in_gui(function: Callable[[], object]) -> bool:
         return False
     from qtpy.QtCore import QCoreApplication
 
-    if QCoreApplication.instance() is None:
+    app = QCoreApplication.instance()
+    if app is None:
         return False
-    from superqt.utils import ensure_main_thread
-
-    ensure_main_thread(_logged(function))()
+    if threading.current_thread() is threading.main_thread():
+        _logged(function)()
+        return True
+    with _MAKING:
+        mailbox = _mailbox(app)
+    mailbox.put(_logged(function))
     return True
+
+
+@cache
+def _mailbox(app: Any) -> Any:
+    """Make the one object through which calls come to the GUI thread.
+
+    Only a signal without a value crosses threads; the calls themselves wait in a queue of Python's. A Qt object for
+    each call, made on one thread and destroyed on another, crashes now and then.
+    """
+    from qtpy.QtCore import QObject, Qt, Signal, Slot
+
+    class Mailbox(QObject):
+        rung = Signal()
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+            self.rung.connect(self.empty, Qt.ConnectionType.QueuedConnection)
+
+        def put(self, call: Callable[[], None]) -> None:
+            self._calls.put(call)
+            self.rung.emit()
+
+        @Slot()
+        def empty(self) -> None:
+            while True:
+                try:
+                    call = self._calls.get_nowait()
+                except Empty:
+                    return
+                call()
+
+    mailbox = Mailbox()
+    mailbox.moveToThread(app.thread())
+    return mailbox
 
 
 def on_gui(function: Callable[..., object]) -> Callable[..., None]:
