@@ -26,11 +26,11 @@ def in_gui(function: Callable[[], object]) -> bool:
     app = QCoreApplication.instance()
     if app is None:
         return False
+    with _MAKING:
+        mailbox = _mailbox(app)
     if threading.current_thread() is threading.main_thread():
         _logged(function)()
         return True
-    with _MAKING:
-        mailbox = _mailbox(app)
     mailbox.put(_logged(function))
     return True
 
@@ -39,34 +39,34 @@ def in_gui(function: Callable[[], object]) -> bool:
 def _mailbox(app: Any) -> Any:
     """Make the one object through which calls come to the GUI thread.
 
-    Only a signal without a value crosses threads; the calls themselves wait in a queue of Python's. A Qt object for
+    Only an event without a value crosses threads; the calls themselves wait in a queue of Python's. A Qt object for
     each call, made on one thread and destroyed on another, crashes now and then.
     """
-    from qtpy.QtCore import QObject, Qt, Signal, Slot
+    from qtpy.QtCore import QCoreApplication, QEvent, QObject
 
     class Mailbox(QObject):
-        rung = Signal()
-
         def __init__(self) -> None:
             super().__init__()
             self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-            self.rung.connect(self.empty, Qt.ConnectionType.QueuedConnection)
 
         def put(self, call: Callable[[], None]) -> None:
             self._calls.put(call)
-            self.rung.emit()
+            QCoreApplication.postEvent(self, QEvent(QEvent.Type.User))
 
-        @Slot()
-        def empty(self) -> None:
+        def event(self, event: Any) -> bool:
+            if event.type() != QEvent.Type.User:
+                return bool(super().event(event))
             while True:
                 try:
                     call = self._calls.get_nowait()
                 except Empty:
-                    return
+                    return True
                 call()
 
     mailbox = Mailbox()
     mailbox.moveToThread(app.thread())
+    if threading.current_thread() is threading.main_thread():
+        mailbox.setParent(app)  # ends with it, not later
     return mailbox
 
 
