@@ -8,10 +8,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
+import dask
+import pytest
 from distributed import Client
 from moto.server import ThreadedMotoServer
 from moto.ssm import ssm_backends
@@ -20,7 +23,7 @@ from typer.testing import CliRunner, Result
 from tests.cloud.block_job import Job
 from tests.cloud.command import make_app
 from tests.cloud.fake_metadata import make_service
-from tests.cloud.network import METADATA, Network
+from tests.cloud.network import METADATA, Network, require_namespaces
 from volseg.cloud.certs import TlsFiles
 from volseg.cloud.fleet import SCHEDULER as TOLD
 from volseg.cloud.stack import Stack
@@ -184,3 +187,19 @@ class Lab:
             self.network.kill(name)
         if self.capacity():
             self.volseg("cloud", "scale", "0", "--stack", "lab", "--yes")
+
+
+@contextmanager
+def started_lab(folders: pytest.TempPathFactory, *, whole_head: bool = False) -> Iterator[Lab]:
+    """A lab on a network of its own, ended with it; skips where namespaces can't be made."""
+    require_namespaces()
+    patch = pytest.MonkeyPatch()
+    for name, value in ENVIRONMENT.items():
+        patch.setenv(name, value)
+    network = Network(folders.mktemp("logs"))
+    try:
+        with dask.config.set(TIMEOUTS):
+            yield Lab(network, folders.mktemp("lab"), whole_head=whole_head)
+    finally:
+        network.close()
+        patch.undo()

@@ -13,28 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dask
 import pytest
 from distributed import Client
 
-from tests.cloud.lab import ENVIRONMENT, SCHEDULER, SECONDS, TIMEOUTS, Lab, until
-from tests.cloud.network import Network, require_namespaces
+from tests.cloud.lab import ENVIRONMENT, SCHEDULER, SECONDS, Lab, started_lab, until
 from volseg.cloud.certs import TlsFiles, issue, make_authority
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    require_namespaces()
-    patch = pytest.MonkeyPatch()
-    for name, value in ENVIRONMENT.items():
-        patch.setenv(name, value)
-    network = Network(tmp_path_factory.mktemp("logs"))
-    try:
-        with dask.config.set(TIMEOUTS):
-            yield Lab(network, tmp_path_factory.mktemp("lab"))
-    finally:
-        network.close()
-        patch.undo()
+    with started_lab(tmp_path_factory) as lab:
+        yield lab
 
 
 @pytest.fixture

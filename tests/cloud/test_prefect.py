@@ -18,11 +18,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import dask
 import pytest
 
-from tests.cloud.lab import ENVIRONMENT, HEAD, SECONDS, TIMEOUTS, WORKERS, Lab, until
-from tests.cloud.network import Network, require_namespaces
+from tests.cloud.lab import ENVIRONMENT, HEAD, SECONDS, WORKERS, Lab, started_lab, until
 from volseg.cloud.stack import PREFECT, Stack
 from volseg.errors import InputError
 
@@ -33,17 +31,8 @@ STARTING = 480  # Prefect takes ten to twenty seconds of processor time to start
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A stack whose head runs everything."""
-    require_namespaces()
-    patch = pytest.MonkeyPatch()
-    for name, value in ENVIRONMENT.items():
-        patch.setenv(name, value)
-    network = Network(tmp_path_factory.mktemp("logs"))
-    try:
-        with dask.config.set(TIMEOUTS):
-            yield Lab(network, tmp_path_factory.mktemp("lab"), whole_head=True)
-    finally:
-        network.close()
-        patch.undo()
+    with started_lab(tmp_path_factory, whole_head=True) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")

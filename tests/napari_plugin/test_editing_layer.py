@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from napari_plugin import layers, overrides
 from napari_plugin.layers import add_session, session_of
 from napari_plugin.session import Session, open_session
 from tests.editing.making import quick_folder
+from tests.napari_plugin.waiting import wait_for
 from volseg.volume.create import create_volume
 from volseg.volume.image import open_volume
 
@@ -49,14 +49,6 @@ def session(url: str) -> Iterator[Session]:
     session = open_session(url, annotator="me", flush_after=None)
     yield session
     session.close()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def labels_of(session: Session, viewer: ViewerModel | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from napari_plugin import tools
 from napari_plugin.objects import ObjectTableModel, text_of
 from napari_plugin.session import Session, open_session
 from tests.editing.making import quick_folder
+from tests.napari_plugin.waiting import wait_for
 from volseg.errors import InputError
 from volseg.volume.create import create_volume
 from volseg.volume.image import open_volume
@@ -45,14 +46,6 @@ def session(url: str) -> Iterator[Session]:
         editing.apply_mask(3, np.ones((size, size), bool), (label * 20, label * 20), label).result()
     yield session
     session.close()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def ids(model: ObjectTableModel) -> list[int]:

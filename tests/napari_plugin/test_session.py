@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from napari.components import ViewerModel
 
 from napari_plugin.layers import add_volume, session_of
 from napari_plugin.session import EditState, Session, open_session
+from tests.napari_plugin.waiting import wait_for
 from volseg.errors import InputError
 from volseg.volume.create import create_volume
 from volseg.volume.image import open_volume
@@ -45,14 +45,6 @@ def session(url: str) -> Iterator[Session]:
     session = open_session(url, annotator="me", flush_after=None)
     yield session
     session.close()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def square(size: int = 20) -> np.ndarray:

@@ -43,10 +43,7 @@ class Metadata:
         OSError
             If the service doesn't answer.
         """
-        found = self._get("instance-id")
-        if found is None:
-            raise OSError(f"{self._address}: the metadata service names no instance-id")
-        return found
+        return self._named("instance-id")
 
     def region(self) -> str:
         """Return the region this instance runs in.
@@ -56,10 +53,7 @@ class Metadata:
         OSError
             If the service doesn't answer.
         """
-        found = self._get("placement/region")
-        if found is None:
-            raise OSError(f"{self._address}: the metadata service names no placement/region")
-        return found
+        return self._named("placement/region")
 
     def address(self) -> str:
         """Return this instance's address inside its network.
@@ -69,10 +63,7 @@ class Metadata:
         OSError
             If the service doesn't answer.
         """
-        found = self._get("local-ipv4")
-        if found is None:
-            raise OSError(f"{self._address}: the metadata service names no local-ipv4")
-        return found
+        return self._named("local-ipv4")
 
     def notice(self) -> str | None:
         """Return why this instance will soon be taken away, or None.
@@ -90,6 +81,13 @@ class Metadata:
         except (OSError, ValueError):
             return None
         return None
+
+    def _named(self, path: str) -> str:
+        """Read a path that every instance has."""
+        found = self._get(path)
+        if found is None:
+            raise OSError(f"{self._address}: the metadata service names no {path}")
+        return found
 
     def _get(self, path: str) -> str | None:
         """Read a path below ``latest/meta-data``; None where the service has none."""
