@@ -1,6 +1,7 @@
 """Label pyramids: mode downsampling and whole pyramids against plain NumPy, ome-zarr and ngff-zarr, and peak memory.
 
-Run ``python -m tests.bench.pyramid [--size 512]``; prints one JSON line. Ratios are of CPU time, which other work on
+Run ``python -m tests.bench.pyramid [--size 512] [--parts modes pyramids memory] [--memory-sizes 256 512 1024]``; prints
+one JSON line. Ratios are of CPU time, which other work on
 the machine disturbs less than the clock; those of the clock stand beside them.
 """
 
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from volseg.volume.labels import Labels, open_labels
 from volseg.volume.pyramid import build_pyramid, owned_levels, write_with_coarser
 
 SCALE_UM = (0.1, 0.1, 0.1)
+PARTS = ("modes", "pyramids", "memory")
 Seconds = tuple[float, float]
 
 
@@ -224,30 +226,47 @@ def measure_pyramids(here: Path, data: np.ndarray[Any, Any]) -> dict[str, Any]:
         if other is not None:
             found[f"{name}_over_volseg"] = over(other[0], every)
             found["seconds"][name] = other[0]
-    quarter = empty_labels(here / "small.zarr", size // 2)
-    write_level_0(quarter, data[: size // 2, : size // 2, : size // 2])
-    found["peak_mib_of_building"] = {
-        f"{n}³": peak_memory_elsewhere(here / name)
-        for n, name in ((size // 2, "small.zarr"), (size, "alone.zarr"))
-    }
     return found
 
 
-def measure(size: int) -> dict[str, Any]:
-    """Run all measurements on size³ labels."""
+def measure_memory(here: Path, data: np.ndarray[Any, Any], sizes: Sequence[int]) -> dict[str, Any]:
+    """Measure the memory of building pyramids of several sizes, on repeats of the same labels."""
+    found = {}
+    for size in sizes:
+        labels = empty_labels(here / f"{size}.zarr", size)
+        for region in blocks(labels):
+            part = data[np.ix_(*(np.arange(*span) % len(data) for span in region))]
+            labels.write_objects(region, part, fresh=True)
+        found[f"{size}³"] = peak_memory_elsewhere(here / f"{size}.zarr")
+    return {"peak_mib_of_building": found}
+
+
+def measure(size: int, sizes: Sequence[int], parts: Sequence[str]) -> dict[str, Any]:
+    """Run the parts asked for on size³ labels; memory is measured on pyramids of `sizes`."""
     data = real_looking_labels(size)
-    found = {"bench": "pyramid", "size": size} | measure_modes(data)
+    found: dict[str, Any] = {"bench": "pyramid", "size": size}
     with tempfile.TemporaryDirectory(prefix="bench-pyramid-") as folder:
-        return found | measure_pyramids(Path(folder), data)
+        if "modes" in parts:
+            found |= measure_modes(data)
+        if "pyramids" in parts:
+            found |= measure_pyramids(Path(folder), data)
+        if "memory" in parts:
+            found |= measure_memory(Path(folder), data, sizes)
+    return found
 
 
 def main() -> None:
     """Read the command line and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--memory-sizes", nargs="+", type=int, default=[256, 512, 1024])
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    print(json.dumps(peak_memory(given.memory_of) if given.memory_of else measure(given.size)))
+    if given.memory_of:
+        print(json.dumps(peak_memory(given.memory_of)))
+    else:
+        print(json.dumps(measure(given.size, given.memory_sizes, given.parts)))
 
 
 if __name__ == "__main__":

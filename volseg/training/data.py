@@ -205,12 +205,12 @@ def synthetic_source(
 def all_sources(root: Path) -> list[Source]:
     """Return the sources that ``nano`` trains on, with their shares."""
     return [
-        picture_source(root, 0.25),
-        volume_source(root, "fibsem_medulla", 0.33),
-        volume_source(root, "nuclei_ovule_1135", 0.11),
-        volume_source(root, "nuclei_stardist3d", 0.08, (0, 0, 0, 1, 2)),
+        picture_source(root, 0.23),
+        volume_source(root, "fibsem_medulla", 0.40),
+        volume_source(root, "nuclei_ovule_1135", 0.10),
+        volume_source(root, "nuclei_stardist3d", 0.07, (0, 0, 0, 1, 2)),
         volume_source(root, "mr_cord_t1", 0.02, background=False),
-        synthetic_source("synthetic_nuclei", 0.13, synthetic.nuclei, True),
+        synthetic_source("synthetic_nuclei", 0.10, synthetic.nuclei, True),
         synthetic_source("synthetic_membranes", 0.05, synthetic.membranes, False),
         synthetic_source("synthetic_tissue", 0.03, synthetic.tissue, False),
     ]

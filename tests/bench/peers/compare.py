@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,27 +26,16 @@ sys.path.insert(0, str(ROOT))
 from tests.bench.peak import peak_mib  # noqa: E402
 from tests.bench.real import DATA, LEAST, PlainSamPredictor, points_of  # noqa: E402
 
-ARCHIVE = "https://github.com/computational-cell-analytics/micro-sam/archive/refs/heads/master.zip"
 PROJECTIONS = ("single_point", "points", "box")
 THRESHOLDS = (0.5, 0.8)
 
 
 def python_of(environment: Path) -> Path:
-    """The interpreter of micro-sam's environment, made where there is none.
-
-    By conda where there is one, for micro-sam's dependencies are packed for it; else by pip.
-    """
+    """The interpreter of micro-sam's environment, made where there is none."""
     python = environment / "bin" / "python"
-    if python.is_file():
-        return python
-    conda = next(filter(None, map(shutil.which, ("micromamba", "mamba", "conda"))), None)
-    if conda is not None:
-        command = [conda, "create", "-y", "-p", str(environment), "-c", "conda-forge", "micro_sam"]
-        subprocess.run(command, check=True)
-    else:
+    if not python.is_file():
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        command = [str(python), "-m", "pip", "install", "segment-anything", ARCHIVE]
-        subprocess.run(command, check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "micro-sam>=1.8"], check=True)
     return python
 
 
