@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.embeddings.container import DamagedError, pack, unpack
+from volseg.embeddings.local_copies import LocalCopies
 from volseg.embeddings.reading import ReadBlock, SourceVersions, TileEncoder
 from volseg.errors import AlreadyWrittenError
 from volseg.sam.rendering import Rendering
@@ -100,6 +101,8 @@ class EmbeddingCache:
         Region -> versions of the source objects; without it sources are taken as unchanged.
     memory_bytes : int
         Embeddings that are kept in memory.
+    copies : LocalCopies, optional
+        Objects of the store kept on a local disk.
     """
 
     def __init__(
@@ -112,10 +115,12 @@ class EmbeddingCache:
         versions: Callable[[Region], dict[str, Any]] | None = None,
         memory_bytes: int = MEMORY_BYTES,
         claim_seconds: float = CLAIM_SECONDS,
+        copies: LocalCopies | None = None,
     ) -> None:
         self.store, self.key, self.depth = store, key, depth
         self.slices = 1 if store is None else min(MOST_SLICES, max(1, OBJECT_BYTES // slice_bytes))
         self.versions, self.memory_bytes, self.claim_seconds = versions, memory_bytes, claim_seconds
+        self._copies = copies
         self.encoded = 0  # embeddings made by this cache, for reports
         self._memory: OrderedDict[tuple[int, int], NDArray[np.float16]] = OrderedDict()
         self._bytes = 0
@@ -139,9 +144,7 @@ class EmbeddingCache:
         return None if found is None else found[z - self.range_of(z)[0]]
 
     def embedding(self, z: int, tile: Tile, encoder: TileEncoder) -> NDArray[np.float16]:
-        """The embedding (C, E, E) of a tile of a slice, made, and written behind, if there is
-        none.
-        """
+        """The embedding (C, E, E) of a tile of a slice, made, and written behind, if there is none."""
         z_range = self.range_of(z)
         return self.obtain(z_range, tile, encoder)[z - z_range[0]]
 
@@ -171,9 +174,7 @@ class EmbeddingCache:
         tiling: Tiling,
         read_block: ReadBlock,
     ) -> int:
-        """Make sure that the embeddings of some tiles and slices exist; returns how many were
-        made.
-        """
+        """Make sure that the embeddings of some tiles and slices exist; returns how many were made."""
         before = self.encoded
         encoder = TileEncoder(model, tiling, rendering, read_block)
         wanted = list(tiles)
@@ -221,9 +222,7 @@ class EmbeddingCache:
                 self._writers = None
 
     def claim(self, z_range: Range, tile: Tile) -> bool:
-        """Announce that this process makes an object, so that others wait for it instead of making
-        it too.
-        """
+        """Announce that this process makes an object, so that others wait instead of making it too."""
         if self.store is None or self.store.read_only:
             return True
         note = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
@@ -247,20 +246,36 @@ class EmbeddingCache:
                 return kept
         if self.store is None:
             return None
-        data = self.store.get_or_none(_name(z_range, tile))
+        name = _name(z_range, tile)
+        copy = None if self._copies is None else self._copies.get(self.key, name)
+        found = self._checked(copy, z_range, name, region)
+        if found is None:
+            data = self.store.get_or_none(name)
+            found = self._checked(data, z_range, name, region)
+            if self._copies is not None and data is not None and found is not None:
+                self._copies.put(self.key, name, data)
+            elif self._copies is not None and copy is not None:
+                self._copies.drop(self.key, name)
+        if found is not None:
+            self._keep(z_range, tile, found)
+        return found
+
+    def _checked(
+        self, data: bytes | None, z_range: Range, name: str, region: Region | None
+    ) -> NDArray[np.float16] | None:
+        """The embeddings of a stored object; None where it is damaged, or was made from something else."""
         if data is None:
             return None
         try:
             header, embeddings = unpack(data)
         except DamagedError as error:
-            logger.warning("%s/%s: %s; made anew", self.store, _name(z_range, tile), error)
+            logger.warning("%s/%s: %s; made anew", self.store, name, error)
             return None
         if header.get("key") != self.key or header.get("z") != list(z_range):
             return None
         if region is not None and header["sources"] != self.sources(region):
-            logger.info("the source of %s/%s has changed", self.store, _name(z_range, tile))
+            logger.info("the source of %s/%s has changed", self.store, name)
             return None
-        self._keep(z_range, tile, embeddings)
         return embeddings
 
     def _keep(self, z_range: Range, tile: Tile, embeddings: NDArray[np.float16]) -> None:
@@ -281,15 +296,16 @@ class EmbeddingCache:
         sources: Any,
     ) -> None:
         header = {"key": self.key, "z": list(z_range), "tile": tile.index, "sources": sources}
+        data = pack(header, embeddings)
         try:
-            store.put(_name(z_range, tile), pack(header, embeddings))
+            store.put(_name(z_range, tile), data)
+            if self._copies is not None:
+                self._copies.put(self.key, _name(z_range, tile), data)
         finally:
             store.delete(_claim_name(z_range, tile))
 
     def _wait(self, z_range: Range, tile: Tile, region: Region) -> NDArray[np.float16] | None:
-        """The object that another process has announced; None where that process seems to have
-        died.
-        """
+        """The object that another process has announced; None where that process seems to have died."""
         if self.store is None:
             return None
         until = time.monotonic() + self.claim_seconds
@@ -320,6 +336,8 @@ def cache_of(
 ) -> EmbeddingCache:
     """The cache of a volume for a model, where its labels lie too.
 
+    In front of a store that is not on this machine, the environment may ask for local copies (`LocalCopies`).
+
     Parameters
     ----------
     volume : Volume
@@ -339,6 +357,7 @@ def cache_of(
     key = cache_key(identity, level, time, rendering, spec.sha256 or "unknown", tiling)
     store = None if in_memory else volume.output_store.sub(f"{FOLDER}/{key}")
     versions = SourceVersions(volume, level, time, rendering.channels)
+    is_far = store is not None and store.location.local_path is None
     return EmbeddingCache(
         store,
         key,
@@ -346,6 +365,7 @@ def cache_of(
         spec.embedding_bytes,
         versions=None if in_memory else versions,
         memory_bytes=memory_bytes,
+        copies=LocalCopies.from_environment() if is_far else None,
     )
 
 
