@@ -98,6 +98,10 @@ def step(name: str, folder: Path) -> dict[str, float]:
         array = array.astype(np.uint16) if name == "imwrite16" else array
     first = _warmed(name, labels, folder)
     idle = memory_kib("VmRSS")
+    for target in ("reference.tif", "export.tif"):
+        (folder / target).unlink(
+            missing_ok=True
+        )  # both sides write into memory that was just freed
     start, cpu = time.perf_counter(), time.process_time()
     if name.startswith("imwrite"):
         tifffile.imwrite(folder / "reference.tif", array)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
+from types import TracebackType
 
-_PIECE = 2**22
+_PIECE = 2**20
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    digest = TrailingDigest(path)
-    return digest.finished()
+    with TrailingDigest(path) as digest:
+        return digest.finished()
 
 
 class TrailingDigest:
@@ -23,27 +25,35 @@ class TrailingDigest:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._place = path, 0
+        self._place = 0
         self._digest = hashlib.sha256()
+        self._piece = memoryview(bytearray(_PIECE))
+        self._file = os.open(path, os.O_RDONLY)
+
+    def __enter__(self) -> TrailingDigest:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._file)
 
     def advance(self, end: int) -> None:
         """Hash on up to byte `end`; what lies before it must not change any more."""
-        self._read(end - self._place)
+        while self._place < end and self._step(min(_PIECE, end - self._place)):
+            pass
 
     def finished(self) -> str:
         """Hash the rest, and return the SHA-256 in hexadecimal."""
-        self._read(None)
+        while self._step(_PIECE):
+            pass
         return self._digest.hexdigest()
 
-    def _read(self, count: int | None) -> None:
-        if count is not None and count <= 0:
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._place)
-            while count is None or count > 0:
-                piece = file.read(_PIECE if count is None else min(_PIECE, count))
-                if not piece:
-                    return
-                self._digest.update(piece)
-                self._place += len(piece)
-                count = None if count is None else count - len(piece)
+    def _step(self, most: int) -> int:
+        count = os.preadv(self._file, [self._piece[:most]], self._place)
+        self._digest.update(self._piece[:count])
+        self._place += count
+        return count

@@ -34,6 +34,19 @@ def candidates(selection: Selection, largest: int = 2**32 - 1) -> list[np.dtype[
     return [t for t in fitting if np.iinfo(t).max <= largest]
 
 
+def check_fits(ids: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Check that ids fit a type.
+
+    Raises
+    ------
+    TooNarrowError
+        If one does not.
+    """
+    wider = ids.dtype.itemsize > dtype.itemsize
+    if wider and ids.size and int(ids.max()) > np.iinfo(dtype).max:
+        raise TooNarrowError
+
+
 def narrowed(ids: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The ids in a type, contiguous.
 
@@ -42,7 +55,5 @@ def narrowed(ids: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     TooNarrowError
         If one does not fit.
     """
-    wider = ids.dtype.itemsize > dtype.itemsize
-    if wider and ids.size and int(ids.max()) > np.iinfo(dtype).max:
-        raise TooNarrowError
+    check_fits(ids, dtype)
     return np.ascontiguousarray(ids, dtype)

@@ -17,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError, StorageError, UnsupportedFormatError
+from volseg.exporting.block_reader import BlockReader
 from volseg.exporting.digest import TrailingDigest
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
-from volseg.volume.blocks import Region, intersection, shifted, slices
+from volseg.volume.blocks import Region, Triple
 
 COMPRESSIONS = {"none": None, "zlib": "zlib", "zstd": "zstd", "lzw": "lzw"}
 _BIG = 2**32 - 2**25
 _BLOCK_BYTES = 2**24
-_WORKERS = 3
+_READERS = 2
+_SYNC_BYTES = 2**28
 
 
 def write_stack(
@@ -87,67 +89,46 @@ def _write_mapped(
         offset = file.series[0].dataoffset
     if offset is None:
         raise StorageError(f"{path}: the TIFF was not laid out in one piece")
+    reader, out = BlockReader(selection, dtype), os.open(path, os.O_RDWR)
     blocks = list(selection.blocks(_BLOCK_BYTES))
-    digest = TrailingDigest(path)
-    out = os.open(path, os.O_RDWR)
+    ends = [_end(selection, offset, region, dtype) for region in blocks]
+    syncs: list[Future[None]] = []
     try:
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with (
+            TrailingDigest(path) as digest,
+            ThreadPoolExecutor(_READERS) as pool,
+            ThreadPoolExecutor(1) as flusher,
+        ):
             window: deque[Future[None]] = deque()
-            for done, region in enumerate(blocks):
-                window.append(pool.submit(_fill, selection, out, offset, region, dtype))
-                if len(window) > _WORKERS:
-                    window.popleft().result()
-                    digest.advance(_end(selection, offset, blocks[done - _WORKERS], dtype))
-                    progress("export", done - _WORKERS + 1, len(blocks))
-            while window:
+            for done in range(len(blocks)):
+                while len(window) < 2 * _READERS and done + len(window) < len(blocks):
+                    region = blocks[done + len(window)]
+                    window.append(pool.submit(_fill, reader, selection.shape, out, offset, region))
                 window.popleft().result()
-                progress("export", len(blocks) - len(window), len(blocks))
+                digest.advance(ends[done])
+                if ends[done] > (len(syncs) + 1) * _SYNC_BYTES:
+                    syncs.append(flusher.submit(os.fdatasync, out))  # so that the last has little
+                progress("export", done + 1, len(blocks))
+            for one in syncs:
+                one.result()
+            return digest.finished()
     finally:
         os.close(out)
-    return digest.finished()
 
 
-def _fill(
-    selection: Selection, out: int, offset: int, region: Region, dtype: np.dtype[Any]
-) -> None:
+def _fill(reader: BlockReader, shape: Triple, out: int, offset: int, region: Region) -> None:
     """Read a block and put it into its place in the file."""
-    _, height, width = selection.shape
+    _, height, width = shape
     (z0, _), (y0, y1), _ = region
-    data = _read(selection, region, dtype)
+    data = reader.read(region)
     if data is None or not data.any():
         return  # what was never written reads as background
-    row = width * dtype.itemsize
+    row = width * data.dtype.itemsize
     if y1 - y0 == height:
         _put(out, data, offset + z0 * height * row)
         return
     for z, plane in enumerate(data, z0):
         _put(out, plane, offset + (z * height + y0) * row)
-
-
-def _read(selection: Selection, region: Region, dtype: np.dtype[Any]) -> NDArray[Any] | None:
-    """The ids of a block in a type, None for background; object by object into one buffer where that is possible."""
-    lazy = selection.labels.levels[selection.level]
-    codec = lazy.codec
-    if selection.ids is not None or len(codec.shape) != 3 or codec.fill != 0:
-        return narrowed(selection.read(region), dtype)
-    where = shifted(region, selection.origin)
-    data: NDArray[Any] | None = None
-    buffer = np.empty(codec.shape, lazy.dtype)
-    for index in lazy.grid.index_of(where):
-        stored = selection.labels.store.get_or_none(codec.key(index))
-        if stored is None:
-            continue
-        if not codec.unpack_into(stored, buffer):
-            return narrowed(selection.read(region), dtype)
-        box = lazy.grid.region(index)
-        part = intersection(box, where)
-        if part is None:
-            continue
-        inside = buffer[slices(shifted(part, [-low for low, _ in box]))]
-        if data is None:
-            data = np.zeros([high - low for low, high in region], dtype)
-        data[slices(shifted(part, [-low for low, _ in where]))] = narrowed(inside, dtype)
-    return data
 
 
 def _put(out: int, data: NDArray[Any], place: int) -> None:

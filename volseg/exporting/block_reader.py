@@ -1,0 +1,93 @@
+"""Blocks of ids in the type of an export, read by several threads into memory that each uses again.
+
+Fresh memory costs more than decoding into it, so nothing is allocated per block.
+"""
+
+from __future__ import annotations
+
+import threading
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volseg.exporting.narrow import check_fits, narrowed
+from volseg.exporting.selection import Selection
+from volseg.volume.blocks import Region, intersection, shifted, slices
+
+
+class BlockReader:
+    """Reads blocks of a selection, storage object by storage object where that is possible.
+
+    Parameters
+    ----------
+    selection : Selection
+    dtype : dtype
+        Type of what is read.
+    """
+
+    def __init__(self, selection: Selection, dtype: np.dtype[Any]) -> None:
+        self._selection, self._dtype = selection, dtype
+        self._level = selection.labels.levels[selection.level]
+        self._codec = self._level.codec
+        self._direct = len(self._codec.shape) == 3 and self._codec.fill == 0
+        self._own = threading.local()
+
+    def read(self, region: Region) -> NDArray[Any] | None:
+        """Read one block.
+
+        Parameters
+        ----------
+        region : Region
+            Half-open voxels, counted from the selection's corner.
+
+        Returns
+        -------
+        ndarray, shape (z, y, x), or None
+            The ids, good until the same thread reads again; None where nothing was ever written.
+
+        Raises
+        ------
+        TooNarrowError
+            If an id does not fit the type.
+        """
+        if not self._direct:
+            return narrowed(self._selection.read(region), self._dtype)
+        where = shifted(region, self._selection.origin)
+        data, chunk = self._buffers([high - low for low, high in region])
+        written = False
+        for index in self._level.grid.index_of(where):
+            box = self._level.grid.region(index)
+            part = intersection(box, where)
+            if part is None:
+                continue
+            target = data[slices(shifted(part, [-low for low, _ in where]))]
+            stored = self._selection.labels.store.get_or_none(self._codec.key(index))
+            if stored is None:
+                target[...] = 0
+                continue
+            if not self._codec.unpack_into(stored, chunk):
+                return narrowed(self._selection.read(region), self._dtype)
+            self._keep(chunk)
+            inside = chunk[slices(shifted(part, [-low for low, _ in box]))]
+            check_fits(inside, self._dtype)
+            np.copyto(target, inside, casting="unsafe")
+            written = True
+        return data if written else None
+
+    def _keep(self, chunk: NDArray[Any]) -> None:
+        """Make the objects background that were not asked for."""
+        if self._selection.ids is not None:
+            import fastremap
+
+            fastremap.mask_except(chunk, list(self._selection.ids), in_place=True)
+
+    def _buffers(self, shape: list[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """This thread's memory for a block and for a storage object."""
+        size = prod(shape)
+        own = self._own
+        if getattr(own, "block", None) is None or own.block.size < size:
+            own.block = np.empty(size, self._dtype)
+            own.chunk = np.empty(self._codec.shape, self._level.dtype)
+        return own.block[:size].reshape(shape), own.chunk
