@@ -15,7 +15,8 @@ import numpy as np
 from napari_plugin.editing import LabelEditing
 from napari_plugin.levels import load_tile, tile_levels
 from napari_plugin.steps import Stamp, Step, run_steps
-from napari_plugin.tiles import Key, Tiles
+from napari_plugin.tilegrid import Key
+from napari_plugin.tiles import Tiles
 from volseg.editing.editor import Editor
 from volseg.errors import InputError, VolsegError
 from volseg.volume.blocks import Region, coarsened, slices

@@ -106,14 +106,16 @@ class Soon:
         self._lock = threading.Lock()
         self._asked = False
 
-    def ask(self) -> None:
-        """Have the function called."""
+    def ask(self) -> bool:
+        """Have the function called; return whether there is a GUI thread to call it."""
         with self._lock:
             if self._asked:
-                return
+                return True
             self._asked = True
-        if not in_gui(self._start):
-            self._asked = False
+        if in_gui(self._start):
+            return True
+        self._asked = False
+        return False
 
     def _start(self) -> None:
         from qtpy.QtCore import QTimer

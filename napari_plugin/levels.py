@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_plugin.tiles import Key, TileLevel, Tiles
+from napari_plugin.tilegrid import Key, TileLevel
+from napari_plugin.tiles import Tiles
 from volseg.volume.arrays import LevelArray
 from volseg.volume.blocks import slices
 from volseg.volume.image import Level, Volume
@@ -123,11 +124,15 @@ class LevelView:
         spans = {kind: _span(given.get(kind, range(1))) for kind in "zyx"}
         times = given.get("t", range(1))
         channels = given.get("c", range(self._channel, self._channel + 1))
-        region = tuple((span.start, span.stop) for span in spans.values())
-        out = np.zeros((len(times), len(channels), *(b - a for a, b in region)), self.dtype)
-        if out.size:
+        z, y, x = ((span.start, span.stop) for span in spans.values())
+        if len(times) == len(channels) == 1 and self.size:  # nearly always: without another copy
+            out = read(self.level, times[0], channels[0], (z, y, x))[None, None]
+        else:
+            sizes = (len(times), len(channels), *(b - a for a, b in (z, y, x)))
+            out = np.zeros(sizes, self.dtype)
             for (i, t), (j, c) in product(enumerate(times), enumerate(channels)):
-                out[i, j] = read(self.level, t, c, (region[0], region[1], region[2]))
+                if out.size:
+                    out[i, j] = read(self.level, t, c, (z, y, x))
         steps = tuple(_steps(given.get(kind, range(1))) for kind in "zyx")
         out = out[(slice(None), slice(None), *steps)]
         order = ["tczyx".index(kind) for kind in self.axes]

@@ -1,34 +1,43 @@
-"""All that depends on private parts of napari: layers that show without waiting, and labels edited on several levels.
+"""What depends on private parts of napari: a list of those parts, and labels edited on several levels.
 
-`missing_parts` tells whether this napari has them; where not, `layers` falls back to napari's own classes: complete
-reads that may wait, and labels that can't be edited.
+Layers that show without waiting are in `onscreen`. `missing_parts` tells whether this napari has the parts; where not,
+`layers` falls back to napari's own classes: complete reads that may wait, and labels that can't be edited.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.layers._multiscale_data import MultiScaleData
 from napari.layers._scalar_field.scalar_field import ScalarFieldSlicingState
 from napari.layers.labels._labels_constants import Mode
+from napari.layers.labels._labels_mouse_bindings import draw
 from napari.layers.labels.labels import _LabelsSlicingState
+from napari.utils.notifications import show_info
 
-from napari_plugin.editable import LabelTiles
-from napari_plugin.levels import LevelView, showing
+from napari_plugin.onscreen import LazyImage, Stepped, at_once, coarse_index
+from napari_plugin.pyramid import EditablePyramid
 from napari_plugin.steps import Fill, Stamp, Step
-from volseg.editing.editor import Editor
-from volseg.errors import InputError
 from volseg.volume.blocks import Region, coarsened, intersection, shifted, slices
+
+_FLAT = (
+    "Painting, erasing and filling work in the 2D view: Ctrl+Y, or the cube below the list of layers, goes there. "
+    "In 3D pick objects, and merge, delete or classify them."
+)
+__all__ = ["PARTS", "EditableLabels", "EditablePyramid", "LazyImage", "missing_parts"]
 
 PARTS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "slicing state of images": (Image, "_get_layer_slicing_state", ("data", "cache")),
     "slicing state of labels": (Labels, "_get_layer_slicing_state", ("data", "cache")),
     "slice requests": (ScalarFieldSlicingState, "_make_slice_request_internal", ("slice_input",)),
+    "moving along an axis": (Image, "_slice_dims", ("dims", "force")),
+    "telling the screen": (Image, "_refresh_sync", ("thumbnail", "data_displayed")),
+    "before drawing": (Image, "_update_draw", ()),
+    "thumbnails": (Labels, "_update_thumbnail", ()),
     "kind of layer": (Labels, "_type_string", ()),
     "check of labels": (Labels, "_ensure_int_labels", ("data",)),
     "reset of editable": (Labels, "_reset_editable", ()),
@@ -37,7 +46,6 @@ PARTS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
         "_paint_region_with_mask",
         ("slice_key", "mask", "new_label", "dims_to_paint", "refresh"),
     ),
-    "drawing": (Labels, "_draw", ("new_label", "last_cursor_coord", "coordinates")),
     "painted dimensions": (Labels, "_get_shape_and_dims_to_paint", ()),
     "check of coordinates": (
         Labels,
@@ -71,35 +79,6 @@ def missing_parts() -> list[str]:
     return missing
 
 
-def _at_once(kind: type) -> type:
-    """Return a slicing state whose requests are answered from what is in memory."""
-
-    class Request(kind._slice_request_class):  # type: ignore[name-defined]
-        def __call__(self) -> Any:
-            with showing():
-                return super().__call__()
-
-        def _thick_slice_at_level(self, level: int) -> Any:
-            """Show the coarse slice that the point lies in; napari rounds to the one whose corner is nearest."""
-            values = self.data_slice.as_array()
-            spans = np.ones(values.shape[1])
-            spans[-3:] = self.data_at_data_level.tiles.levels[level].factors
-            values[0] = _coarse_index(values[0], spans, self.level_shapes[level])
-            values[1:] /= spans
-            return type(self.data_slice).from_array(values)
-
-    class State(kind):
-        _slice_request_class = Request
-
-    return State
-
-
-def _coarse_index(point: np.ndarray, spans: np.ndarray, shape: Any) -> np.ndarray:
-    """Return the voxel of a level that a point of level 0 lies in; NaN stays."""
-    index: np.ndarray = np.clip(np.floor((np.round(point) + 0.5) / spans), 0, np.asarray(shape) - 1)
-    return index
-
-
 def _pick(layer: Any, event: Any) -> None:
     """Select the id under the mouse, at the finest level that is in memory there; in 3D the first along the ray."""
     if len(event.dims_displayed) == 3:
@@ -118,90 +97,29 @@ def _pick(layer: Any, event: Any) -> None:
         layer.selected_label = int(layer.data.tiles.show_point(time, (z, y, x)))
 
 
-class EditablePyramid(MultiScaleData):
-    """What napari takes as multiscale data: levels by number; by any other key the voxels of level 0.
+def _draw_in_plane(layer: Any, event: Any) -> Iterator[None]:
+    """Draw with the mouse where a plane is shown.
 
-    Reading voxels waits for all edits before it; writing is queued. Axes are (t,) z, y, x.
-
-    Parameters
-    ----------
-    tiles
-        Of the label image.
-    axes
-        "tzyx" or "zyx".
-    shapes
-        Of the levels.
+    In 3D napari would look for the voxel under the mouse by reading voxels along the ray, which waits for the store,
+    and what is on the screen is too coarse to tell where a person means to paint.
     """
-
-    def __init__(self, tiles: LabelTiles, axes: str, shapes: Sequence[tuple[int, ...]]) -> None:
-        self.tiles = tiles
-        self.axes = axes
-        super().__init__([LevelView(tiles, i, axes, shape) for i, shape in enumerate(shapes)])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> EditablePyramid:
-        return self  # napari copies layers
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, (int, np.integer, slice)):
-            return self._data[key]
-        editing = self.tiles.editing
-        if editing is None:
-            return np.asarray(self._data[0])[key]
-        return editing.submit(lambda editor: self._read(editor, key), "read").result()
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        value = np.array(value)
-        self.tiles.edit.submit(lambda editor: self._write(editor, key, value), "assign")
-
-    def _read(self, editor: Editor, key: Any) -> Any:
-        if "t" not in self.axes:
-            return editor[key]
-        times = self._times(key)
-        blocks = [self._at(editor, t)[key[1:]] for t in times]
-        return blocks[0] if isinstance(key[0], (int, np.integer)) else np.stack(blocks)
-
-    def _write(self, editor: Editor, key: Any, value: np.ndarray) -> None:
-        if "t" not in self.axes:
-            editor[key] = value
-            return
-        with editor.stroke("assign"):
-            for at, t in enumerate(self._times(key)):
-                whole = isinstance(key[0], (int, np.integer)) or value.ndim < self.ndim
-                self._at(editor, t)[key[1:]] = value if whole else value[at]
-
-    def _times(self, key: Any) -> Iterator[int]:
-        if not isinstance(key, tuple) or not isinstance(key[0], (int, np.integer, slice)):
-            raise InputError("labels with a time axis are indexed as [time, z, y, x]")
-        first = key[0]
-        if isinstance(first, slice):
-            return iter(range(*first.indices(self._data[0].shape[0])))
-        return iter([int(first)])
-
-    @staticmethod
-    def _at(editor: Editor, time: int) -> Editor:
-        editor.time = time
-        return editor
+    if len(event.dims_displayed) == 3:
+        show_info(_FLAT)
+        return
+    yield from draw(layer, event)
 
 
-class LazyImage(Image):
-    """An image layer whose slices are what is in memory; what is missing comes later."""
-
-    @property
-    def _type_string(self) -> str:
-        return "image"
-
-    def _get_layer_slicing_state(self, data: Any, cache: bool) -> Any:
-        own = super()._get_layer_slicing_state(data, cache)
-        return _at_once(type(own))(self, data, cache)
-
-
-class EditableLabels(Labels):
+class EditableLabels(Stepped, Labels):
     """A multiscale labels layer over an `EditablePyramid`, painted at any zoom level.
 
     Strokes, fills and undo go to the label image's own thread; napari's own history is not used.
     """
 
-    _drag_modes = {**getattr(Labels, "_drag_modes", {}), Mode.PICK: _pick}
+    _drag_modes = {
+        **getattr(Labels, "_drag_modes", {}),
+        **dict.fromkeys((Mode.PAINT, Mode.ERASE, Mode.FILL), _draw_in_plane),
+        Mode.PICK: _pick,
+    }
 
     def __init__(self, data: EditablePyramid, **options: Any) -> None:
         self._steps: list[Step] = []
@@ -214,7 +132,7 @@ class EditableLabels(Labels):
         return "labels"
 
     def _get_layer_slicing_state(self, data: Any, cache: bool) -> Any:
-        return _at_once(_LabelsSlicingState)(self, data, cache)
+        return at_once(_LabelsSlicingState)(self, data, cache)
 
     def _ensure_int_labels(self, data: Any) -> Any:
         return data if isinstance(data, EditablePyramid) else super()._ensure_int_labels(data)
@@ -258,10 +176,6 @@ class EditableLabels(Labels):
     def data_setitem(self, indices: Any, value: Any, refresh: bool = True) -> None:
         """Set single voxels, as one step of undo."""
         self.data[tuple(np.asarray(i) for i in indices)] = value
-
-    def _draw(self, new_label: int, last_cursor_coord: Any, coordinates: Any) -> None:
-        if self._slice_input.ndisplay == 2:  # in 3D napari looks at single voxels, which would wait
-            super()._draw(new_label, last_cursor_coord, coordinates)
 
     def _paint_region_with_mask(
         self,
@@ -383,7 +297,7 @@ class EditableLabels(Labels):
         spans = np.ones(self.ndim)
         spans[-3:] = self.data.tiles.levels[level].factors
         point = np.asarray(self.world_to_data(response.slice_input.world_slice.point))
-        point = np.nan_to_num(_coarse_index(point, spans, self.level_shapes[level])).astype(int)
+        point = np.nan_to_num(coarse_index(point, spans, self.level_shapes[level])).astype(int)
         ranges = [
             (int(start[d]), int(start[d]) + raw.shape[displayed.index(d)])
             if d in displayed

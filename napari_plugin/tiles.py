@@ -12,50 +12,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from volseg.volume.blocks import Region, Triple, intersection, shifted, slices
+from napari_plugin.tilegrid import Key, TileLevel
+from volseg.volume.blocks import Region, intersection, shifted, slices
 
 _log = logging.getLogger(__name__)
 _AHEAD_SLICES = 8
 _RETRY_S = 5.0
-
-
-class Key(NamedTuple):
-    """One tile: level, time, group of channels in one storage object, and chunk index."""
-
-    level: int
-    time: int
-    channel: int
-    z: int
-    y: int
-    x: int
-
-
-@dataclass(frozen=True)
-class TileLevel:
-    """Voxels (z, y, x) of a level and of one of its chunks, and how many voxels of level 0 one of its voxels spans."""
-
-    shape: Triple
-    chunk: Triple
-    factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-    def region(self, index: Sequence[int]) -> Region:
-        """Return the voxels of a chunk, cut at the level's end."""
-        z, y, x = (
-            (i * c, min((i + 1) * c, n))
-            for i, c, n in zip(index, self.chunk, self.shape, strict=True)
-        )
-        return z, y, x
-
-    def indices(self, region: Region) -> Iterator[Triple]:
-        """Yield the chunks that a region touches."""
-        z, y, x = (range(a // c, -(-b // c)) for (a, b), c in zip(region, self.chunk, strict=True))
-        return product(z, y, x)
 
 
 class Tiles:
@@ -142,9 +108,10 @@ class Tiles:
         keys = self._keys(level, time, group, region)
         with self._work:
             found = [self._peek(key) for key in keys]
-        out = np.zeros([b - a for a, b in region], self.dtype)
+        complete = all(tile is not None for tile in found)
+        out = (np.empty if complete else np.zeros)([b - a for a, b in region], self.dtype)
         for key, tile in zip(keys, found, strict=True):
-            part, inner = self._part(level, key, region)
+            part, inner = self.levels[level].part(key[3:], region)
             if tile is not None:
                 out[part] = tile[at][inner]
             else:
@@ -173,7 +140,7 @@ class Tiles:
                 tile = self._peek(key)
             if tile is None:
                 tile = self._load(key)
-            part, inner = self._part(level, key, region)
+            part, inner = self.levels[level].part(key[3:], region)
             out[part] = tile[at][inner]
 
         with ThreadPoolExecutor(self._threads, thread_name_prefix="volseg-read") as pool:
@@ -372,32 +339,16 @@ class Tiles:
         tile.flags.writeable = False
         return tile
 
-    # --- geometry
-
-    def _part(self, level: int, key: Key, region: Region) -> tuple[Any, Any]:
-        """Return where a tile lies in a region's array, and which part of the tile that is."""
-        box = self.levels[level].region(key[3:])
-        meets = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, region, strict=True)]
-        part = tuple(slice(a - r[0], b - r[0]) for (a, b), r in zip(meets, region, strict=True))
-        inner = tuple(slice(a - t[0], b - t[0]) for (a, b), t in zip(meets, box, strict=True))
-        return part, inner
-
     def _from_coarser(
         self, out: np.ndarray, part: Any, key: Key, channel: int, region: Region
     ) -> None:
         """Fill a missing part from the finest coarser level that has all of it in memory."""
         group, at = divmod(channel, self.channels_per_tile)
-        fine = self.levels[key.level]
-        starts = [(p.start + r[0], p.stop + r[0]) for p, r in zip(part, region, strict=True)]
+        z, y, x = ((p.start + a, p.stop + a) for p, (a, _) in zip(part, region, strict=True))
         for level in range(key.level + 1, len(self.levels)):
-            coarse = self.levels[level]
-            ratios = [c / f for c, f in zip(coarse.factors, fine.factors, strict=True)]
-            lines = [
-                np.minimum(((np.arange(a, b) + 0.5) / ratio).astype(int), size - 1)
-                for (a, b), ratio, size in zip(starts, ratios, coarse.shape, strict=True)
-            ]
-            z, y, x = ((int(line[0]), int(line[-1]) + 1) for line in lines)
-            box: Region = (z, y, x)
+            lines = self.levels[level].lines_of(self.levels[key.level], (z, y, x))
+            first, second, third = ((int(line[0]), int(line[-1]) + 1) for line in lines)
+            box: Region = (first, second, third)
             keys = self._keys(level, key.time, group, box)
             with self._work:
                 tiles = [self._tiles.get(k) for k in keys]
@@ -406,7 +357,7 @@ class Tiles:
             block = np.zeros([b - a for a, b in box], self.dtype)
             for k, tile in zip(keys, tiles, strict=True):
                 if tile is not None:
-                    where, inner = self._part(level, k, box)
+                    where, inner = self.levels[level].part(k[3:], box)
                     block[where] = tile[at][inner]
             for axis, (line, (a, _)) in enumerate(zip(lines, box, strict=True)):
                 block = np.take(block, line - a, axis=axis)

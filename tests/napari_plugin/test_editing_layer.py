@@ -13,6 +13,7 @@ from napari.layers import Labels as StockLabels
 
 from napari_plugin import layers, overrides
 from napari_plugin.layers import add_session, session_of
+from napari_plugin.levels import showing
 from napari_plugin.session import Session, open_session
 from tests.editing.making import quick_folder
 from tests.napari_plugin.waiting import wait_for
@@ -89,10 +90,10 @@ def test_layers_show_what_is_in_memory_and_read_what_is_true(session: Session) -
     image, labels = add_session(viewer, session)
     assert type(image).__name__ == "LazyImage" and labels.editable
     assert np.array_equal(np.asarray(image.data[0][3, 10]), np.arange(128))
-    with overrides.showing():
+    with showing():
         assert np.asarray(image.data[0][3, 10]).shape == (128,)
     wait_for(lambda: session.tiles.idle)
-    with overrides.showing():
+    with showing():
         assert np.array_equal(np.asarray(image.data[0][3, 10]), np.arange(128))
         part = np.asarray(image.data[0][2:6:2, 5, 100:90:-3])
     assert np.array_equal(part, [[100, 97, 94, 91]] * 2)

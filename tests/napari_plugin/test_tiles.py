@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from napari_plugin.levels import LevelView, showing
-from napari_plugin.tiles import Key, TileLevel, Tiles
+from napari_plugin.tilegrid import Key, TileLevel
+from napari_plugin.tiles import Tiles
 
 LEVELS = [
     TileLevel((16, 64, 64), (4, 32, 32)),
