@@ -1,4 +1,7 @@
-"""Masks belong to channels: label layers are seen while their channel is, and a selected channel shows only its own."""
+"""Masks belong to channels: label layers are seen while their channel is, and a selected channel shows only its own.
+
+Where a slider chooses the channel, the one in view counts.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,7 @@ class ChannelBinding:
         self._hidden: weakref.WeakSet[Any] = weakref.WeakSet()
         viewer.layers.events.inserted.connect(_Calls(self, self._inserted))
         viewer.layers.selection.events.active.connect(_Calls(self, self._selected))
+        viewer.dims.events.current_step.connect(_Calls(self, self._stepped))
         for layer in viewer.layers:
             self._watch(layer)
 
@@ -60,6 +64,11 @@ class ChannelBinding:
     def _selected(self, event: Any) -> None:
         self._follow()
 
+    def _stepped(self, event: Any) -> None:
+        viewer = self._viewer()
+        if viewer is not None and any(_told(layer).get("slider") for layer in viewer.layers):
+            self._follow()
+
     def _follow(self) -> None:
         """Bring all label layers in line."""
         viewer = self._viewer()
@@ -73,7 +82,7 @@ class ChannelBinding:
             channels = [other for other in viewer.layers if _belongs(layer, other)]
             if not channels:
                 continue
-            seen = any(other.visible for other in channels)
+            seen = any(other.visible and _in_view(viewer, layer, other) for other in channels)
             if solo is not None and _url(solo) == _url(layer):
                 seen = seen and solo in channels
             if not seen and layer.visible:
@@ -106,6 +115,16 @@ def _channels(layer: Any) -> set[int]:
     if channel is None:
         return set()
     return {channel} if isinstance(channel, int) else set(channel)
+
+
+def channel_in_view(viewer: Any, layer: Any) -> int:
+    """Return the channel that a slider shows of a layer with all channels."""
+    return int(viewer.dims.current_step[-layer.ndim])
+
+
+def _in_view(viewer: Any, labels: Any, image: Any) -> bool:
+    """Tell whether the channels of labels are on the screen, where a slider chooses one."""
+    return not _told(image).get("slider") or channel_in_view(viewer, image) in _channels(labels)
 
 
 def _belongs(labels: Any, image: Any) -> bool:

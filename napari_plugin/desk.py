@@ -77,6 +77,8 @@ class Desk(Telling):
         self.viewer.camera.events.center.connect(_Kept(self, self._moved))
         for layer in self.viewer.layers:
             self._bind(layer)
+        if (session := session_of(self.viewer)) is not None:  # opened before, by a script
+            self.take(session)
 
     # --- volumes
 
@@ -93,12 +95,12 @@ class Desk(Telling):
                 endpoint=where.endpoint,
             )
             self.places.remember(where)
-            in_gui(lambda: self._show(session))
+            in_gui(lambda: self._show(session, where.channel_slider))
 
         return self.aside(work, f"opening {place.url}")
 
-    def _show(self, session: Session) -> None:
-        add_session(self.viewer, session)
+    def _show(self, session: Session, channel_slider: bool) -> None:
+        add_session(self.viewer, session, channel_slider=channel_slider)
         self.take(session)
 
     def take(self, session: Session) -> None:
@@ -316,7 +318,8 @@ class Desk(Telling):
     def _moved(self, event: Any) -> None:
         if self.layers is None or self.prompting is None or self.model is None:
             return
-        z, time = slice_in_view(self.viewer, self.layers.mask)
+        has_time = self.session is not None and "t" in self.session.volume.axes
+        z, time = slice_in_view(self.viewer, self.layers.mask, has_time=has_time)
         if z < self.prompting.shape[0]:
             self.prompting.look_at(z, time)
             image = next((one for one in self.viewer.layers if _is_image(one)), None)

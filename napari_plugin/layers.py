@@ -13,7 +13,8 @@ from napari_plugin.channels import bind_channels
 from napari_plugin.gui import Soon, at_quit, on_gui
 from napari_plugin.levels import LevelView
 from napari_plugin.session import Session, open_session
-from napari_plugin.tiles import Key, Tiles
+from napari_plugin.tilegrid import Key
+from napari_plugin.tiles import Tiles
 from volseg.volume.blocks import Region
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels
@@ -89,6 +90,24 @@ def _rgb_options(volume: Volume) -> dict[str, Any]:
     }
 
 
+def _slider_options(session: Session) -> dict[str, Any]:
+    """Options of a layer with all channels; they come first, so that label layers, which have none, line up."""
+    volume = session.volume
+    placed = {
+        key: (first, *rest)
+        for (key, rest), first in zip(
+            _placed(volume, volume.scale).items(), (1.0, "pixel", "c"), strict=True
+        )
+    }
+    low, high = zip(*session.contrast, strict=True)
+    told = {"url": volume.location.url, "channel": list(range(volume.n_channels))}
+    return placed | {
+        "name": volume.name,
+        "contrast_limits": (min(low), max(high)),
+        "metadata": {"volseg": told | {"slider": True}},
+    }
+
+
 def _labels(volume: Volume, labels: Labels) -> LayerData:
     arrays = [_lazy(level) for level in labels.levels]
     return _data(arrays), _label_options(volume, labels), "labels"
@@ -96,7 +115,13 @@ def _labels(volume: Volume, labels: Labels) -> LayerData:
 
 def _label_options(volume: Volume, labels: Labels) -> dict[str, Any]:
     told = {"url": volume.location.url, "labels": labels.name, "channel": labels.channel}
-    return _placed(volume, labels.scale) | {"name": labels.name, "metadata": {"volseg": told}}
+    placed = _placed(volume, labels.scale)
+    # on a coarser grid the first voxel's centre is that of several of the image's
+    first, image = labels.level_info[0].translation, volume.levels[0].translation
+    shift = tuple(a - b for a, b in zip(first, image, strict=True))
+    if any(abs(a) > 1e-6 * b for a, b in zip(shift, volume.scale, strict=True)):
+        placed["translate"] = (0.0,) * int("t" in volume.axes) + shift
+    return placed | {"name": labels.name, "metadata": {"volseg": told}}
 
 
 def _channel_axis(volume: Volume) -> int | None:
@@ -121,6 +146,7 @@ def add_volume(
     annotator: str | None = None,
     profile: str | None = None,
     endpoint: str | None = None,
+    channel_slider: bool = False,
     **options: Any,
 ) -> Session:
     """Open a volume and add its layers; waits for the store to answer for the metadata.
@@ -133,6 +159,8 @@ def add_volume(
         A viewer, or a `ViewerModel`.
     url, labels_at, annotator, profile, endpoint, **options
         As `open_session` takes them.
+    channel_slider
+        As `add_session` takes it.
 
     Raises
     ------
@@ -147,17 +175,27 @@ def add_volume(
         endpoint=endpoint,
         **options,
     )
-    add_session(viewer, session)
+    add_session(viewer, session, channel_slider=channel_slider)
     return session
 
 
-def add_session(viewer: Any, session: Session) -> list[Any]:
+def add_session(viewer: Any, session: Session, *, channel_slider: bool = False) -> list[Any]:
     """Add the image and label layers of an open volume to a viewer, and return them; reads nothing.
 
     Layers show what is in memory and are drawn anew as more comes in. A label layer follows its channel. When the last
     layer is removed, the session is closed on another thread; an error then comes with `session.failed`.
+
+    Parameters
+    ----------
+    viewer
+        A viewer, or a `ViewerModel`.
+    session
+        The volume.
+    channel_slider
+        Show one channel at a time in one layer, chosen by a slider, instead of a layer per channel.
     """
-    layers = [*image_layers(session), *(label_layer(session, n) for n in session.label_names)]
+    images = image_layers(session, channel_slider=channel_slider)
+    layers = [*images, *(label_layer(session, n) for n in session.label_names)]
     for layer in layers:
         viewer.add_layer(layer)
     bind_channels(viewer)
@@ -172,16 +210,19 @@ def add_labels_layer(viewer: Any, session: Session, name: str) -> Any:
     return layer
 
 
-def image_layers(session: Session) -> list[Any]:
-    """Return a layer per channel, or one for a colour image."""
+def image_layers(session: Session, *, channel_slider: bool = False) -> list[Any]:
+    """Return a layer per channel, or one for a colour image; one with its channels along the first axis if asked."""
     volume = session.volume
+    times = "t" * ("t" in volume.axes)
     if volume.is_rgb:
-        return [_image_layer(session, _rgb_options(volume), "zyxc", 0)]
+        return [_image_layer(session, _rgb_options(volume), f"{times}zyxc", 0)]
+    if channel_slider and volume.n_channels > 1:
+        return [_image_layer(session, _slider_options(session), f"c{times}zyx", 0)]
     return [
         _image_layer(
             session,
             _channel_options(volume, c) | {"contrast_limits": session.contrast[c]},
-            "zyx",
+            f"{times}zyx",
             c,
         )
         for c in range(volume.n_channels)
@@ -192,7 +233,6 @@ def _image_layer(session: Session, options: dict[str, Any], axes: str, channel: 
     from napari.layers import Image
 
     volume, tiles = session.volume, session.tiles
-    axes = "t" * ("t" in volume.axes) + axes
     sizes = [dict(zip("zyx", level.shape, strict=True)) for level in tiles.levels]
     rest = {"t": volume.n_times, "c": volume.n_channels}
     views = [

@@ -35,12 +35,15 @@ class Place:
         Where its labels are, if not in the image.
     profile, endpoint
         AWS profile and S3 endpoint; names and addresses, never keys.
+    channel_slider
+        Whether channels are shown one at a time, chosen by a slider, instead of as layers.
     """
 
     url: str
     labels_at: str | None = None
     profile: str | None = None
     endpoint: str | None = None
+    channel_slider: bool = False
 
     @property
     def name(self) -> str:
@@ -211,7 +214,8 @@ def checked(place: Place) -> Place:
         It is no path or URL that volseg reads.
     """
     values: dict[str, Any] = {
-        key: (value or "").strip() or None for key, value in asdict(place).items()
+        key: (value.strip() or None) if isinstance(value, str) else value
+        for key, value in asdict(place).items()
     }
     if values["url"] is None:
         raise InputError("give the path or URL of an OME-Zarr image, as s3://bucket/brain.zarr")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
@@ -51,6 +52,8 @@ class OpenPanel(QWidget):
         form.addRow("AWS profile", self.profile)
         form.addRow("S3 endpoint", self.endpoint)
         form.addRow("your name", self.annotator)
+        self.channel_slider = QCheckBox("channels by a slider, not as layers")
+        form.addRow("", self.channel_slider)
         self.open_button = QPushButton("Open")
         self.open_button.clicked.connect(self.open)
         self.browse_button = QPushButton("Browse")
@@ -84,6 +87,7 @@ class OpenPanel(QWidget):
             self.labels_at.text() or None,
             self.profile.currentText() or None,
             self.endpoint.text() or None,
+            self.channel_slider.isChecked(),
         )
 
     def open(self) -> None:
@@ -126,6 +130,7 @@ class OpenPanel(QWidget):
             self.labels_at.setText(one.labels_at or "")
             self.profile.setEditText(one.profile or "")
             self.endpoint.setText(one.endpoint or "")
+            self.channel_slider.setChecked(one.channel_slider)
 
     # --- dropping a volume's folder or address here
 

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin.alive import while_alive
+from napari_plugin.channels import channel_in_view
 from napari_plugin.cluster import Cluster
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.desk import Desk
@@ -190,11 +191,13 @@ class PromptPanel(QWidget):
             self.desk.use(name)
 
     def make(self, name: str) -> None:
-        """Make a label image, bound to the channel whose layer is selected."""
+        """Make a label image, bound to the channel whose layer is selected, or that a slider shows."""
         layer = self.desk.viewer.layers.selection.active
         told: dict[str, Any] = getattr(layer, "metadata", {}).get("volseg", {})
-        channel = told.get("channel") if isinstance(told.get("channel"), int) else None
-        self.desk.new_labels(name.strip(), channel)
+        channel = told.get("channel")
+        if told.get("slider"):
+            channel = channel_in_view(self.desk.viewer, layer)
+        self.desk.new_labels(name.strip(), channel if isinstance(channel, int) else None)
 
     def _choose_model(self) -> None:
         zoom = self.zoom.value()

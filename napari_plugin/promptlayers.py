@@ -162,12 +162,11 @@ class PromptLayers:
         return float(y), float(x)
 
 
-def slice_in_view(viewer: Any, layer: Any) -> tuple[int, int]:
-    """The slice and time point in view, as (z, t) on a layer's grid."""
+def slice_in_view(viewer: Any, layer: Any, *, has_time: bool) -> tuple[int, int]:
+    """The slice and time point in view, as (z, t) on a layer's grid; t is 0 where the volume has none."""
     at = layer.world_to_data(viewer.dims.point[-layer.ndim :])
     z = int(np.clip(np.round(at[-3]), 0, None))
-    extra = viewer.dims.ndim - 3
-    t = int(np.round(viewer.dims.point[0])) if extra > 0 else 0
+    t = int(np.round(viewer.dims.point[-4])) if has_time else 0
     return z, max(0, t)
 
 

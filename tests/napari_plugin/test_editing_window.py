@@ -12,7 +12,7 @@ import pytest
 from napari_plugin.layers import add_volume, session_of
 from napari_plugin.reader import get_reader
 from tests.editing.making import quick_folder
-from tests.napari_plugin.window import click, drag, press, serve, wait_for
+from tests.napari_plugin.window import canvas, click, drag, move, press, serve, wait_for
 from volseg.editing import history
 from volseg.volume.create import create_volume
 from volseg.volume.image import open_volume
@@ -117,7 +117,7 @@ def test_tools_by_mouse(make_napari_viewer: Callable[..., Any], url: str) -> Non
     assert layer.preserve_labels
     layer.selected_label = 4
     drag(viewer, layer, [(3, 40, 100), (3, 120, 100)])
-    wait_for(lambda: (editor[3] == 4).any())
+    wait_for(lambda: editor[3, 100, 100] == 4)  # all of the stroke
     assert editor[3, 60, 100] == 3 and editor[3, 100, 100] == 4  # 3 was protected
     layer.preserve_labels, layer.mode = False, "pick"
     click(viewer, layer, (3, 60, 70))
@@ -176,3 +176,111 @@ def test_the_reader_opens_for_editing_in_a_window(
     viewer.layers.clear()
     wait_for(lambda: session.is_closed)
     session.close()
+
+
+def test_labels_on_a_coarser_grid_are_seen_and_painted_where_the_image_is(
+    make_napari_viewer: Callable[..., Any], url: str
+) -> None:
+    volume = open_volume(url, writable=True)
+    image = np.zeros(SHAPE, np.uint8)
+    image[:, 100:140, 60:200] = 200
+    volume.write(((0, 8), (0, 256), (0, 320)), image)
+    volume.create_labels("coarse", level=1, channel=0, chunks=(2, 32, 32))
+    viewer, _ = opened(make_napari_viewer, url)
+    session = session_of(viewer)
+    assert session is not None
+    layer, membrane = viewer.layers["coarse"], viewer.layers["membrane"]
+    factors = np.divide(SHAPE, layer.data.shape)
+    assert factors.prod() > 1 and layer.editable
+    # a coarse voxel covers the fine ones that it was made of
+    for voxel in ((0, 0, 0), (3, 50, 70)):
+        world = np.asarray(layer.data_to_world(voxel))
+        corner = np.asarray(membrane.data_to_world(np.multiply(voxel, factors)))
+        spans = (factors - 1) / 2 * np.asarray(membrane.scale)
+        assert np.allclose(world, corner + spans)
+    viewer.layers.selection.active = layer
+    layer.selected_label, layer.brush_size, layer.mode = 5, 20, "paint"
+    drag(viewer, membrane, [(3, 120, x) for x in range(80, 190, 10)])
+    session.editing("coarse").flush().result()
+    z, y, x = np.nonzero(stored(url, "coarse") == 5)
+    assert set(z) == {int(3 // factors[0])}
+    middle = [(v.min() + v.max() + 1) / 2 * f for v, f in zip((y, x), factors[1:], strict=True)]
+    assert np.allclose(middle, (120.5, 130.5), atol=2)
+    # prompts need the image's own grid, and a notice says so
+    from napari_plugin.widgets import desk_with_notices
+
+    desk = desk_with_notices(viewer)
+    desk.use("coarse")
+    wait_for(lambda: bool(desk.notices))
+    assert "make a label image without a level" in desk.notices[0].text
+    desk.leave()
+    session.close()
+
+
+def test_in_3d_the_brush_says_where_it_works_and_waits_for_nothing(
+    make_napari_viewer: Callable[..., Any], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari.utils.notifications import notification_manager
+
+    viewer, layer = opened(make_napari_viewer, url)
+    session = session_of(viewer)
+    assert session is not None
+    layer.brush_size, layer.selected_label, layer.mode = 60, 3, "paint"
+    drag(viewer, layer, [(3, 100, 100), (3, 100, 160)])
+    wait_for(lambda: synced(session) and (stored(url) == 3).any())
+    before = stored(url)
+
+    viewer.dims.ndisplay = 3
+    wait_for(lambda: session.label_tiles("cells").idle)
+    serve(0.3)
+    assert (layer._slice.image.raw == 3).any()  # the object is there to be hit
+    asked: list[str] = []
+    submit = session.editing("cells").submit
+
+    def watched(function: Any, what: str, *more: Any, **options: Any) -> Any:
+        asked.append(what)
+        return submit(function, what, *more, **options)
+
+    monkeypatch.setattr(session.editing("cells"), "submit", watched)
+    middle = canvas(viewer).rect().center()
+    told = len(notification_manager.records)
+    for mode, label in (("paint", 9), ("erase", 9), ("fill", 9)):
+        layer.mode, layer.selected_label = mode, label
+        drag_at(viewer, middle)
+    assert asked == []  # nothing was asked of the editor, so nothing waited for the store
+    messages = [record.message for record in notification_manager.records[told:]]
+    assert len(messages) == 3 and all("2D view" in message for message in messages)
+    layer.mode = "pick"
+    drag_at(viewer, middle)
+    assert layer.selected_label in (0, 3)
+
+    # scripts may paint: the voxels that are shown are coarse, those that are stored are exact
+    layer.n_edit_dimensions, layer.preserve_labels, layer.brush_size = 2, False, 20
+    layer.paint((3, 200, 250), 12)
+    viewer.dims.ndisplay = 2
+    wait_for(lambda: synced(session) and (stored(url) == 12).any())
+    after = stored(url)
+    assert (after[3] == 12).sum() > 250 and not (after[[0, 1, 2, 4, 5, 6, 7]] == 12).any()
+    assert np.array_equal(np.where(after == 12, 0, after), before)
+    # back in 2D the brush works
+    layer.selected_label, layer.mode = 4, "paint"
+    drag(viewer, layer, [(3, 30, 30), (3, 30, 80)])
+    wait_for(lambda: synced(session) and (stored(url) == 4).any())
+    session.close()
+
+
+def drag_at(viewer: Any, point: Any) -> None:
+    """Press, move and release at a place of the canvas, whatever is shown there."""
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+
+    widget, button, none = (
+        canvas(viewer),
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    QTest.mouseMove(widget, point)
+    QTest.mousePress(widget, button, none, point)
+    move(widget, point + QPoint(6, 0), button, none)
+    QTest.mouseRelease(widget, button, none, point + QPoint(6, 0))
+    serve(0.05)

@@ -35,7 +35,8 @@ def place(viewer: Any, layer: Any, voxel: Sequence[float]) -> Any:
     """Where on the canvas a voxel of level 0 is."""
     from qtpy.QtCore import QPoint
 
-    world = np.asarray(layer.data_to_world(voxel))[list(viewer.dims.displayed)]
+    shown = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]  # a layer has the last axes
+    world = np.asarray(layer.data_to_world(voxel))[shown]
     size = canvas(viewer).size()
     middle = np.array([size.height(), size.width()]) / 2
     y, x = (world - np.asarray(viewer.camera.center)[-2:]) * viewer.camera.zoom + middle
