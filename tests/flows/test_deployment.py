@@ -3,97 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import PROJECT
+from tests.flows.prefect_server import prefect, prefect_server
 from volseg.volume.create import create_volume
 from volseg.volume.image import open_volume
 
 SHAPE = (4, 64, 64)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A Prefect server and a process worker of their own, ended afterwards."""
-    port = free_port()
-    values = os.environ | {
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "VOLSEG_FLOWS": str(PROJECT),
-        "PYTHONPATH": str(PROJECT),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    with open(tmp_path / "server.log", "w") as log:
-        server = subprocess.Popen(
-            ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=values,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        worker = None
-        try:
-            wait_for(f"{values['PREFECT_API_URL']}/health")
-            prefect(values, "work-pool", "create", "cpu", "--type", "process")
-            prefect(
-                values, "--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml"
-            )
-            worker = subprocess.Popen(
-                ["prefect", "worker", "start", "--pool", "cpu", "--type", "process"],
-                env=values,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            yield values
-        finally:
-            for process in (worker, server):
-                if process is not None:
-                    os.killpg(process.pid, 15)
-                    process.wait(timeout=60)
-
-
-def wait_for(url: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-
-
-def prefect(environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        ["prefect", *arguments],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    with prefect_server(tmp_path) as values:
+        yield values
 
 
 def test_a_deployment_segments(environment: dict[str, str], tmp_path: Path) -> None:
