@@ -188,8 +188,15 @@ def bare_ratio(rounds: int, pieces: int) -> float:
     return seconds[0] / seconds[1]
 
 
-def many(blocks: int = 100_000, workers: int = 2) -> dict[str, Any]:
-    """No-op blocks through the real scheduler: rate, and the driver's memory on the way."""
+def many(blocks: int = 100_000, workers: int = 2, in_flight: int = 4) -> dict[str, Any]:
+    """No-op blocks through the real scheduler: rate, and the driver's memory on the way.
+
+    `in_flight` is two for each worker. More than that for these workers shows what the driver costs a block with more
+    workers: what comes together is handed over and collected together.
+    """
+    from volseg.jobs import executors
+
+    executors.BLOCKS_PER_WORKER = max(1, in_flight // workers)
     samples: list[tuple[int, float]] = []
 
     def watch(stage: str, done: int, total: int, message: str = "") -> None:
@@ -211,6 +218,7 @@ def many(blocks: int = 100_000, workers: int = 2) -> dict[str, Any]:
     early = next(mib for done, mib in samples if done >= blocks // 10)
     return {
         "blocks": blocks,
+        "in_flight": in_flight,
         "blocks_per_s": round(blocks / wall, 1),
         "ms_per_block": round(1000 * wall / blocks, 3),
         "driver_cpu_ms_per_block": round(1000 * cpu / blocks, 3),
@@ -304,10 +312,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*BENCHES, []], metavar="NAME")
     parser.add_argument("--blocks", type=int, help="number of blocks, for smaller runs")
     parser.add_argument("--seconds", type=float, help="seconds of a block, for smaller runs")
+    parser.add_argument("--in-flight", type=int, help="`many`: blocks handed over at once")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name in arguments.names or list(BENCHES):
-        given = {"blocks": arguments.blocks, "seconds": arguments.seconds}
+        given = {name: getattr(arguments, name) for name in ("blocks", "seconds", "in_flight")}
         wanted = BENCHES[name].__code__.co_varnames[: BENCHES[name].__code__.co_argcount]
         chosen = {k: v for k, v in given.items() if v is not None and k in wanted}
         print(json.dumps({"bench": f"jobs-{name}", **BENCHES[name](**chosen)}), flush=True)

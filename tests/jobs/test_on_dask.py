@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dask.utils import key_split
 
 from tests.jobs.toy import ChainStage, ToyJob
+from volseg.jobs import executors
 from volseg.jobs.cluster import open_cluster
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.session import run_session
@@ -100,6 +102,24 @@ def test_a_worker_that_dies_while_a_run_begins_and_ends_does_no_harm(
     assert len(failed) == 3
     left = client.run(lambda dask_worker: [n for n in dask_worker.plugins if "volseg" in n])
     assert list(left.values()) == [[], []]
+
+
+def test_the_scheduler_forgets_the_blocks(
+    client: distributed.Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Dask would keep of each of them until the cluster ends."""
+    monkeypatch.setattr(executors, "FORGET_EVERY", 16)
+    stage = ChainStage(30, 2)
+    assert run_session(ToyJob([stage]), ledger, client=client).status == "done"
+
+    def kept(dask_scheduler: distributed.Scheduler) -> tuple[int, int]:
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        notes = sum(len(span._metadata["collections"]) for span in spans)
+        return notes, key_split.cache_info().currsize
+
+    notes, names = client.run_on_scheduler(kept)
+    assert 0 < notes < 20
+    assert names < 40
 
 
 def test_a_lost_scheduler_interrupts_and_is_resumable(ledger: Ledger) -> None:

@@ -232,6 +232,7 @@ _SCHEDULER_SETTINGS: dict[str, Any] = {
     # what Dask keeps of itself for its dashboard would grow for a quarter of an hour, and costs time on every core
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.log-length": 120,
+    "distributed.admin.low-level-log-length": 20,
 }
 
 
@@ -243,6 +244,7 @@ def _worker_environment() -> dict[str, str]:
     return dict.fromkeys(names, "1") | {
         "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "60s",
         "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__LOG_LENGTH": "120",
+        "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "20",
         "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
         "DASK_LOGGING__DISTRIBUTED": "critical",
         "MALLOC_TRIM_THRESHOLD_": "65536",

@@ -23,7 +23,7 @@ from volseg.errors import (
 )
 from volseg.jobs.block import Block, Failure, Stage
 from volseg.jobs.cancel import Cancel
-from volseg.jobs.executors import Executor
+from volseg.jobs.executors import Attempt, Executor
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.worker import Ended
 from volseg.progress import Progress, silent
@@ -77,8 +77,8 @@ class StageRun:
         self.state = state
         self.count = state.counts.setdefault(stage.name, StageCount())
         self.told = False
-        self.ready: deque[tuple[Block, int]] = deque()
-        self.suspects: deque[tuple[Block, int]] = deque()
+        self.ready: deque[Attempt] = deque()
+        self.suspects: deque[Attempt] = deque()
         self.flying = 0
         self.alone = False
         self.known = state.ledger.done(stage.name)
@@ -145,16 +145,21 @@ class StageRun:
             return
         self.alone = False
         slots = self.state.executor.slots(self.stage.uses_gpu)
-        while self.flying < slots:
+        chosen: list[Attempt] = []
+        while self.flying + len(chosen) < slots:
             following = self._following()
             if following is None:
                 break
-            self._submit(*following)
-        if not self.flying and self.suspects:
+            chosen.append(following)
+        if not self.flying and not chosen and self.suspects:
             self.alone = True
-            self._submit(*self.suspects.popleft())
+            chosen.append(self.suspects.popleft())
+        if chosen:
+            self.state.executor.submit(chosen, self.stage.uses_gpu)
+            self.count.attempts += len(chosen)
+            self.flying += len(chosen)
 
-    def _following(self) -> tuple[Block, int] | None:
+    def _following(self) -> Attempt | None:
         """The next block to start: successors before fresh ones, so that begun chains end and few are open."""
         while True:
             if self.ready:
@@ -175,11 +180,6 @@ class StageRun:
             self.known.discard(one.key)
             self.count.resumed += 1
             found.extend(self.stage.ended(one, self.results.pop(one.key, {})))
-
-    def _submit(self, block: Block, attempt: int) -> None:
-        self.state.executor.submit(block, attempt, self.stage.uses_gpu)
-        self.count.attempts += 1
-        self.flying += 1
 
     # --- ending ------------------------------------------------------------------------------------------------
 

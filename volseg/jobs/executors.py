@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,13 +19,16 @@ from volseg.jobs.worker import BlockRunner, Ended
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+Attempt = tuple[Block, int]
+"""A block, and which attempt at it this is, from 1."""
+
 GPU = "GPU"
 BLOCKS_PER_WORKER = 2
 """One computes while the next one's arguments are already there; more would be blamed together when a worker dies."""
 
 
 FORGET_EVERY = 4096
-"""Blocks after which Dask's memory of their names is cleared; it would keep 100,000 of them, 0.4 KiB each."""
+"""Blocks after which Dask's memory of them is cleared; it would keep 0.4 KiB each of 100,000, and 0.2 of all."""
 
 
 ASKED = 6
@@ -43,8 +46,8 @@ class Executor(Protocol):
         """Whether two blocks may run in one process at once, so that a death can't be blamed on one of them."""
         ...
 
-    def submit(self, block: Block, attempt: int, uses_gpu: bool) -> None:
-        """Hand over a block."""
+    def submit(self, attempts: Sequence[Attempt], uses_gpu: bool) -> None:
+        """Hand blocks over."""
         ...
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -63,15 +66,15 @@ class InProcess:
 
     def __init__(self, runner: BlockRunner) -> None:
         self._runner = runner
-        self._waiting: deque[tuple[Block, int]] = deque()
+        self._waiting: deque[Attempt] = deque()
 
     def slots(self, uses_gpu: bool) -> int:
         """One block at a time."""
         return 1
 
-    def submit(self, block: Block, attempt: int, uses_gpu: bool) -> None:
-        """Keep the block until `wait`."""
-        self._waiting.append((block, attempt))
+    def submit(self, attempts: Sequence[Attempt], uses_gpu: bool) -> None:
+        """Keep the blocks until `wait`."""
+        self._waiting.extend(attempts)
 
     def wait(self, seconds: float) -> list[Ended]:
         """Run one block."""
@@ -108,6 +111,7 @@ class OnDask:
         self._ended: queue.SimpleQueue[tuple[Future, Block, int]] = queue.SimpleQueue()
         self._flying: dict[str, Future] = {}
         self._count = 0
+        self._forgotten = 0
         self._timeout = worker_timeout
         self._asked = 0.0
         self._alone_since: float | None = None
@@ -130,29 +134,36 @@ class OnDask:
             return BLOCKS_PER_WORKER * max(1, int(sum(self._gpus.values())))
         return BLOCKS_PER_WORKER * max(1, sum(self._threads.values()))
 
-    def submit(self, block: Block, attempt: int, uses_gpu: bool) -> None:
-        """Submit one task; Dask never retries it by itself after an exception."""
-        from volseg.jobs.plugin import run_block
+    def submit(self, attempts: Sequence[Attempt], uses_gpu: bool) -> None:
+        """One task per block, all in one message, since each costs as much; Dask never retries one by itself."""
+        from volseg.jobs.plugin import forget_blocks, forget_names, run_block
 
-        self._count += 1
-        if self._count % FORGET_EVERY == 0:
-            _forget_names()
-        key = f"{block.stage}-{block.id}-{attempt}-{self._name}-{self._count}"
-        future = self._client.submit(
+        first = self._count + 1
+        self._count += len(attempts)
+        keys = [
+            f"{block.stage}-{block.id}-{attempt}-{self._name}-{number}"
+            for number, (block, attempt) in enumerate(attempts, first)
+        ]
+        futures = self._client.map(
             run_block,
-            self._name,
-            block,
-            attempt,
-            key=key,
+            [self._name] * len(keys),
+            [block for block, _ in attempts],
+            [attempt for _, attempt in attempts],
+            key=keys,
             pure=False,
             retries=0,
             resources={GPU: 1} if uses_gpu and self._gpus else None,
         )
-        self._flying[key] = future
-        future.add_done_callback(lambda done: self._ended.put((done, block, attempt)))
+        for future, one in zip(futures, attempts, strict=True):
+            self._flying[str(future.key)] = future
+            future.add_done_callback(lambda done, one=one: self._ended.put((done, *one)))
+        if self._count - self._forgotten >= FORGET_EVERY:
+            self._forgotten = self._count
+            forget_names()
+            self._ask(lambda: self._client.run_on_scheduler(forget_blocks))
 
     def wait(self, seconds: float) -> list[Ended]:
-        """Collect what ended; results are fetched and released at once."""
+        """Collect what ended; results are fetched together and released at once."""
         found: list[tuple[Future, Block, int]] = []
         try:
             found.append(self._ended.get(timeout=seconds))
@@ -162,7 +173,8 @@ class OnDask:
             pass
         if self._client.status not in ("running", "connecting"):
             raise _scheduler_lost()
-        ended = [self._collect(*one) for one in found]
+        results = self._fetch([future for future, _, _ in found])
+        ended = [results.get(str(one[0].key)) or self._collect(*one) for one in found]
         for future, _, _ in found:
             self._flying.pop(str(future.key), None)
         return ended
@@ -186,6 +198,19 @@ class OnDask:
                 if self._client.status != "running" or attempt == ASKED - 1:
                     raise _scheduler_lost() from error
                 time.sleep(0.2 * 2**attempt)
+
+    def _fetch(self, futures: list[Future]) -> dict[str, Ended]:
+        """Results by key, in one request, of those that have any; what this misses is looked at one by one."""
+        finished = [future for future in futures if future.status == "finished"]
+        if len(finished) < 2:
+            return {}
+        try:
+            ended = self._client.sync(
+                lambda: self._client.gather(finished, asynchronous=True), callback_timeout=60
+            )
+        except Exception:
+            return {}
+        return {str(future.key): one for future, one in zip(finished, ended, strict=True)}
 
     def _collect(self, future: Future, block: Block, attempt: int) -> Ended:
         from distributed import KilledWorker
@@ -244,13 +269,6 @@ def memory_per_worker(client: Client) -> int:
         )
     limits = [info["memory_limit"] // info["nthreads"] for info in workers.values()]
     return min(limits)
-
-
-def _forget_names() -> None:
-    """Each name is needed twice, when its task is submitted; a scheduler in this process profits, too."""
-    from dask.utils import key_split
-
-    key_split.cache_clear()
 
 
 def _scheduler_lost() -> InterruptedRunError:

@@ -37,3 +37,24 @@ def run_block(plugin: str, block: Block, attempt: int) -> Ended:
 def tolerate_deaths(dask_scheduler: Scheduler) -> None:
     """Keep Dask from giving up on tasks whose workers die: the driver counts, and blames only started blocks."""
     dask_scheduler.allowed_failures = 1_000_000_000
+
+
+def forget_names() -> None:
+    """Clear this process's memory of task names; each is needed once, when its task is submitted."""
+    from dask.utils import key_split
+
+    key_split.cache_clear()
+
+
+def forget_blocks(dask_scheduler: Scheduler) -> None:
+    """Clear what the scheduler keeps of tasks that it has forgotten: their names, and a note of each for its spans.
+
+    Dask has no setting for either. Spans are for a person who looks at a dashboard; that a task was submitted as a
+    future is all that is lost of them.
+    """
+    forget_names()
+    spans = getattr(dask_scheduler.extensions.get("spans"), "spans", {})
+    for span in spans.values():
+        metadata = getattr(span, "_metadata", None)
+        if metadata:
+            metadata["collections"].clear()
