@@ -225,3 +225,32 @@ def test_a_failure_while_writing_labels_takes_them_off_the_list(
         import_labels(tmp_path / "a.npy", volume, "cells")
     assert list(volume.labels) == []
     assert not (tmp_path / "v.zarr" / "labels" / "cells").exists()
+
+
+@pytest.mark.parametrize("ngff", ["0.4", "0.5"])
+def test_windows_are_measured(work_url: str, tmp_path: Path, ngff: str) -> None:
+    """A dim 16-bit channel, a bright one, and nothing of what lies in a few voxels."""
+    data = RNG.integers(100, 301, (2, 20, 300, 310)).astype(np.uint16)
+    data[1] += 2000
+    data[:, 3, :2, :2] = 65535
+    np.save(tmp_path / "two.npy", data)
+    volume = import_volume(tmp_path / "two.npy", f"{work_url}/two", axes="czyx", ngff=ngff)
+    for channel, base in zip(open_volume(volume.location).channels, (100, 2100), strict=True):
+        low, high = channel.window
+        assert base <= low <= base + 5
+        assert base + 195 <= high <= base + 201
+    written = volume.multiscale.attributes["omero"]["channels"][0]["window"]
+    assert (written["min"], written["max"]) == (0, 65535)
+
+
+@pytest.mark.parametrize(
+    ("kind", "window"), [("uint8", (0.0, 255.0)), ("float32", (-5.0, 5.0)), ("uint16", (7.0, 8.0))]
+)
+def test_windows_of_other_images(tmp_path: Path, kind: str, window: tuple[float, float]) -> None:
+    """Bytes keep their range, floats get what they span, an image of one value still a range."""
+    data = np.full((4, 64, 64), 7, kind)
+    if kind == "float32":
+        data[:] = np.linspace(-5, 5, 64)
+    np.save(tmp_path / "one.npy", data)
+    volume = import_volume(tmp_path / "one.npy", tmp_path / "one.zarr")
+    assert volume.channels[0].window == pytest.approx(window, abs=0.01)

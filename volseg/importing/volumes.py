@@ -63,7 +63,6 @@ def import_volume(
         Names of the channels; default: the file's.
     chunks, shards : (z, y, x), optional
         Of the stored objects, in voxels; default: as `create_volume` chooses, not sharded.
-
     patient_data : bool
         Keep what DICOM says of the patient and the study in `volseg/source.json`.
 
@@ -79,38 +78,41 @@ def import_volume(
     StorageError
         If the store fails; nothing is left at the target.
     """
-    from volseg.volume.create import create_volume
+    from volseg.importing.windows import write_windows
     from volseg.volume.image import open_volume
+    from volseg.volume.pyramid import build_image_pyramid
 
     told = progress or silent
+    layout: dict[str, Any] = {"ngff": ngff, "chunks": chunks, "shards": shards}
     with open_image(src, axes) as image:
-        scale = _scale(image, voxel_size_um)
-        names = _channel_names(image, channels)
+        layout["scale_um"] = _scale(image, voxel_size_um)
+        layout["channels"] = _channel_names(image, channels)
         if overwrite:
             _check_not_inside(src, url)
-        volume = create_volume(
-            url,
-            axes=[a for a in "tczyx" if image.size(a) > 1 or a in "zyx" or _has(image, a)],
-            shape=_shape(image),
-            dtype=image.dtype,
-            scale_um=scale,
-            ngff=ngff,
-            channels=names,
-            chunks=chunks,
-            shards=shards,
-            rgb=image.is_rgb,
-            overwrite=overwrite,
-        )
+        volume = _create(image, url, overwrite=overwrite, **layout)
         with removed_on_failure(volume):
             _copy(image, volume, told)
-            from volseg.volume.pyramid import build_image_pyramid
-
             build_image_pyramid(volume, progress=told)
+            write_windows(volume)
             record = _record(src, image)
             if patient_data and image.private:
                 record["patient"] = image.private
             volume.store.put(RECORD, json.dumps(record, indent=2).encode())
     return open_volume(volume.location, writable=True)
+
+
+def _create(image: OpenedImage, url: str | Path, **options: Any) -> Volume:
+    """Create the empty volume that an image goes into."""
+    from volseg.volume.create import create_volume
+
+    return create_volume(
+        url,
+        axes=[a for a in "tczyx" if image.size(a) > 1 or a in "zyx" or _has(image, a)],
+        shape=_shape(image),
+        dtype=image.dtype,
+        rgb=image.is_rgb,
+        **options,
+    )
 
 
 @contextlib.contextmanager

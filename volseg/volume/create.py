@@ -202,29 +202,15 @@ def create_volume(
     """
     axes = tuple(axes)
     sizes = _checked_sizes(axes, shape, ngff, dtype, rgb, shards)
-    zyx = tuple(sizes.get(kind, 1) for kind in "zyx")
-    if len(scale_um) != 3 or not all(0 < s < float("inf") for s in scale_um):
-        raise InputError(
-            f"voxel size {scale_um!r}: expected three positive numbers (z, y, x) in micrometres"
-        )
-    plans = (
-        level_plan(zyx, scale_um)
-        if levels is None
-        else level_plan(zyx, scale_um, smallest=1, most=levels)
-    )
+    plans = _plans(sizes, scale_um, levels)
     store = _claim(url, overwrite)
     described = [_axis(kind, time_step_s) for kind in axes]
-    scale = [
-        dict(zip("zyx", scale_um, strict=True), t=time_step_s or 1.0).get(kind, 1.0)
-        for kind in axes
-    ]
+    by_kind = dict(zip("zyx", scale_um, strict=True), t=time_step_s or 1.0)
+    scale = [by_kind.get(kind, 1.0) for kind in axes]
     datasets = datasets_of(plans, described, scale, [0.0] * len(axes))
-    content: dict[str, Any] = {
-        "multiscales": [
-            multiscale_document(ngff, name or store.location.name, described, datasets)
-        ],
-        "omero": _omero(sizes.get("c", 1), dtype, channels, rgb),
-    }
+    named = multiscale_document(ngff, name or store.location.name, described, datasets)
+    omero = _omero(sizes.get("c", 1), dtype, channels, rgb)
+    content: dict[str, Any] = {"multiscales": [named], "omero": omero}
     with undone_on_failure(store, ""):
         for dataset, plan in zip(datasets, plans, strict=True):
             full = [sizes[k] if k in "tc" else plan.shape["zyx".index(k)] for k in axes]
@@ -242,6 +228,18 @@ def create_volume(
                 store.put(f"{dataset.path}/{key}", document)
         put_group(store, "", ngff, ngff_attributes(ngff, content))
         return open_volume(store.location, writable=True)
+
+
+def _plans(sizes: dict[str, int], scale_um: Sequence[float], levels: int | None) -> list[LevelPlan]:
+    """Return the levels of an image with these lengths along its axes."""
+    if len(scale_um) != 3 or not all(0 < s < float("inf") for s in scale_um):
+        raise InputError(
+            f"voxel size {scale_um!r}: expected three positive numbers (z, y, x) in micrometres"
+        )
+    zyx = tuple(sizes.get(kind, 1) for kind in "zyx")
+    if levels is None:
+        return level_plan(zyx, scale_um)
+    return level_plan(zyx, scale_um, smallest=1, most=levels)
 
 
 def _checked_sizes(
