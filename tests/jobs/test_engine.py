@@ -20,7 +20,7 @@ from volseg.jobs.cancel import Cancel
 from volseg.jobs.lease import Lease, LeaseRecord, host_name, process_lives, process_name, read_lease
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.session import run_session
-from volseg.jobs.worker import BlockContext
+from volseg.jobs.worker import BlockContext, BlockRunner
 from volseg.progress import Progress
 from volseg.store import open_store
 
@@ -156,6 +156,15 @@ def test_one_failing_attempt_is_forgiven(local_ledger: Ledger, tmp_path: Path) -
     stage = ChainStage(1, 3, trouble={"c0000-0001": "raise once"}, scratch=str(tmp_path))
     assert run_session(ToyJob([stage]), local_ledger).status == "done"
     assert [m.attempt for m in local_ledger.markers("chain")] == [1, 2, 1]
+
+
+def test_a_block_whose_answer_was_lost_is_not_computed_again(local_ledger: Ledger) -> None:
+    stage = ChainStage(1, 1)
+    (block,) = stage.first(frozenset())
+    first = BlockRunner(ToyJob([stage]), local_ledger, None, "s").run(block, 1, "one")
+    poisoned = ToyJob([ChainStage(1, 1, trouble={block.id: "raise"})])
+    again = BlockRunner(poisoned, local_ledger, None, "s").run(block, 2, "two")
+    assert (again.status, again.result, again.worker) == ("done", first.result, "one")
 
 
 def test_stops_early_where_most_blocks_fail(local_ledger: Ledger) -> None:

@@ -143,7 +143,10 @@ class BlockRunner:
         try:
             if not self.ledger.note_start(block, self.session, attempt, worker):
                 return self._second_start(block, attempt)
-            marker = self._compute(block, attempt, worker)
+            marker = (
+                self.ledger.marker(block) if attempt > 1 else None
+            )  # done, but its answer was lost
+            marker = marker or self._compute(block, attempt, worker)
         except Exception as error:
             log.debug("block %s/%s failed", block.stage, block.id, exc_info=True)
             trace = traceback.format_exc(limit=-12)
