@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the tests need: a virtual screen, the libraries of a real Qt window,
-# and network namespaces.
+# network namespaces, and ImageJ.
 # Says what it installs, asks for nothing, does nothing where all is there. Needs root or sudo only if something is missing.
 set -euo pipefail
 
@@ -10,6 +10,7 @@ packages=(
   libxkbcommon-x11-0 libdbus-1-3 libfontconfig1 libglib2.0-0
   libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0   # Qt's xcb platform
   iproute2 procps       # several hosts in network namespaces
+  libij-java default-jdk-headless   # ImageJ, which reopens exported stacks
 )
 
 if ! command -v dpkg-query >/dev/null; then

@@ -1,4 +1,4 @@
-"""Exported stacks, reopened without a screen by ImageJ (Debian's `libij-java` and `openjdk-17-jdk-headless`)."""
+"""Exported stacks, reopened without a screen by ImageJ (Debian's `libij-java`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READER = Path(__file__).with_name("Reopen.java")
 
 @pytest.mark.skipif(
     not IMAGEJ.exists() or shutil.which("javac") is None,
-    reason="needs ImageJ: apt-get install libij-java openjdk-17-jdk-headless",
+    reason="no ImageJ: deploy/debian-packages.sh installs it on Debian",
 )
 def test_imagej_reads_sizes_and_voxels(labels: Labels, truth: np.ndarray, out: Path) -> None:
     small = np.where(truth == 70_000, 0, truth)

@@ -45,7 +45,7 @@ class BlockReader:
         Returns
         -------
         ndarray, shape (z, y, x), or None
-            The ids, good until the same thread reads again; None where nothing was ever written.
+            The ids, good until the same thread reads again; None where all is background.
 
         Raises
         ------
@@ -53,7 +53,7 @@ class BlockReader:
             If an id does not fit the type.
         """
         if not self._direct:
-            return narrowed(self._selection.read(region), self._dtype)
+            return self._read_slowly(region)
         where = shifted(region, self._selection.origin)
         data, chunk = self._buffers([high - low for low, high in region])
         written = False
@@ -68,20 +68,25 @@ class BlockReader:
                 target[...] = 0
                 continue
             if not self._codec.unpack_into(stored, chunk):
-                return narrowed(self._selection.read(region), self._dtype)
-            self._keep(chunk)
+                return self._read_slowly(region)
+            written |= self._keep(chunk)
             inside = chunk[slices(shifted(part, [-low for low, _ in box]))]
             check_fits(inside, self._dtype)
             np.copyto(target, inside, casting="unsafe")
-            written = True
         return data if written else None
 
-    def _keep(self, chunk: NDArray[Any]) -> None:
-        """Make the objects background that were not asked for."""
-        if self._selection.ids is not None:
-            import fastremap
+    def _read_slowly(self, region: Region) -> NDArray[Any] | None:
+        data = narrowed(self._selection.read(region), self._dtype)
+        return data if data.any() else None
 
-            fastremap.mask_except(chunk, list(self._selection.ids), in_place=True)
+    def _keep(self, chunk: NDArray[Any]) -> bool:
+        """Make the objects background that were not asked for; returns whether there may be others."""
+        if self._selection.ids is None:
+            return True
+        import fastremap
+
+        fastremap.mask_except(chunk, list(self._selection.ids), in_place=True)
+        return bool(chunk.any())
 
     def _buffers(self, shape: list[int]) -> tuple[NDArray[Any], NDArray[Any]]:
         """This thread's memory for a block and for a storage object."""

@@ -121,7 +121,7 @@ def _fill(reader: BlockReader, shape: Triple, out: int, offset: int, region: Reg
     _, height, width = shape
     (z0, _), (y0, y1), _ = region
     data = reader.read(region)
-    if data is None or not data.any():
+    if data is None:
         return  # what was never written reads as background
     row = width * data.dtype.itemsize
     if y1 - y0 == height:
