@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from tests.cloud.command import make_app
 from volseg.cloud.activity import Activity, write_activity
+from volseg.cloud.files import deploy_file
+from volseg.cloud.stack import Stack
 from volseg.errors import AccessDeniedError, InputError, NotThereError
 
 REGION = "eu-west-1"
@@ -50,6 +52,11 @@ def bucket() -> Iterator[str]:
         assert done.exit_code == 0, done.output
         yield f"lab-123456789012-{REGION}"
     patch.undo()
+
+
+def deployed(parameter: str) -> str:
+    (stack,) = boto3.client("cloudformation").describe_stacks(StackName="lab")["Stacks"]
+    return {p["ParameterKey"]: p["ParameterValue"] for p in stack["Parameters"]}[parameter]
 
 
 @pytest.fixture
@@ -101,7 +108,10 @@ def test_certificates_are_written_for_one_person(bucket: str, tmp_path: Path) ->
     assert (tmp_path / "tls" / "ca.pem").read_text() != before
 
 
-@pytest.mark.parametrize("command", [("down",), ("scale", "1")])
+@pytest.mark.parametrize(
+    "command",
+    [("down",), ("scale", "1"), ("up", "--image", "r/v:3"), ("up", "--head-type", "m5.large")],
+)
 def test_in_the_middle_of_a_run_it_says_what_it_interrupts_and_does_nothing_unasked(
     running: None, command: tuple[str, ...]
 ) -> None:
@@ -112,6 +122,22 @@ def test_in_the_middle_of_a_run_it_says_what_it_interrupts_and_does_nothing_unas
         assert told in refused.output
     status = json.loads(volseg("status", "--json").output)
     assert status["capacity"]["desired"] == 2
+    assert (status["head_kind"], status["head_state"]) == ("t3.large", "running")
+    assert deployed("HeadImage") == "r/v:1"
+
+
+def test_up_asks_only_where_the_head_would_be_touched(
+    running: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for harmless in (("up",), ("up", "--image", "r/v:1"), ("up", "--max-workers", "8")):
+        done = volseg(*harmless)
+        assert done.exit_code == 0, done.output
+        assert "this interrupts" not in done.output
+    newer = deploy_file("stack.yaml").read_text() + "# of another version\n"
+    monkeypatch.setattr(Stack, "_deployed_template", lambda stack: newer)
+    refused = volseg("up")
+    assert "17 tasks on 2 Dask workers" in refused.output
+    assert isinstance(refused.exception, InputError)
 
 
 def test_a_person_is_asked_and_may_say_no(running: None, monkeypatch: pytest.MonkeyPatch) -> None:

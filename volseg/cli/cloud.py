@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from volseg.cli.options import AsJson
-from volseg.errors import InputError, NotThereError
+from volseg.errors import InputError
 
 Name = Annotated[str, typer.Option("--stack", envvar="VOLSEG_STACK", help="Name of the stack.")]
 Region = Annotated[str | None, typer.Option(help="AWS region; by default the profile's.")]
@@ -55,13 +55,6 @@ def _up(
     from volseg.cloud.stack import Stack, StackSettings
 
     found = Stack(stack, region)
-    if image is not None or head_type is not None or head_idle_hours is not None:
-        try:  # these replace or restart the head
-            running = found.status().interrupts()
-        except NotThereError:
-            running = []
-        if running:
-            _ask(running, yes)
     settings = StackSettings(
         image=image,
         worker_image=worker_image,
@@ -74,6 +67,8 @@ def _up(
         idle_minutes=idle_minutes,
         head_idle_hours=head_idle_hours,
     )
+    if found.touches_head(settings) and (running := found.status().interrupts()):
+        _ask(running, yes)
     _tell(found.up(settings))
 
 
@@ -177,6 +172,7 @@ def _head(
     bucket: Annotated[str | None, typer.Option(help="Told what goes on.")] = None,
     state: Annotated[Path, typer.Option(help="Kept folder.")] = Path("/var/lib/volseg"),
     idle: Annotated[float, typer.Option(min=0, help="Stop after idle hours; 0: never.")] = 0,
+    look: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 30,
 ) -> None:
     """Run scheduler, Prefect server and Prefect worker; what the head node's container does."""
     from volseg.cloud.activity import Activity, write_activity
@@ -196,7 +192,7 @@ def _head(
     password = vault.get(PREFECT)
     scheduler = f"tls://{address}:{SCHEDULER_PORT}"
 
-    def look() -> Activity:
+    def seen() -> Activity:
         return Activity.now(*look_at_scheduler(scheduler, tls), flows(password))
 
     def tell(activity: Activity) -> None:
@@ -205,7 +201,7 @@ def _head(
 
     (state / "prefect").mkdir(mode=0o700, parents=True, exist_ok=True)  # Prefect's database
     programs = head_programs(stack, address, tls, password, state)
-    head = Head(programs, look, tell, idle_s=idle * 3600)
+    head = Head(programs, seen, tell, idle_s=idle * 3600, look_s=look)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: head.stop())
     if head.run() == "idle":

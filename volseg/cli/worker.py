@@ -36,6 +36,13 @@ def _worker(
     threads: Annotated[int, typer.Option(min=1, help="Blocks at a time per worker.")] = 1,
     memory: Annotated[str, typer.Option(help="Limit per worker, such as 14GB.")] = "auto",
     scratch: Annotated[Path | None, typer.Option(help="Folder on a fast local disk.")] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder on a fast local disk for copies of embeddings that lie on S3."),
+    ] = None,
+    cache_bytes: Annotated[
+        int | None, typer.Option(min=0, help="Most bytes of these copies; by default 100 GB.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Shown by the scheduler.")] = None,
     idle: Annotated[float, typer.Option(min=0, help="Leave after idle minutes; 0: never.")] = 0,
     wait: Annotated[float, typer.Option(min=0, help="Minutes to look for the scheduler.")] = 10,
@@ -63,6 +70,8 @@ def _worker(
         name=name,
         threads=threads,
         scratch=scratch,
+        cache_dir=cache_dir,
+        cache_bytes=cache_bytes,
         memory=memory,
         idle_s=idle * 60,
         wait_s=wait * 60,

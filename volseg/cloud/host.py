@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from volseg.cloud.worker import LEFT, LOST, UNREACHABLE, WorkerSettings
@@ -195,8 +196,17 @@ def _slot(settings: WorkerSettings, base: str, index: int, gpu: str | None) -> _
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     if settings.scratch is not None:  # fetched weights: once per host, on its fast disk
         environment.setdefault("XDG_CACHE_HOME", str(settings.scratch / "cache"))
+    if settings.cache_dir is not None:
+        environment |= _copies(settings.cache_dir, settings.cache_bytes)
     named = replace(settings, name=f"{base}-{index}", gpu=settings.gpu or gpu is not None)
     return _Slot(named, environment)
+
+
+def _copies(folder: Path, most_bytes: int | None) -> dict[str, str]:
+    """What tells a process to keep copies of embeddings on this host."""
+    from volseg.embeddings.local_copies import BYTES, DEFAULT_BYTES, FOLDER
+
+    return {FOLDER: str(folder), BYTES: str(DEFAULT_BYTES if most_bytes is None else most_bytes)}
 
 
 def _start(slot: _Slot) -> subprocess.Popen[bytes]:

@@ -78,6 +78,7 @@ _PARAMETERS: Mapping[str, str] = {
     "head_idle_hours": "HeadIdleHours",
 }
 _NEEDED = ("HeadImage", "WorkerImage", "AlarmEmail")
+_OF_THE_HEAD = ("HeadImage", "HeadType", "HeadIdleHours")
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,20 @@ class Stack:
             with telling(f"starting {status.head}"):
                 aws_client("ec2", self._region).start_instances(InstanceIds=[status.head])
         return status
+
+    def touches_head(self, settings: StackSettings) -> bool:
+        """Tell whether `up` with these settings would replace or restart the head of a stack that is there.
+
+        A template that is not the deployed one may do so too: another version of volseg made the stack.
+        """
+        description = self._describe()
+        if description is None:
+            return False
+        before = {p["ParameterKey"]: p["ParameterValue"] for p in description["Parameters"]}
+        chosen = settings.parameters()
+        if any(chosen.get(name, before.get(name)) != before.get(name) for name in _OF_THE_HEAD):
+            return True
+        return self._deployed_template() != deploy_file("stack.yaml").read_text()
 
     def make_secrets(self, *, renew: bool = False) -> None:
         """Make certificates and Prefect's password where missing; `renew` replaces certificates."""

@@ -59,6 +59,9 @@ class WorkerSettings:
         Whether it offers the resource ``GPU=1``.
     scratch
         Folder for spilled data; None: Dask's choice.
+    cache_dir, cache_bytes
+        Folder on a local disk for copies of embeddings, and how many bytes of them; None: none, and the default.
+        Told to the process by its environment.
     memory
         Limit such as ``"14GB"``; ``"auto"``: an equal share of the host's.
     idle_s
@@ -77,6 +80,8 @@ class WorkerSettings:
     threads: int = 1
     gpu: bool = False
     scratch: Path | None = None
+    cache_dir: Path | None = None
+    cache_bytes: int | None = None
     memory: str = "auto"
     idle_s: float = 0.0
     wait_s: float = 600.0
