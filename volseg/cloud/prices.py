@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 OWN_LIST = "VOLSEG_PRICES"
 """Environment variable that names a price list of one's own."""
-DECODES_PER_SLICE = 2.0
-"""Decoder calls per object and slice, on average."""
 
 _FLEET = re.compile(r"ec2:([a-z0-9-]+\.[a-z0-9]+)(?:\*([1-9]\d{0,3}))?")
 
@@ -71,6 +69,8 @@ class Prices:
         US dollars an hour for an instance's public address.
     disk_month
         US dollars per GB and month of an instance's disk.
+    decodes_per_slice
+        Decoder calls per object and slice, on average.
     """
 
     date: datetime.date
@@ -80,6 +80,7 @@ class Prices:
     requests_1000: dict[str, float]
     address_hour: float
     disk_month: float
+    decodes_per_slice: float
 
     def kind(self, name: str) -> Kind:
         """Return one instance type.
@@ -185,6 +186,7 @@ def load_prices(path: Path | None = None) -> Prices:
             requests_1000={name: float(price) for name, price in raw["requests_1000"].items()},
             address_hour=float(raw["public_address_hour"]),
             disk_month=float(raw["disk_gb_month"]),
+            decodes_per_slice=float(raw["decodes_per_object_slice"]),
         )
     except FileNotFoundError as error:
         raise NotThereError(f"{path}: no such price list ({OWN_LIST} names it)") from error
@@ -266,7 +268,7 @@ def estimate_plan(plan: Plan, fleet: Fleet, prices: Prices) -> Estimate:
         fleet.kind,
         variant,
         embeddings=estimates.tiles_at_most,
-        decodes=round(DECODES_PER_SLICE * objects * slices),
+        decodes=round(prices.decodes_per_slice * objects * slices),
     )
     # a group of objects goes up and down at the same time, but slice after slice
     parts = 2 * max(1, estimates.blocks_at_most["seed"])
