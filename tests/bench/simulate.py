@@ -1,7 +1,9 @@
 """A discrete-event simulation of a segment job on many GPU workers: time, cost, and what saturates first.
 
-Run as `python -m tests.bench.simulate`; prints one JSON line per number of workers. The figures that go in are measured
-(`docs/scale.md` says where) or stated as assumptions there; nothing here runs volseg.
+Run as `python -m tests.bench.simulate`; prints one JSON line per number of workers. Speeds and prices of an instance
+are those of the price list (`deploy/prices.json`, or what ``VOLSEG_PRICES`` names), as for estimates by `--plan-only`;
+the other figures that go in are measured (`docs/scale.md` says where) or stated as assumptions there. Nothing here runs
+volseg.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from volseg.cloud.prices import Fleet, estimate, load_prices
+
 
 @dataclass(frozen=True)
 class World:
@@ -22,16 +26,20 @@ class World:
 
     Parameters
     ----------
+    embed_s, decode_s, rounds
+        Seconds per tile embedding and per prompt in a full batch, all in; decoder calls per object and slice.
+    dollars_per_hour
+        Of one worker, with its address and disk.
     depth, side
         Slices, and voxels along y and x.
     tile_stride
         Voxels from one tile to the next.
     objects, object_slices, group
         Prompted objects, mean slices that one goes through, objects of a block.
+    spread
+        Slices that a group's objects cover together ÷ those of one, as they start on different slices.
     window
         Slices of a block.
-    embed_s, decode_s, rounds
-        GPU seconds per tile embedding and per prompt in a full batch; decoder calls per object and slice.
     embedding_bytes, image_bytes_per_tile
         Stored per tile embedding (float16), read per tile and slice.
     request_s, bytes_per_s
@@ -44,22 +52,22 @@ class World:
         Time of the one driver per block: submit, collect, note.
     gets_per_s, puts_per_s
         What S3 allows per prefix.
-    dollars_per_hour
-        Of one worker.
     compose_voxels_per_s, compose_voxels
         Of one worker; voxels of a compose block.
     """
 
+    embed_s: float
+    decode_s: float
+    rounds: float
+    dollars_per_hour: float
     depth: int = 10_000
     side: int = 10_000
     tile_stride: int = 768
     objects: int = 5_000
     object_slices: float = 200.0
     group: int = 8
+    spread: float = 2.5
     window: int = 16
-    embed_s: float = 0.040
-    decode_s: float = 0.0006
-    rounds: float = 2.0
     embedding_bytes: float = 2.1e6
     image_bytes_per_tile: float = 1.05e6
     request_s: float = 0.030
@@ -70,9 +78,22 @@ class World:
     driver_s: float = 0.004
     gets_per_s: float = 5_500.0
     puts_per_s: float = 3_500.0
-    dollars_per_hour: float = 0.805
     compose_voxels_per_s: float = 60e6
     compose_voxels: float = 33e6
+
+
+def world_on(instance: str, model: str, **given: float) -> World:
+    """The world with the price list's figures for a model on an instance with one GPU; `given` replaces any figure."""
+    prices = load_prices()
+    kind = prices.kind(instance)
+    an_hour = estimate(prices, Fleet(instance, 1), 3600.0, parts=1, start_s=0.0)
+    listed = {
+        "embed_s": 1 / kind.encodes_per_s[model],
+        "decode_s": 1 / kind.decodes_per_s[model],
+        "rounds": prices.decodes_per_slice,
+        "dollars_per_hour": an_hour.on_demand,
+    }
+    return World(**(listed | given))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,8 @@ def block_seconds(world: World, fresh_share: float) -> tuple[float, float]:
     """
     tiles = world.window * 1.3  # an object near a tile's edge needs two
     fresh = tiles * fresh_share
-    compute = fresh * world.embed_s + world.window * world.group * world.rounds * world.decode_s
+    active = world.group / world.spread  # objects on a slice
+    compute = fresh * world.embed_s + world.window * active * world.rounds * world.decode_s
     moved = fresh * world.image_bytes_per_tile + (tiles - fresh) * world.embedding_bytes
     storage = moved / world.bytes_per_s + world.requests_per_block * world.request_s
     written = fresh * world.embedding_bytes / world.bytes_per_s  # behind the computing
@@ -113,9 +135,7 @@ def sharing(world: World) -> tuple[int, float]:
     """Distinct (tile, slice) pairs that the groups touch, and the share of touches that are the first."""
     tiles = (world.side / world.tile_stride) ** 2
     groups = world.objects / world.group
-    span = min(
-        world.depth, world.object_slices * 2.5
-    )  # objects of a group start on different slices
+    span = min(world.depth, world.object_slices * world.spread)
     touches = groups * span * 1.3
     places = tiles * world.depth
     distinct = places * -np.expm1(-touches / places)
@@ -125,7 +145,7 @@ def sharing(world: World) -> tuple[int, float]:
 def chains(world: World, rng: np.random.Generator) -> list[int]:
     """Blocks of each chain: a group's objects in one direction."""
     groups = -(-world.objects // world.group)
-    span = world.object_slices * 2.5 / 2
+    span = world.object_slices * world.spread / 2
     lengths = np.ceil(rng.gamma(4.0, span / 4.0, 2 * groups) / world.window)
     return [int(n) for n in np.clip(lengths, 1, -(-world.depth // world.window))]
 
@@ -222,13 +242,15 @@ def main() -> None:
     """Simulate for several numbers of workers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
+    parser.add_argument("--instance", default="g6.xlarge", help="of the price list")
+    parser.add_argument("--model", default="vit_b")
     for name in ("objects", "group", "window"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(World, name))
+        parser.add_argument(f"--{name}", type=int)
     for name in ("object_slices", "embed_s", "decode_s", "driver_s", "request_s"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(World, name))
-    given = vars(parser.parse_args())
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float)
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     workers = given.pop("workers")
-    world = World(**given)
+    world = world_on(given.pop("instance"), given.pop("model"), **given)
     for count in workers:
         print(json.dumps({"bench": "simulate", **asdict(simulate(world, count))}), flush=True)
 
