@@ -28,6 +28,7 @@ COMPRESSIONS = {"none": None, "zlib": "zlib", "zstd": "zstd", "lzw": "lzw"}
 _BIG = 2**32 - 2**25
 _BLOCK_BYTES = 2**24
 _READERS = 2
+_AHEAD = 16
 _SYNC_BYTES = 2**28
 
 
@@ -101,7 +102,7 @@ def _write_mapped(
         ):
             window: deque[Future[None]] = deque()
             for done in range(len(blocks)):
-                while len(window) < 2 * _READERS and done + len(window) < len(blocks):
+                while len(window) < _AHEAD and done + len(window) < len(blocks):
                     region = blocks[done + len(window)]
                     window.append(pool.submit(_fill, reader, selection.shape, out, offset, region))
                 window.popleft().result()
