@@ -110,9 +110,10 @@ class Lab:
     def start_head(self) -> None:
         """Start what the head's user data starts."""
         command = [sys.executable, "-m", "tests.cloud.command", "cloud", "head", "--stack", "lab"]
-        command += ["--bucket", str(self.bucket)]
+        command += ["--bucket", str(self.bucket), "--look", "2"]
         command += ["--state", str(self.folder / "state")]
-        self.network.start("head", command, ENVIRONMENT)
+        # its worker asks for scheduled runs every ten seconds, else
+        self.network.start("head", command, ENVIRONMENT | {"PREFECT_WORKER_QUERY_SECONDS": "1"})
 
     def start_scheduler(self) -> None:
         command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", SCHEDULER]

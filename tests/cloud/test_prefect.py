@@ -36,7 +36,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def password(lab: Lab) -> str:
+def volume(lab: Lab) -> Making:
+    """What the flow will segment, made while Prefect starts."""
+    return Making(lab, f"s3://{lab.bucket}/flow-{uuid.uuid4().hex[:8]}.zarr")
+
+
+@pytest.fixture(scope="module")
+def password(lab: Lab, volume: Making) -> str:
     """Of Prefect's API, once that answers and knows the deployments."""
     found: str = lab.network.inside("head", lambda: Stack("lab").vault.get(PREFECT))
 
@@ -76,14 +82,27 @@ def ask(
     return lab.network.inside(host, act)
 
 
-def run_job(lab: Lab, *arguments: str) -> dict[str, Any]:
-    """Run `tests.cloud.flow_job` in reach of the bucket; its last line."""
-    command = [sys.executable, "-m", "tests.cloud.flow_job", *arguments]
-    process = lab.network.start("aws", command, ENVIRONMENT)
-    log = lab.network.log("aws")
-    assert process.wait(SECONDS) == 0, log.read_text()
-    told: dict[str, Any] = json.loads(log.read_text().strip().splitlines()[-1])
-    return told
+class Job:
+    """`tests.cloud.flow_job` in reach of the bucket."""
+
+    def __init__(self, lab: Lab, *arguments: str) -> None:
+        command = [sys.executable, "-m", "tests.cloud.flow_job", *arguments]
+        self._process = lab.network.start("aws", command, ENVIRONMENT)
+        self._log = lab.network.log("aws")
+
+    def told(self) -> dict[str, Any]:
+        """Its last line, once it has ended."""
+        assert self._process.wait(SECONDS) == 0, self._log.read_text()
+        told: dict[str, Any] = json.loads(self._log.read_text().strip().splitlines()[-1])
+        return told
+
+
+class Making(Job):
+    """A volume that is being written."""
+
+    def __init__(self, lab: Lab, url: str) -> None:
+        super().__init__(lab, "make", url)
+        self.url = url
 
 
 class Run:
@@ -120,10 +139,11 @@ def test_from_another_host_there_is_no_way_to_it(lab: Lab, password: str) -> Non
         ask(lab, "health", password, host="stranger", api=f"http://{HEAD}:4200/api")
 
 
-def test_a_flow_runs_across_hosts_and_survives_that_one_is_killed(lab: Lab, password: str) -> None:
-    url = f"s3://{lab.bucket}/flow-{uuid.uuid4().hex[:8]}.zarr"
-    parameters = run_job(lab, "make", url)
-    run = Run(lab, password, parameters | {"workers": 2})
+def test_a_flow_runs_across_hosts_and_survives_that_one_is_killed(
+    lab: Lab, password: str, volume: Making
+) -> None:
+    url = volume.url
+    run = Run(lab, password, volume.told() | {"workers": 2})
     until(lambda: len(lab.capacity()) == 2, "the flow to ask for two instances")
     assert run.state() == "RUNNING"
 
@@ -143,7 +163,7 @@ def test_a_flow_runs_across_hosts_and_survives_that_one_is_killed(lab: Lab, pass
     until(lambda: run.state() not in ("RUNNING", "PENDING"), "the flow to end")
     assert run.state() == "COMPLETED", run.logs()
 
-    result = run_job(lab, "check", url)
+    result = Job(lab, "check", url).told()
     assert result["status"] == "done" and result["same"]
     assert result["objects"] > 0
     assert set(result["hosts"]) == set(WORKERS.values()), "the killed host had part in it"
