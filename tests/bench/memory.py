@@ -1,8 +1,11 @@
 """Benchmark `memory`: peak memory for four times the slices, against that for the slices once.
 
-`python tests/bench/memory.py [--slices 48] [--side 2048] [--what propagate]` prints one JSON line.
-`propagate` follows objects with `nano` through a volume on disk, embeddings made and stored on the
-way; `embed` fills the cache ahead. Each figure is the peak resident memory of a process of its own.
+`python tests/bench/memory.py [--what propagate] [--slices 288] [--side 512]` prints one JSON line.
+`propagate` follows four objects with `nano` through a volume on disk, embeddings made and stored on
+the way; `embed` fills the cache ahead. Each figure is the peak resident memory of a process of its
+own. What is kept in memory has bounds, 256 MiB of embeddings and 128 MiB of voxels. `propagate` takes
+1 MiB of the one and 0.5 of the other a slice, so that 288 slices fill both: the ratio tells whether
+anything grows beside them. With fewer slices it tells how full they are.
 """
 
 from __future__ import annotations
@@ -28,32 +31,32 @@ RADIUS = 30
 
 
 def centres(side: int) -> list[tuple[float, float]]:
-    """Where the two tubes of the volume stand."""
-    return [(side / 2 + 7, side / 2 - 40), (side / 4, side / 3)]
+    """Where the four tubes of the volume stand: each in a tile of its own."""
+    return [(side * y, side * x) for y in (0.24, 0.76) for x in (0.25, 0.74)]
 
 
 def make_volume(path: Path, slices: int, side: int) -> None:
-    """Two bright tubes through all slices, in noise; uint8."""
+    """Four bright tubes through all slices, in noise; uint16."""
     made = create_volume(
-        path, axes="zyx", shape=(slices, side, side), dtype="uint8", scale_um=(1, 1, 1),
+        path, axes="zyx", shape=(slices, side, side), dtype="uint16", scale_um=(1, 1, 1),
         chunks=(8, 512, 512), levels=1,
     )  # fmt: skip
     y, x = np.ogrid[:side, :side]
     random = np.random.default_rng(0)
-    slab = np.empty((8, side, side), np.uint8)
-    noise = random.integers(20, 50, (side, side), np.uint8)
+    slab = np.empty((8, side, side), np.uint16)
+    noise = random.integers(2000, 5000, (side, side), np.uint16)
     for first in range(0, slices, 8):
         for k in range(8):
             slab[k] = np.roll(noise, (first + k) * 37, axis=1)
             for cy, cx in centres(side):
                 drift = 3 * np.sin((first + k) / 9)
-                slab[k][np.hypot(y - cy - drift, x - cx) < RADIUS] += 150
+                slab[k][np.hypot(y - cy - drift, x - cx) < RADIUS] += 15000
         count = min(8, slices - first)
         made.write(((first, first + count), (0, side), (0, side)), slab[:count])
 
 
 def propagate_all(path: Path, side: int) -> int:
-    """Slices found, of both tubes."""
+    """Slices found, of all tubes."""
     from volseg.propagation import Settings, propagate
     from volseg.propagation.sam_predictor import open_sam_predictor
     from volseg.sam.registry import load_model
@@ -97,8 +100,8 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--what", choices=sorted(WORK), default="propagate")
-    parser.add_argument("--slices", type=int, default=48)
-    parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--slices", type=int, default=288)
+    parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--in", dest="path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.path is not None:
