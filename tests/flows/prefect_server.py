@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -54,8 +55,17 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
         finally:
             for process in (worker, server):
                 if process is not None:
-                    os.killpg(process.pid, 15)
-                    process.wait(timeout=60)
+                    _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its children; Prefect's worker sometimes never ends by itself."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def free_port() -> int:

@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 MASK_SIDE = 128
 SMALLEST = 30
 KINDS = ("point", "points", "box", "box+point", "mask+points", "corrective")
-SHARES = (0.36, 0.10, 0.24, 0.06, 0.11, 0.13)
+SHARES = (0.32, 0.08, 0.32, 0.06, 0.10, 0.12)
 
 
 @dataclass(frozen=True)
