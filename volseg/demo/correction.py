@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MARGIN = 24
 LEAST = 128
 """Voxels around the object in the pictures, and their least side."""
+TRIES = 8
+"""Objects that are tried, from the worst on."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ def correct_worst(
     truth: NDArray[Any],
     dice: dict[int, float],
 ) -> Correction | None:
-    """Correct the object with the lowest Dice by one click on its worst slice, and follow it anew.
+    """Correct one of the worst objects by one click on its worst slice, and follow it anew.
+
+    As a person would, who takes a click back that did not help: the first object, from the worst on, that a click makes
+    better; the worst where none of `TRIES` does.
 
     Parameters
     ----------
@@ -55,39 +60,54 @@ def correct_worst(
     Correction or None
         None where no object has a track.
     """
-    from volseg.jobs.opened import prompts_of
     from volseg.jobs.predictors import open_predictor
+
+    predictor = open_predictor(plan, volume)
+    first = None
+    for number in sorted(tracks, key=lambda i: dice[i])[:TRIES]:
+        found, gain = _correct(volume, plan, predictor, tracks[number], number, truth == number)
+        if gain > 0.01:
+            return found
+        first = first or found
+    return first
+
+
+def _correct(
+    volume: Volume,
+    plan: Plan,
+    predictor: Any,
+    old: Track,
+    number: int,
+    true: NDArray[np.bool_],
+) -> tuple[Correction, float]:
+    """One object's correction, and what it adds to its Dice."""
+    from volseg.jobs.opened import prompts_of
     from volseg.propagation import repropagate
 
-    worst = min((i for i in tracks), key=lambda i: dice[i], default=None)
-    if worst is None:
-        return None
-    true, old = truth == worst, tracks[worst]
     click = _where_to_click(true, old)
-    predictor = open_predictor(plan, volume)
     corrected = _corrected_mask(predictor, old, click, plan)
-    marks = prompts_of(plan).prompts
     new, recomputed = repropagate(
         predictor,
         old,
         plan.settings,
         corrected={click.z: corrected},
-        object_id=worst,
-        prompts=marks,
+        object_id=number,
+        prompts=prompts_of(plan).prompts,
     )
     before, after = _dice(old, true), _dice(new, true)
     masks = [_mask(old, click.z), _mask(new, click.z)]
     window = _around(masks[0] | masks[1] | true[click.z])
     kind = "on the object" if click.positive else "beside it"
-    return Correction(
+    correction = Correction(
         text=(
-            f"Object {worst} came out worst. One click {kind} on slice {click.z} (the ring) took its "
+            f"Object {number} is among the worst. One click {kind} on slice {click.z} (the ring) took its "
             f"Dice from {before:.2f} to {after:.2f}; {len(recomputed)} of the track's {len(old)} slices "
             "were looked at anew, the others stayed as they were. White: the truth's outline."
         ),
         before=_picture(volume, click, masks[0], true[click.z], window, ring=True),
         after=_picture(volume, click, masks[1], true[click.z], window, ring=False),
     )
+    return correction, after - before
 
 
 def _where_to_click(true: NDArray[np.bool_], track: Track) -> Click:
