@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -65,7 +66,11 @@ def ask(
     host: str = "head",
     api: str = API,
 ) -> Any:
-    """Ask Prefect's API from a host; on the head as through a forwarded port."""
+    """Ask Prefect's API from a host; on the head as through a forwarded port.
+
+    Its server answers 503 while its database is held by another request, and means: ask again. Prefect's own client
+    does so too.
+    """
 
     def act() -> Any:
         request = urllib.request.Request(
@@ -76,10 +81,21 @@ def ask(
         if password is not None:
             known = base64.b64encode(password.encode()).decode()
             request.add_header("Authorization", f"Basic {known}")
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read())
+        for pause in (1, 2, 4, 8, 16):
+            try:
+                return _answer(request)
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+            time.sleep(pause)
+        return _answer(request)
 
     return lab.network.inside(host, act)
+
+
+def _answer(request: urllib.request.Request) -> Any:
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.loads(answer.read())
 
 
 class Job:
@@ -112,7 +128,12 @@ class Run:
         self._lab, self._password = lab, password
         deployment = ask(lab, "deployments/name/segment_volume/volseg", password)
         path = f"deployments/{deployment['id']}/create_flow_run"
-        made = ask(lab, path, password, {"parameters": parameters, "state": {"type": "SCHEDULED"}})
+        wanted = {
+            "parameters": parameters,
+            "state": {"type": "SCHEDULED"},
+            "idempotency_key": uuid.uuid4().hex,  # asked again, it is the same run
+        }
+        made = ask(lab, path, password, wanted)
         self.id = made["id"]
 
     def state(self) -> str:
