@@ -8,11 +8,12 @@ from functools import partial
 import pytest
 import torch
 from segment_anything import sam_model_registry
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import ImageEncoderViT, TwoWayTransformer
 from segment_anything.modeling.image_encoder import Attention
+from segment_anything.modeling.transformer import Attention as DecoderAttention
 
 from volseg.sam import attention
-from volseg.sam.attention import FusedAttention, fuse
+from volseg.sam.attention import FusedAttention, FusedDecoderAttention, fuse
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,32 @@ def test_both_forms_for_every_shape(
     tokens = torch.randn(*shape, 96)
     with torch.inference_mode():
         assert relative_error(original(tokens), FusedAttention(original)(tokens)) < 1e-5
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(7, 7), (7, 300), (300, 7), (300, 1)])
+def test_the_decoder_s_attention_gives_the_same_numbers(queries: int, keys: int) -> None:
+    original = DecoderAttention(64, 4, downsample_rate=2)
+    query, key, value = (
+        torch.randn(3, queries, 64),
+        torch.randn(3, keys, 64),
+        torch.randn(3, keys, 64),
+    )
+    with torch.inference_mode():
+        expected = original(q=query, k=key, v=value)
+        found = FusedDecoderAttention(original)(q=query, k=key, v=value)
+    assert relative_error(expected, found) < 1e-5
+
+
+def test_a_whole_decoder_is_fused_under_its_old_names() -> None:
+    original = TwoWayTransformer(depth=2, embedding_dim=64, num_heads=4, mlp_dim=128).eval()
+    fused = copy.deepcopy(original)
+    assert fuse(fused) == 2 * 3 + 1
+    assert list(fused.state_dict()) == list(original.state_dict())
+    image, tokens = torch.randn(2, 64, 12, 10), torch.randn(2, 6, 64)
+    code = torch.randn(2, 64, 12, 10)
+    with torch.inference_mode():
+        for a, b in zip(original(image, code, tokens), fused(image, code, tokens), strict=True):
+            assert relative_error(a, b) < 1e-5
 
 
 def test_parameters_are_shared_and_named_as_before() -> None:

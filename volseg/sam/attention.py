@@ -1,14 +1,15 @@
-"""SAM's image encoder with exact attention that never holds the whole attention matrix.
+"""SAM's attention computed exactly, in less memory and time: the image encoder's and the mask decoder's.
 
-Same parameters, same numbers, a fraction of the memory. Nothing about weights, tiles or prompts
-lives here.
+Same parameters, same numbers. Nothing about weights, tiles or prompts lives here.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from segment_anything.modeling.image_encoder import Attention as EncoderAttention
+from segment_anything.modeling.image_encoder import get_rel_pos
+from segment_anything.modeling.transformer import Attention as DecoderAttention
 from torch import Tensor, nn
 
 QUERIES = 512  # queries at a time on a CPU: their scores against 4096 keys stay within the caches
@@ -26,11 +27,11 @@ class FusedAttention(nn.Module):
 
     Parameters
     ----------
-    original : Attention
+    original : segment_anything.modeling.image_encoder.Attention
         The module whose parameters are taken over (shared, not copied).
     """
 
-    def __init__(self, original: Attention) -> None:
+    def __init__(self, original: EncoderAttention) -> None:
         super().__init__()
         self.num_heads, self.scale = original.num_heads, original.scale
         self.qkv, self.proj = original.qkv, original.proj
@@ -134,18 +135,54 @@ def _appended(
     return out[..., :depth]
 
 
-def fuse(encoder: nn.Module) -> int:
-    """Replace every attention of a SAM image encoder, in place, by the exact one above.
+class FusedDecoderAttention(nn.Module):
+    """Attention between prompt tokens and image positions, as ``segment_anything``'s mask decoder has it.
+
+    Where thousands of positions look at a handful of tokens, a softmax over rows of seven numbers takes longer on a CPU
+    than the products do. There the scores are laid out token by token, and it runs along the positions.
+
+    Parameters
+    ----------
+    original : segment_anything.modeling.transformer.Attention
+        The module whose parameters are taken over (shared, not copied).
+    """
+
+    def __init__(self, original: DecoderAttention) -> None:
+        super().__init__()
+        self.num_heads = original.num_heads
+        self.q_proj, self.k_proj = original.q_proj, original.k_proj
+        self.v_proj, self.out_proj = original.v_proj, original.out_proj
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend from `q` (b, n, c) to `k` and `v` (b, m, c); returns (b, n, c)."""
+        query, key, value = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )  # (b, heads, n or m, d)
+        if query.device.type == "cpu" and key.shape[2] < query.shape[2]:
+            scores = (key * key.shape[-1] ** -0.5) @ query.transpose(2, 3)
+            out = scores.softmax(2).transpose(2, 3) @ value
+        else:
+            out = F.scaled_dot_product_attention(query, key, value)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def fuse(model: nn.Module) -> int:
+    """Replace every attention of a SAM, or of a part of one, in place, by the exact ones above.
 
     Returns
     -------
     int
-        How many were replaced; 0 for encoders of another make.
+        How many were replaced; 0 for models of another make.
     """
     count = 0
-    for module in list(encoder.modules()):
+    for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is Attention:
+            if type(child) is EncoderAttention:
                 setattr(module, name, FusedAttention(child))
-                count += 1
+            elif type(child) is DecoderAttention:
+                setattr(module, name, FusedDecoderAttention(child))
+            else:
+                continue
+            count += 1
     return count

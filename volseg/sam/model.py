@@ -94,7 +94,7 @@ class Model:
         self.spec, self.threads = spec, threads
         self.device = torch.device(device)
         self.sam = sam.to(self.device).eval().requires_grad_(False)
-        fuse(self.sam.image_encoder)
+        fuse(self.sam)
         if self.device.type == "cuda":
             self.encode_batch = encode_batch or self._fitting_batch()
             self.decode_batch = decode_batch or CUDA_DECODE_BATCH
