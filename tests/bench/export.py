@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,9 +93,8 @@ def step(name: str, folder: Path) -> dict[str, float]:
 
     labels = open_labels(open_volume(folder / "v.zarr"), "cells")
     labels.read(((0, 1), (0, 1), (0, 1)))
-    if name in ("imwrite", "imwrite16", "regionprops"):
+    if name in ("imwrite", "imwrite-zlib", "regionprops"):
         array = np.load(folder / "labels.npy")
-        array = array.astype(np.uint16) if name == "imwrite16" else array
     first = _warmed(name, labels, folder)
     idle = memory_kib("VmRSS")
     for target in ("reference.tif", "export.tif"):
@@ -104,9 +103,10 @@ def step(name: str, folder: Path) -> dict[str, float]:
         )  # both sides write into memory that was just freed
     start, cpu = time.perf_counter(), time.process_time()
     if name.startswith("imwrite"):
-        tifffile.imwrite(folder / "reference.tif", array)
-    elif name == "export":
-        export(labels, folder / "export.tif", overwrite=True)
+        packed = "zlib" if name == "imwrite-zlib" else None
+        tifffile.imwrite(folder / "reference.tif", array, compression=packed)
+    elif name.startswith("export"):
+        export(labels, folder / "export.tif", compression=_compression(name))
     elif name.startswith("csv"):
         _table(name, labels, folder / "table.csv")
     elif name == "regionprops":
@@ -123,13 +123,18 @@ def step(name: str, folder: Path) -> dict[str, float]:
 def _warmed(name: str, labels: Labels, folder: Path) -> float:
     """Do before what only the first time of a process costs: imports, loading compiled loops; its seconds."""
     start = time.perf_counter()
-    if name == "export":
-        export(labels, folder / "warm.tif", z=(0, 1), overwrite=True)
+    if name.startswith("export"):
+        packed = _compression(name)
+        export(labels, folder / "warm.tif", z=(0, 1), overwrite=True, compression=packed)
     elif name.startswith("csv"):
         _table(name, labels, folder / "warm.csv")
     elif name == "regionprops":
         regionprops(np.ones((3, 3, 3), np.uint8))
     return time.perf_counter() - start
+
+
+def _compression(name: str) -> str | None:
+    return "none" if name == "export-none" else None
 
 
 def _table(name: str, labels: Labels, out: Path) -> None:
@@ -149,15 +154,15 @@ def regionprops(array: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def measured(name: str, folder: Path, rounds: int) -> dict[str, float]:
-    """The fastest of several runs of a step, each in a fresh process; memory is the largest."""
-    runs = []
+def measured(names: Sequence[str], folder: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Several rounds of some steps in turn, each in a fresh process."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(rounds):
-        command = [sys.executable, __file__, "--step", name, str(folder)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-    best = min(runs, key=lambda run: run["seconds"])
-    return best | {"above_idle_mib": max(run.get("above_idle_mib", 0.0) for run in runs)}
+        for name in names:
+            command = [sys.executable, __file__, "--step", name, str(folder)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    return runs
 
 
 def same_numbers(folder: Path) -> bool:
@@ -180,43 +185,59 @@ def same_numbers(folder: Path) -> bool:
     return all(np.allclose(table[a], found[b], rtol=1e-6, atol=1e-6) for a, b in pairs.items())
 
 
-def ratio(runs: dict[str, dict[str, float]], one: str, other: str) -> dict[str, float]:
-    """How many times as long one step takes as another, by the clock and by CPU time."""
+Runs = dict[str, list[dict[str, float]]]
+
+
+def ratio(runs: Runs, one: str, other: str) -> dict[str, float]:
+    """How many times as long one step takes as another of the same round: the median of the rounds."""
+    pairs = list(zip(runs[one], runs[other], strict=True))
     return {
-        "clock": round(runs[one]["seconds"] / runs[other]["seconds"], 3),
-        "cpu": round(runs[one]["cpu_seconds"] / runs[other]["cpu_seconds"], 3),
+        name: round(float(np.median([a[key] / b[key] for a, b in pairs])), 3)
+        for name, key in (("clock", "seconds"), ("cpu", "cpu_seconds"))
     }
+
+
+def seconds(runs: Runs) -> dict[str, list[float]]:
+    """What each step took, from the fastest to the slowest."""
+    return {name: sorted(round(run["seconds"], 3) for run in of) for name, of in runs.items()}
+
+
+def peak(runs: Runs, name: str) -> float:
+    """The most memory above idle, MiB."""
+    return round(max(run["above_idle_mib"] for run in runs[name]), 1)
 
 
 def measure_tiff(folder: Path, shape: tuple[int, int, int], objects: int, rounds: int) -> dict:
     """TIFF export against tifffile, and its memory."""
     prepare(folder, shape, objects)
-    runs = {one: measured(one, folder, rounds) for one in ("imwrite", "imwrite16", "export")}
+    runs = measured(("imwrite", "export", "export-none"), folder, rounds)
+    once = measured(("imwrite-zlib",), folder, 1)
     return {
         "shape": list(shape),
         "tiff_over_imwrite": ratio(runs, "export", "imwrite"),
-        "tiff_over_imwrite_of_as_many_bytes": ratio(runs, "export", "imwrite16"),
-        "tiff_above_idle_mib": round(runs["export"]["above_idle_mib"], 1),
-        "tiff_seconds": {key: round(run["seconds"], 3) for key, run in runs.items()},
+        "tiff_uncompressed_over_imwrite": ratio(runs, "export-none", "imwrite"),
+        "tiff_above_idle_mib": peak(runs, "export"),
+        "tiff_uncompressed_above_idle_mib": peak(runs, "export-none"),
+        "tiff_seconds": seconds(runs | once),
     }
 
 
 def measure_table(folder: Path, shape: tuple[int, int, int], objects: int, rounds: int) -> dict:
     """CSV export against scikit-image."""
     prepare(folder, shape, objects)
-    steps = ("regionprops", "csv-surfaces", "csv")
-    runs = {one: measured(one, folder, rounds) for one in steps}
+    runs = measured(("regionprops", "csv-surfaces", "csv"), folder, rounds)
+    pairs = zip(runs["csv-surfaces"], runs["regionprops"], strict=True)
     return {
         "table_shape": list(shape),
         "objects": objects,
         "csv_over_regionprops": ratio(runs, "csv-surfaces", "regionprops"),
         "csv_first_in_a_process_over_regionprops": round(
-            runs["csv-surfaces"]["first"] / runs["regionprops"]["seconds"], 3
+            float(np.median([a["first"] / b["seconds"] for a, b in pairs])), 3
         ),
         "csv_without_surfaces_over_regionprops": ratio(runs, "csv", "regionprops"),
-        "csv_above_idle_mib": round(runs["csv-surfaces"]["above_idle_mib"], 1),
+        "csv_above_idle_mib": peak(runs, "csv-surfaces"),
         "same_numbers": same_numbers(folder),
-        "csv_seconds": {key: round(run["seconds"], 3) for key, run in runs.items()},
+        "csv_seconds": seconds(runs),
     }
 
 
@@ -236,7 +257,7 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(256, 2048, 2048))
     parser.add_argument("--table-shape", type=int, nargs=3, default=(96, 1024, 1024))
     parser.add_argument("--objects", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=("tiff", "csv"))
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)

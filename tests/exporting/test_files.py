@@ -36,6 +36,19 @@ def test_tiff_stack(labels: Labels, truth: np.ndarray, out: Path, compression: s
     assert "provenance" not in xml and "voxel_size_um_zyx" in xml
 
 
+@pytest.mark.parametrize("imagej", [False, True])
+@pytest.mark.parametrize("compression", ["none", "zlib"])
+def test_a_part_between_the_storage_objects(
+    labels: Labels, truth: np.ndarray, out: Path, compression: str, imagej: bool
+) -> None:
+    region = {"z": (1, truth.shape[0] - 1), "y": (3, truth.shape[1] - 2), "x": (5, truth.shape[2])}
+    part = tuple(slice(*asked) for asked in region.values())
+    options = {"objects": [3, 7, 9, 300], "compression": compression, "imagej": imagej}
+    export(labels, out / "part.tif", **region, **options)
+    expected = np.where(truth == 70_000, 0, truth)[part]
+    np.testing.assert_array_equal(tifffile.imread(out / "part.tif"), expected)
+
+
 def test_tiff_is_opened_by_a_second_library(labels: Labels, truth: np.ndarray, out: Path) -> None:
     export(labels, out / "cells.tif", objects=[3, 7, 9, 300])
     expected = np.where(truth == 70_000, 0, truth)

@@ -148,22 +148,27 @@ def test_an_interrupted_export_leaves_nothing(
     assert list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", [2**16, -100], ids=["voxels", "metadata"])
+@pytest.mark.parametrize("compression", ["none", "zlib"])
+@pytest.mark.parametrize("damage", ["voxels", "metadata"])
 def test_the_file_is_reopened_and_compared(
-    labels: Labels, out: Path, monkeypatch: pytest.MonkeyPatch, place: int
+    labels: Labels, out: Path, monkeypatch: pytest.MonkeyPatch, compression: str, damage: str
 ) -> None:
-    write = tiff_module._write_mapped
+    name = "_write_mapped" if compression == "none" else "_write_packed"
+    write = getattr(tiff_module, name)
 
     def damaged(selection, path, *rest):
-        digest = write(selection, path, *rest)
+        written = write(selection, path, *rest)
+        with tifffile.TiffFile(path) as file:
+            middle = file.pages[selection.shape[0] // 2]
+            place = middle.dataoffsets[0] if damage == "voxels" else file.pages[0].offset
         with path.open("r+b") as file:
-            file.seek(place, 0 if place > 0 else 2)
+            file.seek(place)
             file.write(b"\xff" * 50)
-        return digest
+        return written
 
-    monkeypatch.setattr(tiff_module, "_write_mapped", damaged)
+    monkeypatch.setattr(tiff_module, name, damaged)
     with pytest.raises(StorageError, match="try again"):
-        export(labels, out / "a.tif")
+        export(labels, out / "a.tif", compression=compression)
     assert list(out.iterdir()) == []
 
 

@@ -45,7 +45,9 @@ def _export(
     channel: Annotated[
         int | None, typer.Option(min=0, help="png: channel of the image in an overlay.")
     ] = None,
-    compression: Annotated[str | None, typer.Option(help="tiff: none, zlib, zstd or lzw.")] = None,
+    compression: Annotated[
+        str | None, typer.Option(help="tiff: none, zlib (default), zstd or lzw.")
+    ] = None,
     imagej: Annotated[
         bool, typer.Option("--imagej", help="tiff: an ImageJ hyperstack instead of OME-TIFF.")
     ] = False,
