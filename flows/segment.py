@@ -27,7 +27,9 @@ def _run_name() -> str:
     """What runs on what, for the list of runs."""
     given: dict[str, Any] = flow_run.parameters
     image = str(given.get("url", "")).rstrip("/").rpartition("/")[2]
-    return f"{given.get('labels') or 'labels'}-of-{image}-by-{given.get('model', 'nano')}"
+    model = given.get("model", "nano")
+    by = model.get("kind", "model") if isinstance(model, dict) else model
+    return f"{given.get('labels') or 'labels'}-of-{image}-by-{by}"
 
 
 @flow(

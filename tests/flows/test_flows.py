@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +63,19 @@ def test_segment_volume_runs_without_a_server_and_tells_its_progress(place: Path
     labels = open_volume(url).labels["cells"]
     found = np.asarray(labels.levels[0])
     assert 2 * ((found > 0) & (TRUTH > 0)).sum() / ((found > 0).sum() + (TRUTH > 0).sum()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("model", "by"), [("vit_b", "vit_b"), ({"kind": "oracle", "url": "x", "name": "y"}, "oracle")]
+)
+def test_a_run_is_named_after_what_runs_on_what(
+    model: object, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import segment
+
+    given = {"url": "s3://lab/stack.zarr/", "labels": "cells", "model": model}
+    monkeypatch.setattr(segment, "flow_run", SimpleNamespace(parameters=given))
+    assert segment._run_name() == f"cells-of-stack.zarr-by-{by}"
 
 
 def test_wrong_input_ends_with_status_2_and_one_line(place: Path) -> None:
