@@ -86,7 +86,6 @@ OFF: dict[str, dict[str, Any]] = {
     "trust in steady scores": {"weight_trust": 0.0},
     "glitch memory": {"glitches": False},
     "bridging": {"bridge": False},
-    "repair of contradicted slices": {"repair": False},
     "trimmed ends": {"trim": False},
     "velocity sought on both sides of a seed": {"mirror": False},
     "runs tried again from their other side": {"retry_runs": False},

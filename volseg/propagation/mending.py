@@ -1,4 +1,4 @@
-"""Repairs along a track that need no model: contradicted slices, gaps, and doubtful ends."""
+"""Mending of a track that needs no model: where it runs into other objects, its gaps, and its doubtful ends."""
 
 from __future__ import annotations
 
@@ -11,34 +11,9 @@ from volseg.propagation.context import Context
 from volseg.propagation.geometry import between
 from volseg.propagation.settings import Settings
 from volseg.propagation.track import SliceKind, TrackSlice
-from volseg.propagation.window import MaskWindow, aligned_iou, iou, shared_area
+from volseg.propagation.window import MaskWindow, shared_area
 
 Table = dict[int, TrackSlice]
-
-
-def repair(table: Table, masks: dict[int, MaskWindow], settings: Settings) -> None:
-    """Drops one or two slices that both their neighbours contradict; changes the arguments."""
-    for length in (1, 2):
-        slices = sorted(table)
-        for n in range(len(slices) - length - 1):
-            low, inner, high = slices[n], slices[n + 1 : n + 1 + length], slices[n + 1 + length]
-            if high - low - 1 > max(settings.patience, length):
-                continue
-            if any(z not in table for z in (low, *inner, high)):
-                continue
-            if any(table[z].confidence >= settings.repair_confidence for z in inner):
-                continue
-            alike = aligned_iou(masks[low], masks[high])
-            if alike < settings.repair_agreement:
-                continue
-            share = {z: (z - low) / (high - low) for z in inner}
-            if all(
-                iou(masks[z], between(masks[low], masks[high], share[z]))
-                < settings.repair_below * alike
-                for z in inner
-            ):
-                for z in inner:
-                    del table[z], masks[z]
 
 
 def bridge(

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from volseg.propagation.context import Context
-from volseg.propagation.mending import Table, bridge, part, repair, trim
+from volseg.propagation.mending import Table, bridge, part, trim
 from volseg.propagation.predictor import SlicePredictor, SlicePrompt
 from volseg.propagation.propagate import as_windows, start_states
 from volseg.propagation.settings import DEFAULTS, Settings
@@ -168,8 +168,6 @@ def _mended(
     table[start] = TrackSlice.of(mask, 1.0, SliceKind.SEED)
     table = dict(sorted(table.items()))
     masks = {z: entry.window() for z, entry in table.items()}
-    if settings.repair:
-        repair(table, masks, settings)
     if settings.part and ended:
         part(table, masks, {start: mask}, object_id, context, settings)
     if settings.trim and ended:

@@ -127,16 +127,6 @@ class Settings(BaseModel):
         default=0.3, ge=0, le=1, description="confidence of such slices"
     )
     seed_bridge: int = Field(default=8, ge=0, description="longest gap bridged between two seeds")
-    repair: bool = Field(default=True, description="replace slices that both neighbours contradict")
-    repair_agreement: float = Field(
-        default=0.6, description="likeness of the neighbours that may contradict a slice"
-    )
-    repair_confidence: float = Field(
-        default=0.75, description="confidence from which a slice is not contradicted"
-    )
-    repair_below: float = Field(
-        default=0.7, description="share of that likeness below which a slice is contradicted"
-    )
     return_branches: bool = Field(default=True, description="follow merged branches back")
     branch_share: float = Field(
         default=0.3, description="least area of a new lobe, shares of the mask beside it"

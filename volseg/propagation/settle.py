@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from volseg.propagation.branches import follow_back
 from volseg.propagation.context import Context
-from volseg.propagation.mending import Table, bridge, part, repair, trim
+from volseg.propagation.mending import Table, bridge, part, trim
 from volseg.propagation.predictor import SlicePredictor
 from volseg.propagation.retrying import retry
 from volseg.propagation.settings import DEFAULTS, Settings
@@ -53,8 +53,6 @@ def settle(
     if not table:
         return Track(predictor.shape)
     ends = context.ends.get(object_id, frozenset())
-    if settings.repair:
-        repair(table, masks, settings)
     if settings.part:
         part(table, masks, seeds, object_id, context, settings)
     if settings.trim:
