@@ -48,7 +48,7 @@ def write_stack(
     Parameters
     ----------
     compression : {"none", "zlib", "zstd", "lzw"}, optional
-        zlib by default, none for a hyperstack of ImageJ's own. Every reader knows zlib, labels take a thirtieth of the
+        zlib by default, none for a hyperstack of ImageJ's own. Every reader knows zlib, labels take a twentieth of the
         place with it, and it is faster than writing them in full. Only uncompressed stacks are mapped without loading.
     imagej : bool
         ImageJ's own hyperstack metadata instead of OME-XML (ids up to 65535).

@@ -5,6 +5,9 @@ Same parameters, same numbers. Nothing about weights, tiles or prompts lives her
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling.image_encoder import Attention as EncoderAttention
@@ -167,6 +170,12 @@ class FusedDecoderAttention(nn.Module):
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
+FUSED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    EncoderAttention: FusedAttention,
+    DecoderAttention: FusedDecoderAttention,
+}
+
+
 def fuse(model: nn.Module) -> int:
     """Replace every attention of a SAM, or of a part of one, in place, by the exact ones above.
 
@@ -175,14 +184,12 @@ def fuse(model: nn.Module) -> int:
     int
         How many were replaced; 0 for models of another make.
     """
-    count = 0
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is EncoderAttention:
-                setattr(module, name, FusedAttention(child))
-            elif type(child) is DecoderAttention:
-                setattr(module, name, FusedDecoderAttention(child))
-            else:
-                continue
-            count += 1
-    return count
+    found = [
+        (module, name, child)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if type(child) in FUSED
+    ]
+    for module, name, child in found:
+        setattr(module, name, FUSED[type(child)](child))
+    return len(found)
