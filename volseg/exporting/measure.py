@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.exporting.ahead import in_order
 from volseg.exporting.crofton import Crossings
 from volseg.exporting.runs import Runs, runs_of
 from volseg.exporting.selection import BLOCK_BYTES, Selection
@@ -153,12 +154,7 @@ def _ahead(
         image = [selection.read_image(region, channel) for channel in channels]
         return region, selection.read(region), image
 
-    ahead = pool.submit(read, blocks[0])
-    for following in [*blocks[1:], None]:
-        found = ahead.result()
-        if following is not None:
-            ahead = pool.submit(read, following)
-        yield found
+    return in_order(pool, read, blocks, 1)
 
 
 def _tally(runs: Runs, image: list[NDArray[Any]]) -> Tally:

@@ -5,16 +5,16 @@ Only packed strips wait for their turn; labels pack to a few hundredths, so that
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import imagecodecs
 import numpy as np
 
+from volseg.exporting.ahead import in_order
 from volseg.exporting.block_reader import BlockReader
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
@@ -77,16 +77,11 @@ def packed_strips(
 
     strips = [(y, min(y + rows, height)) for y in range(0, height, rows)]
     slabs = _slabs(selection)
-    regions = iter([(slab, strip, (0, width)) for slab in slabs for strip in strips])
-    waiting: deque[Future[list[bytes]]] = deque()
+    regions = [(slab, strip, (0, width)) for slab in slabs for strip in strips]
     with ThreadPoolExecutor(_THREADS) as pool:
+        parts = in_order(pool, packed, regions, _AHEAD)
         for done, _ in enumerate(slabs, 1):
-            parts = []
-            for _ in strips:
-                while len(waiting) < _AHEAD and (region := next(regions, None)) is not None:
-                    waiting.append(pool.submit(packed, region))
-                parts.append(waiting.popleft().result())
-            for of_one_slice in zip(*parts, strict=True):
+            for of_one_slice in zip(*islice(parts, len(strips)), strict=True):
                 yield from of_one_slice
             progress("export", done, len(slabs))
 

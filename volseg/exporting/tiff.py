@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError, StorageError, UnsupportedFormatError
+from volseg.exporting.ahead import in_order
 from volseg.exporting.block_reader import BlockReader
 from volseg.exporting.digest import TrailingDigest
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
@@ -102,12 +103,8 @@ def _write_mapped(
             ThreadPoolExecutor(_READERS) as pool,
             ThreadPoolExecutor(1) as flusher,
         ):
-            window: deque[Future[None]] = deque()
-            for done in range(len(blocks)):
-                while len(window) < _AHEAD and done + len(window) < len(blocks):
-                    region = blocks[done + len(window)]
-                    window.append(pool.submit(_fill, reader, selection.shape, out, offset, region))
-                window.popleft().result()
+            fill = partial(_fill, reader, selection.shape, out, offset)
+            for done, _ in enumerate(in_order(pool, fill, blocks, _AHEAD)):
                 digest.advance(ends[done])
                 if ends[done] > (len(syncs) + 1) * _SYNC_BYTES:
                     syncs.append(flusher.submit(os.fdatasync, out))  # so that the last has little
