@@ -300,7 +300,11 @@ def _draw_when_loaded(layer: Any, tiles: Tiles) -> None:
 
     def draw() -> None:
         found = weak()
-        if found is not None and found.visible:
+        if found is None or not found.visible:
+            return
+        if overrides():
+            found.show_loaded()
+        else:
             found.refresh(extent=False, highlight=False)
 
     soon = Soon(draw)

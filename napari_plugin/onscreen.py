@@ -80,6 +80,7 @@ class Stepped:
             and self._from_plane is not None
             and self._from_plane == self._axes_in_plane()
         ):
+            what["extent"] = False  # the same in every slice
             self._stepped_at = time.monotonic()
             if self._next_turn.ask() and self._rest.ask():
                 self._untold = True
@@ -88,13 +89,27 @@ class Stepped:
             self._untold = False
         super()._refresh_sync(thumbnail=thumbnail, data_displayed=data_displayed, **what)  # type: ignore[misc]
 
+    def show_loaded(self) -> None:
+        """Draw what came into memory; the thumbnail follows once nothing more comes."""
+        self._stepped_at = time.monotonic()
+        with self._list_untouched():
+            self.refresh(extent=False, highlight=False, thumbnail=not self._rest.ask())  # type: ignore[attr-defined]
+
     def _update_draw(self, *values: Any, **options: Any) -> None:
         self._tell()
         super()._update_draw(*values, **options)  # type: ignore[misc]
 
     def _tell(self) -> None:
         if self._untold:
-            self._refresh_sync(data_displayed=True)
+            with self._list_untouched():
+                self._refresh_sync(data_displayed=True)
+
+    def _list_untouched(self) -> Any:
+        """Return a context in which the layer's events reach who asked for them by name, as the canvas does.
+
+        The window's list of layers asks for all of them and would redraw its rows, in which nothing has changed.
+        """
+        return self.events.blocker()  # type: ignore[attr-defined]
 
     def _rested(self) -> None:
         if time.monotonic() - self._stepped_at < _REST_S:

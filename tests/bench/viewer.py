@@ -1,6 +1,7 @@
 """Benchmark `viewer`: a remote volume in a napari window, with the plugin and with stock napari, side by side.
 
-`python tests/bench/viewer.py [--shape Z Y X] [--latency MS] [--only volseg|stock] [--clicks N]` prints one JSON line.
+`python tests/bench/viewer.py [--shape Z Y X] [--latency MS] [--only volseg|stock] [--first volseg|stock] [--clicks N]`
+prints one JSON line.
 An S3 server with added latency serves image and labels; a proxy counts requests. Stock is napari's own layers over dask
 arrays with asynchronous slicing. Each side runs in a process and an Xvfb of its own, with software OpenGL.
 
@@ -370,6 +371,7 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(64, 2048, 2048))
     parser.add_argument("--latency", type=float, default=20.0)
     parser.add_argument("--only", choices=["volseg", "stock"])
+    parser.add_argument("--first", choices=["volseg", "stock"], default="stock")
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
@@ -395,6 +397,7 @@ def main() -> None:
             make(url, tuple(arguments.shape))
             os.environ["AWS_ENDPOINT_URL"] = proxy.start()
             sides = [arguments.only] if arguments.only else ["stock", "volseg"]
+            sides.sort(key=lambda kind: kind != arguments.first)
             found = {kind: measure(kind, url, arguments.clicks, proxy) for kind in sides}
         finally:
             server.stop()

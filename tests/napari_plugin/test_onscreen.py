@@ -71,6 +71,24 @@ def test_steps_that_come_fast_are_drawn_once(viewer: Any) -> None:
     wait_for(lambda: len(told) == 4)
 
 
+def test_a_step_leaves_the_rows_of_the_list_of_layers_alone(viewer: Any) -> None:
+    rows: list[str] = []
+    viewer.layers.events.connect(lambda event: rows.append(event.type))
+    drawn: list[Any] = []
+    viewer.layers[0].events.set_data.connect(drawn.append)
+    viewer.dims.set_current_step(0, 6)
+    wait_for(lambda: len(drawn) == 1)
+    assert rows == []
+    wait_for(lambda: rows.count("thumbnail") == 2)  # once scrolling rests
+    # the same for what comes into memory meanwhile
+    serve(0.1)
+    del rows[:]
+    for layer in viewer.layers:
+        layer.show_loaded()
+    assert len(drawn) == 2 and rows == []
+    wait_for(lambda: rows == ["thumbnail", "thumbnail"])
+
+
 def test_a_screenshot_right_after_a_step_shows_the_new_slice(viewer: Any) -> None:
     viewer.layers["cells"].visible = False
     for z in (3, 10, 0, 7):

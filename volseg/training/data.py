@@ -205,9 +205,9 @@ def synthetic_source(
 def all_sources(root: Path) -> list[Source]:
     """Return the sources that ``nano`` trains on, with their shares."""
     return [
-        picture_source(root, 0.23),
+        picture_source(root, 0.19),
         volume_source(root, "fibsem_medulla", 0.40),
-        volume_source(root, "nuclei_ovule_1135", 0.10),
+        volume_source(root, "nuclei_ovule_1135", 0.14),
         volume_source(root, "nuclei_stardist3d", 0.07, (0, 0, 0, 1, 2)),
         volume_source(root, "mr_cord_t1", 0.02, background=False),
         synthetic_source("synthetic_nuclei", 0.10, synthetic.nuclei, True),
