@@ -206,6 +206,12 @@ class _Watched:
             )
         return self._predictor.predict(z, prompts)
 
+    def brightness(self, z: int, mask: Any) -> tuple[float, ...]:
+        from volseg.propagation.predictor import SeesBrightness
+
+        seen = self._predictor
+        return seen.brightness(z, mask) if isinstance(seen, SeesBrightness) else ()
+
 
 def _nothing() -> Any:
     from volseg.propagation.window import EMPTY

@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from volseg.propagation import (
     Candidates,
     Context,
+    MaskWindow,
+    SeesBrightness,
     Settings,
     SlicePredictor,
     SlicePrompt,
@@ -85,6 +87,11 @@ class PlainSamPredictor:
             out.append(Candidates(masks, np.clip(scores, 0, 1)))
         return out
 
+    def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
+        """Mean of a slice under a mask, 0..1."""
+        y0, x0, y1, x1 = mask.box
+        return (float(self.pixels[z, y0:y1, x0:x1][mask.mask].mean()) / 255,)
+
 
 def points_of(body: np.ndarray, how: str) -> dict[int, SlicePrompt]:
     """Prompts for one body (z, y, x) bool: its deepest points on one slice or on two."""
@@ -123,6 +130,11 @@ class Counted:
     def predict(self, z: int, prompts: Sequence[SlicePrompt]) -> list[Candidates]:
         self.decodes += len(prompts)
         return self.predictor.predict(z, prompts)
+
+    def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
+        """Of the predictor."""
+        seen = self.predictor
+        return seen.brightness(z, mask) if isinstance(seen, SeesBrightness) else ()
 
 
 def load_volume(name: str, first: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -45,6 +45,32 @@ def test_doubt_ends_what_fades_slowly() -> None:
     assert endless[-1] > ended[-1] + 10
 
 
+class Lit(Oracle):
+    """The model goes on for ever with the same score; the image does not."""
+
+    def __init__(self, labels: NDArray[np.int32], light: NDArray[np.float64]) -> None:
+        super().__init__(labels)
+        self.light = light
+
+    def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
+        return (float(self.light[z]),)
+
+
+def test_an_object_ends_where_its_brightness_does() -> None:
+    labels, chosen = column(60), Settings.for_sam()
+    seeds = {1: {10: labels[10] == 1}}
+    light = np.where(np.arange(60) < 25, 0.7, 0.3)
+    ended = propagate(Lit(labels, light), seeds, chosen)[1]
+    assert ended.slices[0] == 0 and ended.slices[-1] == 24
+    unseeing = Settings.for_sam(brightness=0)
+    assert propagate(Lit(labels, light), seeds, unseeing)[1].slices[-1] == 59
+    assert propagate(Oracle(labels), seeds, chosen)[1].slices[-1] == 59  # nobody tells
+    fading = np.linspace(0.8, 0.3, 60)  # as light does with depth
+    assert propagate(Lit(labels, fading), seeds, chosen)[1].slices[-1] == 59
+    second = seeds[1] | {40: labels[40] == 1}  # a prompt there says that it goes on
+    assert propagate(Lit(labels, light), {1: second}, chosen)[1].slices[-1] == 59
+
+
 def two_in_a_row(neck: bool) -> tuple[NDArray[np.int32], dict[int, dict[int, NDArray[np.bool_]]]]:
     """Two objects one above the other with nothing between; thinner where they meet, or not."""
     labels = np.zeros((24, *SIZE), np.int32)

@@ -88,7 +88,9 @@ def test_damaged_tracks_are_refused(spoil) -> None:  # type: ignore[no-untyped-d
 def test_states_survive_bytes() -> None:
     two = union(window(10, 10, 4), window(25, 30, 5))
     pose = Pose(3, two, (0.1 + 0.2, -1 / 3), True, ((1 / 7, 2.0), (0.3, 1e-17)), 0.1)
-    state = State(-1, 2, pose, Pose(4, two), 0.7, 0.1 / 3, 0.8, 0.25, {1: window(5, 5, 2)})
+    state = State(
+        -1, 2, pose, Pose(4, two), 0.7, 0.1 / 3, 0.8, 0.25, (0.3, 1 / 3), {1: window(5, 5, 2)}
+    )
     data = state.to_bytes()
     again = State.from_bytes(data)
     assert again.to_bytes() == data

@@ -15,6 +15,7 @@ from tests.propagation.difficult import disc
 from tests.propagation.oracles import NoisyOracle
 from volseg.propagation import (
     Context,
+    MaskWindow,
     Settings,
     SlicePrompt,
     State,
@@ -66,6 +67,14 @@ def marks(labels: NDArray[np.int32]) -> dict[int, dict[int, SlicePrompt]]:
 ENDS = {5: frozenset({14})}
 
 
+class Lit(NoisyOracle):
+    """It also tells how bright the image is, which is lit unevenly."""
+
+    def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
+        y, x = mask.centroid
+        return 0.5 + 0.3 * float(np.sin(y / 9 + z)), 0.4 + 0.2 * float(np.cos(x / 7 - z))
+
+
 class Fixture:
     """The whole, once."""
 
@@ -73,9 +82,8 @@ class Fixture:
         self.settings = chosen
         self.labels, self.seeds = crowd()
         self.prompts = marks(self.labels)
-        self.predictor = NoisyOracle(
-            self.labels, 5, 0.1, ("shifted", "neighbour", "inflated", "empty")
-        )
+        kind = Lit if chosen.brightness else NoisyOracle
+        self.predictor = kind(self.labels, 5, 0.1, ("shifted", "neighbour", "inflated", "empty"))
         self.whole = propagate(self.predictor, self.seeds, chosen, prompts=self.prompts, ends=ENDS)
 
 

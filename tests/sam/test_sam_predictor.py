@@ -10,8 +10,14 @@ import torch
 from segment_anything import SamPredictor
 
 from tests.sam.tiny import PerfectModel, tiny_model
-from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
+from volseg.propagation.predictor import (
+    Candidates,
+    SeesBrightness,
+    SlicePredictor,
+    SlicePrompt,
+)
 from volseg.propagation.sam_predictor import SamSlicePredictor, array_predictor
+from volseg.propagation.window import MaskWindow
 from volseg.sam.merging import mask_box, upsampled
 from volseg.sam.model import Model
 from volseg.sam.rendering import Rendering
@@ -55,6 +61,22 @@ def test_it_is_a_slice_predictor() -> None:
     predictor, _ = perfect(np.zeros((2, 100, 100), np.uint8))
     assert isinstance(predictor, SlicePredictor)
     assert predictor.shape == (2, 100, 100)
+
+
+def test_it_sees_how_bright_the_image_is_under_a_mask() -> None:
+    rng = np.random.default_rng(2)
+    volume = rng.integers(0, 1000, (2, 3, 150, 200)).astype(np.uint16)  # channels first
+    shown = Rendering(channels=(0, 1), low=(0.0, 100.0), high=(1000.0, 500.0))
+    filtered = shown.model_copy(update={"preprocess": ("clahe",)})
+    unit = np.clip((volume[:, 1] - np.array([0.0, 100.0])[:, None, None]) / 1000, 0, None)
+    unit = np.clip(unit * np.array([1.0, 2.5])[:, None, None], 0, 1)
+    for centre in ((20, 20), (75, 100), (140, 190)):  # inside one tile, between tiles, at the end
+        mask = disc((150, 200), centre, 9)
+        for rendering in (shown, filtered):
+            predictor = array_predictor(volume, cast(Model, PerfectModel()), rendering)
+            assert isinstance(predictor, SeesBrightness)
+            seen = predictor.brightness(1, MaskWindow.crop(mask))
+            assert np.allclose(seen[:2], [unit[0][mask].mean(), unit[1][mask].mean()], atol=0.005)
 
 
 def test_on_one_tile_it_gives_the_masks_of_sam_predictor() -> None:

@@ -5,7 +5,12 @@ Pure NumPy, SciPy and scikit-image behind the `SlicePredictor` seam: no model, n
 
 from volseg.propagation.compose import compose_block
 from volseg.propagation.context import Context
-from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
+from volseg.propagation.predictor import (
+    Candidates,
+    SeesBrightness,
+    SlicePredictor,
+    SlicePrompt,
+)
 from volseg.propagation.propagate import advance, propagate, start_states
 from volseg.propagation.repropagate import repropagate
 from volseg.propagation.seeding import is_seed, seed_masks
@@ -19,6 +24,7 @@ __all__ = [
     "Candidates",
     "Context",
     "MaskWindow",
+    "SeesBrightness",
     "Settings",
     "SliceKind",
     "SlicePredictor",

@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.propagation.window import MaskWindow
+
 
 def _no_points() -> NDArray[np.float64]:
     return np.zeros((0, 2), dtype=np.float64)
@@ -79,4 +81,16 @@ class SlicePredictor(Protocol):
         The answer to a prompt must not depend on the other prompts of the call: objects are
         decoded together for speed only.
         """
+        ...
+
+
+@runtime_checkable
+class SeesBrightness(Protocol):
+    """What a `SlicePredictor` may offer besides: to tell how bright the image is under a mask.
+
+    An object keeps its brightness from slice to slice, whatever a model says of what lies beyond it.
+    """
+
+    def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
+        """Mean of each channel under a mask on slice `z`, 0..1 of what is shown; () if unknown."""
         ...

@@ -18,6 +18,7 @@ from volseg.embeddings.cache import EmbeddingCache, cache_of
 from volseg.embeddings.reading import ReadBlock, SlabReader, TileEncoder
 from volseg.propagation.predictor import Candidates, SlicePrompt
 from volseg.propagation.sam_search import Request, Search
+from volseg.propagation.window import MaskWindow, overlap
 from volseg.sam.model import Model
 from volseg.sam.rendering import Rendering
 from volseg.sam.tiling import Tiling
@@ -59,6 +60,7 @@ class SamSlicePredictor:
         self.cache, self.model, self.tiling = cache, model, tiling
         self.shape = shape
         self._encoder = TileEncoder(model, tiling, rendering, read_block)
+        self._unfiltered = rendering.model_copy(update={"preprocess": ()})
 
     def predict(self, z: int, prompts: Sequence[SlicePrompt]) -> list[Candidates]:
         """Candidate masks of each prompt on slice `z`, in the order of `prompts`.
@@ -86,6 +88,36 @@ class SamSlicePredictor:
             for index in sorted(by_tile):
                 self._answer(z, by_tile[index])
         return [search.candidates() for search in searches]
+
+    def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
+        """Mean of each channel under a mask on slice `z`, 0 for what is shown black to 1 for white.
+
+        Of the voxels as they are, without the rendering's filters. They are read as the embedding
+        of the tile nearest to the mask's centroid reads them, so that what was read for one serves
+        the other; of a mask wider than a tile the part in it counts.
+
+        Parameters
+        ----------
+        z : int
+            Slice of the level.
+        mask : MaskWindow
+            Not empty.
+
+        Returns
+        -------
+        tuple of float
+            Of the three colours; () where the tile holds nothing of the mask.
+        """
+        tile = self.tiling.nearest(*mask.centroid)
+        region = self._encoder.region((z, z + 1), tile)
+        (_, (top, bottom), (left, right)) = region
+        window = overlap((top, left, bottom, right), mask.box)
+        inside = mask.mask[window[1]]
+        if not inside.any():
+            return ()
+        voxels = self._encoder.read_block(region)[:, :, *window[0]]
+        shown = self._unfiltered.render(voxels)[0]
+        return tuple(float(v) / 255 for v in shown[:, inside].mean(1))
 
     def flush(self) -> None:
         """Wait until new embeddings are on the store."""

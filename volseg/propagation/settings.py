@@ -119,6 +119,12 @@ class Settings(BaseModel):
         description="agreement times score (shares of the best so far) below which doubt grows",
     )
     doubt_gap: float = Field(default=0.3, ge=0, description="doubt of a slice without the object")
+    brightness: float = Field(
+        default=0.0,
+        ge=0,
+        description="change of an object's brightness, share of the range shown, that takes 40 % of "
+        "a slice's confidence; 0: not looked at",
+    )
     relief: float = Field(default=0.15, ge=0, description="most doubt that one slice can take back")
 
     # --- settling ------------------------------------------------------------------------------
@@ -172,7 +178,7 @@ class Settings(BaseModel):
         choices
             Fields to set otherwise.
         """
-        sam = {"points_decide": True, "points_per_component": 1, "doubt": 0.5}
+        sam = {"points_decide": True, "points_per_component": 1, "doubt": 0.5, "brightness": 0.15}
         return cls(**{**sam, **choices})
 
 

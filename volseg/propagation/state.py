@@ -69,6 +69,8 @@ class State:
         The best that the smoothed score has been, -1 before the first mask.
     doubt : float
         What speaks for the object's having ended, less what spoke against it since.
+    brightness : tuple of float
+        Smoothed brightness of the accepted masks in each channel, 0..1; () where unknown.
     pending : {z: MaskWindow}
         Seeds still ahead.
     finished : bool
@@ -83,6 +85,7 @@ class State:
     spread: float = 0.06
     top: float = -1.0
     doubt: float = 0.0
+    brightness: tuple[float, ...] = ()
     pending: Mapping[int, MaskWindow] = field(default_factory=dict)
     finished: bool = False
 
@@ -99,7 +102,7 @@ class State:
     def to_bytes(self) -> bytes:
         """Canonical JSON; equal states give equal bytes."""
         record = {
-            "format": "volseg-state-2",
+            "format": "volseg-state-3",
             "direction": self.direction,
             "next_z": self.next_z,
             "last": _pose_record(self.last),
@@ -108,6 +111,7 @@ class State:
             "spread": self.spread,
             "top": self.top,
             "doubt": self.doubt,
+            "brightness": list(self.brightness),
             "pending": {str(z): _mask_record(self.pending[z]) for z in sorted(self.pending)},
             "finished": self.finished,
         }
@@ -124,7 +128,7 @@ class State:
         """
         try:
             record = json.loads(data)
-            if record["format"] != "volseg-state-2":
+            if record["format"] != "volseg-state-3":
                 raise ValueError(f"format {record['format']!r}")
             return State(
                 direction=record["direction"],
@@ -135,6 +139,7 @@ class State:
                 spread=record["spread"],
                 top=record["top"],
                 doubt=record["doubt"],
+                brightness=tuple(record["brightness"]),
                 pending={int(z): _mask(m) for z, m in sorted(record["pending"].items())},
                 finished=record["finished"],
             )

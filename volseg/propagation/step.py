@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from volseg.propagation.context import Context
 from volseg.propagation.judge import Expected, Judgement
 from volseg.propagation.motion import following
-from volseg.propagation.predictor import SlicePredictor
+from volseg.propagation.predictor import SeesBrightness, SlicePredictor
 from volseg.propagation.search import Search
 from volseg.propagation.settings import Settings
 from volseg.propagation.starting import find_motion
 from volseg.propagation.state import Pose, State, waiting
 from volseg.propagation.track import SliceKind, TrackSlice
+from volseg.propagation.window import MaskWindow
 
 Steps = dict[int, tuple[State, TrackSlice | None]]
 """Per object: the state to go on with, and what was found on the slice."""
@@ -52,7 +55,7 @@ def step(
     for i in sorted(states):
         state = states[i]
         if z in state.pending:
-            done[i] = _take_seed(state, z, n_slices, settings), None
+            done[i] = _take_seed(predictor, state, z, settings), None
         elif state.last is None or context.stops(i, z):
             done[i] = waiting(_past(state), n_slices), None
         else:
@@ -69,8 +72,8 @@ def step(
         if chosen is None:
             done[i] = _lost(search.state, n_slices, settings), None
         else:
-            said = search.pointed if settings.points_decide else None
-            done[i] = _found(search.state, z, *chosen, said, n_slices, settings)
+            seen = _brightness(predictor, z, chosen[1].mask, settings)
+            done[i] = _found(search, *chosen, seen, n_slices)
     return done
 
 
@@ -109,9 +112,26 @@ def _past(state: State) -> State:
     return replace(state, next_z=state.next_z + state.direction)
 
 
-def _take_seed(state: State, z: int, n_slices: int, settings: Settings) -> State:
+def _brightness(
+    predictor: SlicePredictor, z: int, mask: MaskWindow, settings: Settings
+) -> tuple[float, ...]:
+    """How bright the image is under a mask; () where nobody asks or knows."""
+    if not settings.brightness or not isinstance(predictor, SeesBrightness):
+        return ()
+    return predictor.brightness(z, mask)
+
+
+def _likeness(state: State, seen: tuple[float, ...], settings: Settings) -> float:
+    """How alike a mask is to the object in brightness, 0..1."""
+    if not seen or not state.brightness:
+        return 1.0
+    away = np.subtract(seen, state.brightness) / settings.brightness
+    return float(np.exp(-0.5 * np.mean(away**2)))
+
+
+def _take_seed(predictor: SlicePredictor, state: State, z: int, settings: Settings) -> State:
     """A prompted slice: the seed is the mask, and a motion from the last mask is kept."""
-    seed = state.pending[z]
+    seed, n_slices = state.pending[z], predictor.shape[0]
     pending = {at: mask for at, mask in state.pending.items() if at != z}
     state = replace(state, pending=pending, anchor=None, doubt=0.0)
     if not seed.area:
@@ -120,7 +140,8 @@ def _take_seed(state: State, z: int, n_slices: int, settings: Settings) -> State
     if state.last is not None:
         moved = (seed.centroid - state.last.mask.centroid) / abs(z - state.last.z)
         pose = Pose(z, seed, (float(moved[0]), float(moved[1])), True)
-    return _ended(replace(_past(state), last=pose), n_slices)
+    seen = _brightness(predictor, z, seed, settings)
+    return _ended(replace(_past(state), last=pose, brightness=seen), n_slices)
 
 
 def _ended(state: State, n_slices: int) -> State:
@@ -142,19 +163,18 @@ def _ends(state: State, settings: Settings) -> bool:
 
 
 def _found(
-    state: State,
-    z: int,
+    search: Search,
     expected: Expected,
     judgement: Judgement,
-    pointed: float | None,
+    seen: tuple[float, ...],
     n_slices: int,
-    settings: Settings,
 ) -> tuple[State, TrackSlice | None]:
     """The next state after an accepted mask, and the record of the mask.
 
-    The usual score is that of points where `pointed` says it, else that of the masks taken.
+    The usual score is that of points where those decide, else that of the masks taken. The
+    usual brightness follows what is `seen` slowly: light fades with depth, an object ends at once.
     """
-    before = expected.pose
+    state, z, settings, before = search.state, search.z, search.settings, expected.pose
     abrupt = judgement.agreement < settings.abrupt
     share = settings.velocity_smoothing if before.known else 1.0
     if abrupt and before.known and judgement.area_ratio < settings.jump_area:
@@ -166,6 +186,7 @@ def _found(
     doubtful = judgement.agreement < settings.doubtful
     if settings.glitches and doubtful and anchor is None:
         anchor = before
+    pointed = search.pointed if settings.points_decide else None
     said = judgement.score if pointed is None else pointed
     score, spread = said, state.spread
     if state.score >= 0:
@@ -175,9 +196,14 @@ def _found(
     sure = judgement.confidence(settings)
     if settings.doubt:
         sure = judgement.agreement * min(1.0, max(0.0, said) / max(top, 1e-6))
+        sure *= _likeness(state, seen, settings)
     doubt = max(0.0, state.doubt - min(sure - settings.doubt_below, settings.relief))
+    usual = state.brightness or seen
+    if seen:
+        usual = tuple(0.9 * a + 0.1 * b for a, b in zip(usual, seen, strict=True))
     state = replace(
         _past(state),
+        brightness=usual,
         last=pose,
         anchor=anchor,
         score=score,
