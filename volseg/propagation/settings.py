@@ -178,7 +178,7 @@ class Settings(BaseModel):
         choices
             Fields to set otherwise.
         """
-        sam = {"points_decide": True, "points_per_component": 1, "doubt": 0.5, "brightness": 0.15}
+        sam = {"points_decide": True, "points_per_component": 1, "doubt": 0.5, "brightness": 0.2}
         return cls(**{**sam, **choices})
 
 
