@@ -4,7 +4,8 @@ against the prompt encoder, the mask decoder and the up-sampling alone on the sa
 `python tests/bench/propagate.py [--model vit_b] [--objects 4] [--slices 8] [--rounds 3]` prints one
 JSON line. The decoder computes in full on both sides, with random weights: what it costs does not
 depend on them. On volseg's side its logits are then replaced by those of true discs, so that there
-is something to follow. Embeddings lie in memory; both sides compute on one thread.
+is something to follow. Embeddings lie in memory, voxels in a Zarr store on the disk, from where volseg's
+side reads them anew in each round; both sides compute on one thread.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +29,15 @@ sys.path.insert(0, str(ROOT))
 
 from tests.bench.embed import random_vit  # noqa: E402
 from volseg.embeddings.cache import EmbeddingCache  # noqa: E402
+from volseg.embeddings.reading import SlabReader  # noqa: E402
 from volseg.propagation import Settings, Track, propagate  # noqa: E402
 from volseg.propagation.sam_predictor import SamSlicePredictor  # noqa: E402
 from volseg.sam.model import Model, TilePrompt  # noqa: E402
 from volseg.sam.registry import load_model  # noqa: E402
-from volseg.sam.rendering import rendering_of  # noqa: E402
+from volseg.sam.rendering import Rendering  # noqa: E402
 from volseg.sam.tiling import Tile, Tiling  # noqa: E402
+from volseg.volume.create import create_volume  # noqa: E402
+from volseg.volume.image import Volume  # noqa: E402
 
 Asked = list[tuple[NDArray[np.float16], list[TilePrompt]]]
 
@@ -68,6 +73,21 @@ class Discs:
         return {
             k + 1: {z: self.depth(z, y, x, centre) > 0} for k, centre in enumerate(self.centres)
         }
+
+
+def write_image(discs: Discs, folder: str) -> Volume:
+    """The discs as an image on the disk, brighter than what lies around them."""
+    depth, height, width = discs.shape
+    volume = create_volume(
+        f"{folder}/v.zarr", axes="zyx", shape=discs.shape, dtype="uint8", scale_um=(1, 1, 1)
+    )
+    y, x = np.ogrid[:height, :width]
+    image = np.full(discs.shape, 60, np.uint8)
+    for z in range(depth):
+        for centre in discs.centres + discs.drift * (z - depth // 2):
+            image[z][discs.depth(z, y, x, centre) > 0] = 180
+    volume.write(((0, depth), (0, height), (0, width)), image)
+    return volume
 
 
 class Guided:
@@ -167,23 +187,24 @@ def main() -> None:
     discs = Discs(options.objects, options.slices, options.side)
     tiling = Tiling(discs.shape[1:], model.spec.img_size)
     guided, cache = Guided(model, discs, tiling), Labelled(model, options.slices)
-    rendering = rendering_of(np.zeros((1, 8, 8), np.uint8) + np.arange(8, dtype=np.uint8))
-    predictor = SamSlicePredictor(
-        cache, guided, tiling, rendering, discs.shape, lambda region: np.zeros(0)
-    )
+    rendering = Rendering(channels=(0,), low=(0.0,), high=(255.0,))
     seeds = discs.seeds()
+    with tempfile.TemporaryDirectory() as folder:
+        volume = write_image(discs, folder)
 
-    def ours() -> tuple[float, int]:
-        guided.asked.clear()
-        started = time.process_time()
-        tracks = propagate(predictor, seeds, Settings.for_sam())
-        return time.process_time() - started, followed(tracks, seeds)
+        def ours() -> tuple[float, int]:
+            guided.asked.clear()
+            started = time.process_time()
+            reader = SlabReader(volume, 0, 0, (0,))
+            predictor = SamSlicePredictor(cache, guided, tiling, rendering, discs.shape, reader)
+            tracks = propagate(predictor, seeds, Settings.for_sam())
+            return time.process_time() - started, followed(tracks, seeds)
 
-    ours()  # warm
-    pairs = []
-    for _ in range(options.rounds):
-        seconds, found = ours()
-        pairs.append((seconds, raw(model, guided.asked)))
+        ours()  # warm
+        pairs = []
+        for _ in range(options.rounds):
+            seconds, found = ours()
+            pairs.append((seconds, raw(model, guided.asked)))
     decodes = sum(len(prompts) for _, prompts in guided.asked)
     result = {
         "benchmark": "propagate",
