@@ -21,6 +21,7 @@ from volseg.volume.blocks import Region, intersection, shifted, slices
 
 _log = logging.getLogger(__name__)
 _AHEAD_SLICES = 8
+_AHEAD_THREADS = 2  # what is not yet looked at must not take the window's share of the processor
 _RETRY_S = 5.0
 
 
@@ -77,6 +78,7 @@ class Tiles:
         self._ahead: dict[tuple[int, int], list[Key]] = {}
         self._last: dict[tuple[int, int, int], tuple[int, int]] = {}  # plane and direction
         self._loading: set[Key] = set()
+        self._fetching_ahead = 0
         self._outdated: set[Key] = set()
         self._failed: dict[Key, float] = {}
         self._running = 0
@@ -265,11 +267,18 @@ class Tiles:
                 if key is None:
                     return
                 self._loading.add(key)
-            self._fetch(key, asked)
+                self._fetching_ahead += not asked
+            try:
+                self._fetch(key, asked)
+            finally:
+                with self._work:
+                    self._fetching_ahead -= not asked
 
     def _take(self) -> tuple[Key | None, bool]:
         """Return what to fetch next, coarse levels first, what is on the screen before what comes next."""
         for asked, lists in ((True, self._wanted), (False, self._ahead)):
+            if not asked and self._fetching_ahead >= _AHEAD_THREADS:
+                break
             for view in sorted(lists, key=lambda view: -view[1]):
                 while lists[view]:
                     key = lists[view].pop(0)

@@ -109,6 +109,23 @@ def test_the_next_slices_are_fetched_in_the_direction_of_scrolling(
     assert tiles.idle and len(source.loaded) == before
 
 
+def test_what_comes_next_leaves_most_threads_to_what_is_in_view(source: Source) -> None:
+    tiles = Tiles(LEVELS, np.dtype(np.uint32), source, threads=8)
+    try:
+        source.gate.clear()
+        tiles.show(0, 0, 0, plane(3))  # four tiles, and eight that come next
+        wait_for(lambda: len(source.loaded) == 6)
+        time.sleep(0.1)
+        assert sorted(key.z for key in source.loaded) == [0, 0, 0, 0, 1, 1]
+        tiles.show(0, 0, 0, plane(12))  # a jump: its tiles wait for nothing
+        wait_for(lambda: sum(key.z == 3 for key in source.loaded) >= 2)
+        source.gate.set()
+        wait_for(lambda: tiles.idle and tiles.holds(0, 0, 0, plane(12)))
+    finally:
+        source.gate.set()
+        tiles.close()
+
+
 def test_a_loop_is_fetched_once(tiles: Tiles, source: Source) -> None:
     for _ in range(3):
         for z in range(16):
