@@ -7,6 +7,7 @@ Knows neither napari nor editing; arrays in memory are never written to, only re
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -21,7 +22,9 @@ from volseg.volume.blocks import Region, intersection, shifted, slices
 
 _log = logging.getLogger(__name__)
 _AHEAD_SLICES = 8
-_AHEAD_THREADS = 2  # what is not yet looked at must not take the window's share of the processor
+# on few cores threads that decode hold up the window, above all what is not yet looked at
+_THREADS = min(8, 2 * (os.cpu_count() or 1))
+_AHEAD_THREADS = 2
 _RETRY_S = 5.0
 
 
@@ -59,7 +62,7 @@ class Tiles:
         *,
         channels_per_tile: int = 1,
         max_bytes: int = 512 * 2**20,
-        threads: int = 8,
+        threads: int = _THREADS,
     ) -> None:
         self.levels = list(levels)
         self.dtype = np.dtype(dtype)
