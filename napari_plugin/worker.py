@@ -207,10 +207,9 @@ class _Watched:
         return self._predictor.predict(z, prompts)
 
     def brightness(self, z: int, mask: Any) -> tuple[float, ...]:
-        from volseg.propagation.predictor import SeesBrightness
+        from volseg.propagation.predictor import brightness_of
 
-        seen = self._predictor
-        return seen.brightness(z, mask) if isinstance(seen, SeesBrightness) else ()
+        return brightness_of(self._predictor, z, mask)
 
 
 def _nothing() -> Any:

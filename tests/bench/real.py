@@ -26,7 +26,6 @@ from volseg.propagation import (
     Candidates,
     Context,
     MaskWindow,
-    SeesBrightness,
     Settings,
     SlicePredictor,
     SlicePrompt,
@@ -34,6 +33,7 @@ from volseg.propagation import (
     propagate,
     seed_masks,
 )
+from volseg.propagation.predictor import brightness_of
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 LEAST = 200
@@ -133,8 +133,7 @@ class Counted:
 
     def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
         """Of the predictor."""
-        seen = self.predictor
-        return seen.brightness(z, mask) if isinstance(seen, SeesBrightness) else ()
+        return brightness_of(self.predictor, z, mask)
 
 
 def load_volume(name: str, first: int = 0) -> tuple[np.ndarray, np.ndarray]:

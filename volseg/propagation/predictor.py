@@ -94,3 +94,8 @@ class SeesBrightness(Protocol):
     def brightness(self, z: int, mask: MaskWindow) -> tuple[float, ...]:
         """Mean of each channel under a mask on slice `z`, 0..1 of what is shown; () if unknown."""
         ...
+
+
+def brightness_of(predictor: object, z: int, mask: MaskWindow) -> tuple[float, ...]:
+    """What a predictor sees under a mask, as `SeesBrightness` tells it; () where it is none."""
+    return predictor.brightness(z, mask) if isinstance(predictor, SeesBrightness) else ()

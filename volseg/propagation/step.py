@@ -13,7 +13,7 @@ import numpy as np
 from volseg.propagation.context import Context
 from volseg.propagation.judge import Expected, Judgement
 from volseg.propagation.motion import following
-from volseg.propagation.predictor import SeesBrightness, SlicePredictor
+from volseg.propagation.predictor import SlicePredictor, brightness_of
 from volseg.propagation.search import Search
 from volseg.propagation.settings import Settings
 from volseg.propagation.starting import find_motion
@@ -116,9 +116,7 @@ def _brightness(
     predictor: SlicePredictor, z: int, mask: MaskWindow, settings: Settings
 ) -> tuple[float, ...]:
     """How bright the image is under a mask; () where nobody asks or knows."""
-    if not settings.brightness or not isinstance(predictor, SeesBrightness):
-        return ()
-    return predictor.brightness(z, mask)
+    return brightness_of(predictor, z, mask) if settings.brightness else ()
 
 
 def _likeness(state: State, seen: tuple[float, ...], settings: Settings) -> float:
