@@ -105,6 +105,29 @@ def test_said_voxel_size_wins(stack: tuple[Path, np.ndarray], tmp_path: Path) ->
     assert not (tmp_path / "w.zarr").exists()
 
 
+def test_metadata_that_can_not_be_are_refused_with_the_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    facts = {
+        "axes": "ZYX",
+        "PhysicalSizeZ": 0.5,
+        "PhysicalSizeY": 2.3e-10,
+        "PhysicalSizeX": 2.3e-10,
+    }
+    tifffile.imwrite(path, np.zeros((3, 4, 5), np.uint8), metadata=facts)
+    with pytest.raises(UnsupportedFormatError, match=r"along y is 2.3e-10 µm.*--voxel-size Z Y X"):
+        import_volume(path, tmp_path / "v.zarr")
+    assert not (tmp_path / "v.zarr").exists()
+    assert import_volume(path, tmp_path / "v.zarr", voxel_size_um=(2, 1, 1)).scale == (2, 1, 1)
+
+
+def test_an_odd_voxel_size_that_a_person_gives_is_taken_with_a_warning(
+    stack: tuple[Path, np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume = import_volume(stack[0], tmp_path / "v.zarr", voxel_size_um=(3000, 1, 1))
+    assert volume.scale == (3000, 1, 1)
+    assert "3000 µm along z" in caplog.text and "taken as given" in caplog.text
+
+
 def test_an_unknown_voxel_size_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.guard import reading, shown
+from volseg.volume.voxel_size import ANY, Bounds, Size, checked_size, is_length, oddness
 
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 LETTERS = "tczyxs"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -33,7 +36,10 @@ class OpenedImage:
     axes
         One letter per axis of `array`, out of t, c, z, y, x and s (samples of a colour).
     scale_um
-        Voxel size (z, y, x) in micrometres as far as the file tells it; None per unknown axis.
+        Voxel size (z, y, x) in micrometres as far as the file tells it, also where that can't be; None per unknown
+        axis. `voxel_size` decides what is believed.
+    bounds
+        Which voxel sizes are plausible: what kind of instrument made the image, where the file tells.
     channel_names
         As far as the file tells them.
     is_rgb
@@ -49,6 +55,7 @@ class OpenedImage:
     array: Any
     axes: str
     scale_um: tuple[float | None, float | None, float | None] = (None, None, None)
+    bounds: Bounds = ANY
     channel_names: tuple[str, ...] = ()
     is_rgb: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
@@ -111,6 +118,51 @@ class OpenedImage:
         """Type of the voxels (bool is read as uint8)."""
         found = np.dtype(self.array.dtype).newbyteorder("=")
         return np.dtype(np.uint8) if found.kind == "b" else found
+
+    def voxel_size(self, given: Sequence[float] | None = None) -> Size:
+        """Decide the voxel size.
+
+        Parameters
+        ----------
+        given : (z, y, x), optional
+            In micrometres, as a person says (`--voxel-size`): believed, with a warning where odd.
+
+        Returns
+        -------
+        (z, y, x) in micrometres
+            1 along axes of which the file tells nothing, with a warning where they matter.
+
+        Raises
+        ------
+        UnsupportedFormatError
+            If the file tells a size that can't be (see `volseg.volume.voxel_size`).
+        InputError
+            If `given` is not three positive numbers.
+        """
+        shape = self.shape_zyx
+        if given is not None:
+            size = checked_size(given)
+            if odd := oddness(size, shape, self.bounds):
+                _LOG.warning("%s: %s; taken as given", shown(self.path), odd)
+            return size
+        told = [
+            n if n is None or is_length(n) or length > 1 else None  # 0 where there is no axis
+            for n, length in zip(self.scale_um, shape, strict=True)
+        ]
+        if odd := oddness(told, shape, self.bounds):
+            raise UnsupportedFormatError(
+                f"{shown(self.path)}: by its metadata {odd}; give the true one with "
+                "--voxel-size Z Y X (micrometres)"
+            )
+        unknown = [a for a, n in zip("zyx", told, strict=True) if n is None and self.size(a) > 1]
+        if unknown:
+            _LOG.warning(
+                "%s does not tell its voxel size along %s; 1 µm is taken (give --voxel-size Z Y X)",
+                shown(self.path),
+                ", ".join(unknown),
+            )
+        z, y, x = (1.0 if n is None else n for n in told)
+        return z, y, x
 
     def read(self, region: Region, *, time: int = 0, channel: int | None = 0) -> NDArray[Any]:
         """Read a region.

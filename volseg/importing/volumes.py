@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 SLAB_BYTES = 2**27
 RECORD = "volseg/source.json"
-_LOG = logging.getLogger(__name__)
 
 
 def import_volume(
@@ -53,7 +51,7 @@ def import_volume(
         One letter per axis of the source, out of t, c, z, y, x (and s for colour samples), slowest
         first, where the file does not tell or tells wrong.
     voxel_size_um : (z, y, x), optional
-        Voxel size in micrometres; default: the file's; 1 where it has none (with a warning).
+        Voxel size in micrometres; default: the file's, where it is plausible; 1 where it has none (with a warning).
     ngff : {"0.5", "0.4"}
         Version of OME-Zarr.
     progress : Progress, optional
@@ -85,7 +83,7 @@ def import_volume(
     told = progress or silent
     layout: dict[str, Any] = {"ngff": ngff, "chunks": chunks, "shards": shards}
     with open_image(src, axes) as image:
-        layout["scale_um"] = _scale(image, voxel_size_um)
+        layout["scale_um"] = image.voxel_size(voxel_size_um)
         layout["channels"] = _channel_names(image, channels)
         if overwrite:
             _check_not_inside(src, url)
@@ -179,27 +177,6 @@ def _shape(image: OpenedImage) -> list[int]:
     sizes = {"t": image.n_times, "c": image.n_channels}
     sizes |= dict(zip("zyx", image.shape_zyx, strict=True))
     return [n for a, n in sizes.items() if n > 1 or a in "zyx" or _has(image, a)]
-
-
-def _scale(image: OpenedImage, given: Sequence[float] | None) -> tuple[float, float, float]:
-    if given is not None:
-        sizes = tuple(float(n) for n in given)
-        if len(sizes) != 3 or not all(0 < n < float("inf") for n in sizes):
-            raise InputError(
-                f"voxel size {tuple(given)}: expected three positive numbers (z, y, x) in "
-                "micrometres"
-            )
-        return sizes
-    if unknown := [a for a, n in zip("zyx", image.scale_um, strict=True) if n is None]:
-        needed = [a for a in unknown if image.size(a) > 1]
-        if needed:
-            _LOG.warning(
-                "%s does not tell its voxel size along %s; 1 µm is taken (give --voxel-size Z Y X)",
-                printable(str(image.path)),
-                ", ".join(needed),
-            )
-    z, y, x = (1.0 if n is None else n for n in image.scale_um)
-    return z, y, x
 
 
 def _channel_names(image: OpenedImage, given: Sequence[str] | None) -> list[str] | None:
