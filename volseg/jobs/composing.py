@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Scored = tuple[int, "Track", float]
 
+_SCANNED_VOXELS = 1 << 20
+
 Touching = dict[Triple, list[tuple[int, str, float]]]
 """Index of a compose block -> (object id, track digest, score) of the tracks whose boxes touch it."""
 
@@ -202,7 +204,7 @@ class PyramidStage:
         return {"digest": short_digest((o.key, o.digest) for o in written)}
 
     def _grid(self) -> Grid:
-        return Grid(self.plan.geometry.levels[self.level].shape, self.plan.geometry.pyramid_shape)
+        return self.plan.geometry.pyramid_grid(self.level)
 
     def _total_factors(self) -> Triple:
         z, y, x = np.prod(
@@ -243,24 +245,20 @@ def write_labels(
 
 
 def extents_of(data: NDArray[Any], region: Region) -> dict[int, Extent]:
-    """Voxels and bounding box in the volume of each id in a block."""
-    ids, inverse = np.unique(data, return_inverse=True)
-    counts = np.bincount(inverse.ravel(), minlength=len(ids))
-    found: dict[int, Extent] = {}
-    if len(ids) == 1 and ids[0] == 0:
-        return found
-    from scipy.ndimage import find_objects
+    """Return voxels and bounding box in the volume of each id in a block, looked through a few slices at a time."""
+    from volseg.volume.scan import block_extents
 
-    places = find_objects(inverse.reshape(data.shape).astype(np.int32) + 1)
-    starts = [low for low, _ in region]
-    for number, (object_id, place) in enumerate(zip(ids, places, strict=True)):
-        if object_id:
-            (z, y, x) = place
-            box = (
-                z.start + starts[0], z.stop + starts[0], y.start + starts[1],
-                y.stop + starts[1], x.start + starts[2], x.stop + starts[2],
-            )  # fmt: skip
-            found[int(object_id)] = Extent(int(counts[number]), box)
+    (z0, _), (y0, _), (x0, _) = region
+    step = max(1, _SCANNED_VOXELS // max(1, data[0].size))
+    found: dict[int, Extent] = {}
+    for z in range(0, len(data), step):
+        for i, seen in block_extents(data[z : z + step], (z0 + z, y0, x0)).items():
+            (a, b), (c, d), (e, f) = seen.bbox
+            part = Extent(seen.voxels, (a, b, c, d, e, f))
+            if i in found:
+                found[i].add(part)
+            else:
+                found[i] = part
     return found
 
 

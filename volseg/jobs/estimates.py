@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from volseg.jobs.geometry import PYRAMID_VOXELS
+
 if TYPE_CHECKING:
     from volseg.jobs.geometry import Geometry
     from volseg.jobs.plan import PlannedModel, PlannedOracle
@@ -98,7 +100,7 @@ def estimate(
             "propagate": model,
             "settle": model,
             "compose": writing + TRACK_BYTES + 3 * composed,
-            "pyramid": writing + 4 * int(np.prod(geometry.pyramid_shape, dtype=np.int64)) * 6,
+            "pyramid": writing + PYRAMID_VOXELS * 4 * 2,
             "objects": PROCESS_BYTES + TRACK_BYTES + 1000 * len(objects),
         },
         blocks_at_most={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import lcm, prod
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 WINDOW = 16
 GROUP = 8
 COMPOSE_VOXELS = 1 << 25
-"""Most voxels of a compose block: 128 MiB as uint32."""
+"""Most voxels of a compose block, 128 MiB as uint32, unless a single storage object needs more."""
+LEAST_VOXELS = 1 << 19
+"""A block of smaller storage objects takes several of them, up to so many voxels."""
+PYRAMID_VOXELS = 1 << 23
+"""Most voxels of the finer level that a pyramid block reads, unless a single storage object needs more."""
 
 
 class LabelLevel(BaseModel):
@@ -46,8 +51,8 @@ class Geometry(BaseModel):
         Number of levels, from 0, that compose blocks write; the others are the pyramid stage's.
     compose_shape
         Voxels of level 0 of a compose block: whole storage objects of every owned level.
-    pyramid_shape
-        Voxels of a pyramid block, in its own level: whole storage objects.
+    pyramid_shapes
+        Voxels of a pyramid block of each level from 1, in that level: whole storage objects.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +63,7 @@ class Geometry(BaseModel):
     levels: tuple[LabelLevel, ...]
     owned: int = Field(ge=1)
     compose_shape: Triple
-    pyramid_shape: Triple
+    pyramid_shapes: tuple[Triple, ...]
 
     @property
     def chunk(self) -> Triple:
@@ -73,6 +78,10 @@ class Geometry(BaseModel):
     def compose_region(self, index: Sequence[int]) -> Region:
         """Voxels of level 0 of a compose block."""
         return Grid(self.levels[0].shape, self.compose_shape).region(index)
+
+    def pyramid_grid(self, level: int) -> Grid:
+        """Blocks in which a level from 1 is made where compose blocks don't own it, in its own voxels."""
+        return Grid(self.levels[level].shape, self.pyramid_shapes[level - 1])
 
     def composed_by(self, region: Region) -> Iterable[Triple]:
         """Indices of the compose blocks that a region of level 0 touches."""
@@ -101,7 +110,7 @@ def choose_geometry(
         levels=levels,
         owned=owned,
         compose_shape=compose_shape,
-        pyramid_shape=_pyramid_shape(levels),
+        pyramid_shapes=_pyramid_shapes(levels),
     )
 
 
@@ -143,37 +152,55 @@ def levels_of(labels: Labels) -> tuple[LabelLevel, ...]:
 
 def _compose_shape(levels: Sequence[LabelLevel]) -> tuple[int, Triple]:
     """As many owned levels as fit into `COMPOSE_VOXELS`; a block is whole storage objects on each of them."""
-    owned, best = 1, _fit(levels[0].chunk, levels[0].shape)
-    total = (1, 1, 1)
-    shape = levels[0].chunk
-    for i, level in enumerate(levels[1:], start=2):
-        total = _times(total, level.factors)
-        shape = _lcm(shape, _times(level.chunk, total))
-        fitted = _fit(shape, levels[0].shape)
-        if fitted[0] * fitted[1] * fitted[2] > COMPOSE_VOXELS:
+    owned, best = 1, _whole_objects(levels[:1])
+    for count in range(2, len(levels) + 1):
+        shape = _whole_objects(levels[:count])
+        if prod(shape) > COMPOSE_VOXELS:
             break
-        owned, best = i, shape
-    return owned, best
+        owned, best = count, shape
+    return owned, _enlarged(best, levels[0].shape, LEAST_VOXELS)
 
 
-def _pyramid_shape(levels: Sequence[LabelLevel]) -> Triple:
-    """A few storage objects of a coarse level: at most a quarter of a compose block."""
-    z, y, x = levels[-1].chunk
-    while 8 * z * y * x <= COMPOSE_VOXELS // 16:
-        z, y, x = 2 * z, 2 * y, 2 * x
+def _whole_objects(levels: Sequence[LabelLevel]) -> Triple:
+    """Return the least voxels (z, y, x) of level 0 that are whole storage objects on every one of some levels.
+
+    An object that reaches from end to end of its level has no second one beside it: whoever writes it has the whole
+    axis, however long its chunk is in name.
+    """
+    z, y, x = (_along(levels, axis) for axis in range(3))
     return (z, y, x)
 
 
-def _fit(block: Triple, shape: Triple) -> Triple:
-    z, y, x = (min(b, n) for b, n in zip(block, shape, strict=True))
-    return (z, y, x)
+def _along(levels: Sequence[LabelLevel], axis: int) -> int:
+    length = levels[0].shape[axis]
+    total, common = 1, 1
+    for level in levels:
+        total *= level.factors[axis]
+        if level.chunk[axis] >= level.shape[axis]:
+            return length
+        common = lcm(common, level.chunk[axis] * total)
+    return min(common, length)
 
 
-def _times(a: Triple, b: Triple) -> Triple:
-    return (a[0] * b[0], a[1] * b[1], a[2] * b[2])
+def _pyramid_shapes(levels: Sequence[LabelLevel]) -> tuple[Triple, ...]:
+    """Return a few storage objects of each level but the finest."""
+    shapes = []
+    for level in levels[1:]:
+        z, y, x = (min(c, n) for c, n in zip(level.chunk, level.shape, strict=True))
+        most = PYRAMID_VOXELS // prod(level.factors)
+        shapes.append(_enlarged((z, y, x), level.shape, most))
+    return tuple(shapes)
 
 
-def _lcm(a: Triple, b: Triple) -> Triple:
-    from math import lcm
-
-    return (lcm(a[0], b[0]), lcm(a[1], b[1]), lcm(a[2], b[2]))
+def _enlarged(block: Triple, shape: Triple, voxels: int) -> Triple:
+    """Double a block along its shortest axis while it keeps below `voxels`, inside a shape."""
+    while True:
+        axes = [i for i in range(3) if block[i] < shape[i]]
+        if not axes or 2 * prod(block) > voxels:
+            return block
+        axis = min(axes, key=lambda i: block[i])
+        z, y, x = (
+            min(2 * n, whole) if i == axis else n
+            for i, (n, whole) in enumerate(zip(block, shape, strict=True))
+        )
+        block = (z, y, x)
