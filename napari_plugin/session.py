@@ -20,6 +20,7 @@ from napari_plugin.editing import EditState, LabelEditing
 from napari_plugin.levels import image_tiles
 from napari_plugin.tiles import Tiles
 from volseg.errors import InputError, NotOmeZarrError, VolsegError
+from volseg.volume.contrast import contrast_limits, widened
 from volseg.volume.image import Volume, open_volume
 from volseg.volume.labels import Labels
 
@@ -314,9 +315,8 @@ def _editable(labels: Labels) -> bool:
 
 
 def _seen_range(volume: Volume, channel: int) -> tuple[float, float]:
-    """Return the range of the middle plane of the coarsest level."""
+    """Return the contrast limits of the middle plane of the coarsest level."""
     index = len(volume.levels) - 1
     z, y, x = volume.levels[index].shape
     plane = volume.read(((z // 2, z // 2 + 1), (0, y), (0, x)), level=index, channel=channel)
-    low, high = float(plane.min()), float(plane.max())
-    return (low, high) if high > low else (low, low + 1.0)
+    return widened(*contrast_limits(lambda: [plane], plane.dtype))

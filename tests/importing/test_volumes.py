@@ -267,13 +267,20 @@ def test_windows_are_measured(work_url: str, tmp_path: Path, ngff: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "window"), [("uint8", (0.0, 255.0)), ("float32", (-5.0, 5.0)), ("uint16", (7.0, 8.0))]
+    ("kind", "window"),
+    [
+        ("bool", (0.0, 1.0)),
+        ("uint8", (0.0, 255.0)),
+        ("float32", (-5.0, 5.0)),
+        ("uint16", (7.0, 8.0)),
+    ],
 )
 def test_windows_of_other_images(tmp_path: Path, kind: str, window: tuple[float, float]) -> None:
     """Bytes keep their range, floats get what they span, an image of one value still a range."""
     data = np.full((4, 64, 64), 7, kind)
     if kind == "float32":
         data[:] = np.linspace(-5, 5, 64)
+        data[:, :8], data[0, 8, 8] = -3.4e38, 3e9  # not recorded, and a hot voxel
     np.save(tmp_path / "one.npy", data)
     volume = import_volume(tmp_path / "one.npy", tmp_path / "one.zarr")
     assert volume.channels[0].window == pytest.approx(window, abs=0.01)

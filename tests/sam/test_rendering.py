@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import pytest
 
 from volseg.errors import InputError
 from volseg.sam.preprocessing import PREPROCESSING
 from volseg.sam.rendering import (
-    SAMPLE_VOXELS,
     Rendering,
-    _percentiles,
     make_rendering,
     render_tile,
     rendering_of,
-    sample_regions,
     tile_region,
 )
 from volseg.sam.tiling import Tiling
@@ -32,24 +26,6 @@ def texture(height: int, width: int) -> np.ndarray:
     return np.clip((noisy + 3) / 6 * 60_000, 0, 65_535).astype(np.uint16)
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.uint8, np.int16, np.uint16, np.uint32, np.float32, np.float64]
-)
-def test_percentiles_do_not_depend_on_the_pieces(dtype: Any) -> None:
-    values = (RANDOM.gamma(2.0, 30.0, (20, 30, 40))).astype(dtype)
-
-    def pieces(n: int) -> Any:
-        def blocks() -> Iterator[np.ndarray]:
-            yield from np.array_split(values, n, axis=1)
-
-        return blocks
-
-    whole = _percentiles(pieces(1), values.dtype)
-    assert whole == _percentiles(pieces(7), values.dtype)
-    expected = np.percentile(values.astype(float), (0.5, 99.5))
-    assert np.allclose(whole, expected, atol=1 + 1e-3 * float(np.ptp(values)))
-
-
 def test_values_that_are_not_numbers_and_constant_images() -> None:
     values = np.array([[[np.nan, np.inf, 1.0, 3.0]]])
     rendering = rendering_of(values)
@@ -57,16 +33,8 @@ def test_values_that_are_not_numbers_and_constant_images() -> None:
     assert rendering.render(values[None])[0, 0, 0].tolist() == [0, 255, 0, 255]
     flat = np.full((2, 3, 4), 7, np.uint8)
     assert (rendering_of(flat).render(flat[None]) == 0).all()
-
-
-def test_large_levels_are_measured_on_blocks_at_fixed_places() -> None:
-    small = list(sample_regions((100, 300, 300)))
-    assert sum(int(np.prod([b - a for a, b in r])) for r in small) == 100 * 300 * 300
-    large = list(sample_regions((1000, 4000, 4000)))
-    assert sum(int(np.prod([b - a for a, b in r])) for r in large) <= SAMPLE_VOXELS
-    assert len(set(large)) == len(large) == 32
-    spread = {r[0] for r in large}
-    assert len(spread) > 8
+    huge = np.repeat([-1.5e308, 1.0, 3.0, 1.5e308], 6).reshape(2, 3, 4)
+    assert np.unique(rendering_of(huge).render(huge[None])).tolist() == [0, 255]
 
 
 def test_colours_of_one_two_and_three_channels() -> None:

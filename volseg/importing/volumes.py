@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from volseg.errors import InputError, VolsegError
 from volseg.importing.guard import printable
 from volseg.importing.opened import OpenedImage, Region
@@ -91,7 +93,7 @@ def import_volume(
         with removed_on_failure(volume):
             _copy(image, volume, told)
             build_image_pyramid(volume, progress=told)
-            write_windows(volume)
+            write_windows(volume, binary=np.dtype(image.array.dtype).kind == "b")
             record = _record(src, image)
             if patient_data and image.private:
                 record["patient"] = image.private

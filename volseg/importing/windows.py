@@ -7,25 +7,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from volseg.volume.contrast import measure_contrast, widened
 from volseg.volume.create import put_group
 from volseg.volume.metadata import ngff_attributes, read_group
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume
 
-MOST_VOXELS = 2**24
 
-
-def write_windows(volume: Volume) -> None:
+def write_windows(volume: Volume, *, binary: bool = False) -> None:
     """Put each channel's measured window into the image's `omero` metadata.
 
-    It goes from the 0.5 to the 99.5 percentile of the first time, counted on the finest level of at most `MOST_VOXELS`
-    voxels (else on the coarsest). Images of bytes, colour ones among them, keep their full range.
+    It is what `volseg.volume.contrast` measures of the finest level's first time. Images of bytes, colour ones among
+    them, keep their full range.
 
     Parameters
     ----------
     volume : Volume
-        Opened writable, with its pyramid.
+        Opened writable.
+    binary : bool
+        Whether the bytes are only 0 and 1; then the window is that.
 
     Raises
     ------
@@ -33,10 +34,10 @@ def write_windows(volume: Volume) -> None:
         If the store fails.
     """
     found = read_group(volume.store)
-    if volume.dtype.itemsize == 1 or found is None:
+    if found is None or (volume.dtype.itemsize == 1 and not binary):
         return
     version, content = found
-    windows = _measured(volume)
+    windows = [(0.0, 1.0)] * volume.n_channels if binary else _measured(volume)
     for channel, (low, high) in zip(content["omero"]["channels"], windows, strict=True):
         channel["window"] |= {"start": low, "end": high}
         if volume.dtype.kind == "f":  # the type's own range says nothing
@@ -46,12 +47,5 @@ def write_windows(volume: Volume) -> None:
 
 
 def _measured(volume: Volume) -> list[tuple[float, float]]:
-    from volseg.sam.rendering import measure_rendering
-
-    sizes = [level.shape[0] * level.shape[1] * level.shape[2] for level in volume.levels]
-    level = next((i for i, size in enumerate(sizes) if size <= MOST_VOXELS), len(sizes) - 1)
-    windows = []
-    for channel in range(volume.n_channels):
-        seen = measure_rendering(volume, level, 0, channel)
-        windows.append((seen.low[0], seen.high[0]))
-    return windows
+    channels = range(volume.n_channels)
+    return [widened(*measure_contrast(volume, channel=channel)) for channel in channels]

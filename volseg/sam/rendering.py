@@ -7,7 +7,7 @@ and is part of every cache key and plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -16,16 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from volseg.errors import InputError
 from volseg.sam.preprocessing import PREPROCESSING, Place
+from volseg.volume.contrast import contrast_limits, measure_contrast, widened
 
 if TYPE_CHECKING:
     from volseg.sam.tiling import Tile
     from volseg.volume.blocks import Region
     from volseg.volume.image import Volume
-
-PERCENTILES = (0.5, 99.5)
-BINS = 65536
-SAMPLE_BLOCK = (64, 256, 256)  # voxels z, y, x; large levels are measured on evenly spread blocks
-SAMPLE_VOXELS = 2**27
 
 
 class Rendering(BaseModel):
@@ -108,7 +104,8 @@ class Rendering(BaseModel):
 
     def _unit(self, values: NDArray[Any], index: int) -> NDArray[np.float32]:
         low, high = self.low[index], self.high[index]
-        scaled = (values.astype(np.float64) - low) / (high - low)
+        with np.errstate(over="ignore", invalid="ignore"):  # fill values, and what is no number
+            scaled = (values.astype(np.float64) - low) / (high - low)
         return np.asarray(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 1), np.float32)
 
     def _colours(self, parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -158,11 +155,11 @@ def make_rendering(
             f"{len(channels)} channels and {features} features are more than the three colours "
             "that a model sees"
         )
-    high = [h if h > b else b + 1.0 for b, h in zip(low, high, strict=True)]
+    limits = [widened(float(b), float(h)) for b, h in zip(low, high, strict=True)]
     return Rendering(
         channels=tuple(channels),
-        low=tuple(float(v) for v in low),
-        high=tuple(float(v) for v in high),
+        low=tuple(b for b, _ in limits),
+        high=tuple(h for _, h in limits),
         is_rgb=is_rgb,
         preprocess=tuple(preprocess),
     )
@@ -177,8 +174,8 @@ def measure_rendering(
 ) -> Rendering:
     """Measure the contrast of a volume: its 0.5 and 99.5 percentiles per channel.
 
-    The result does not depend on how the array is chunked. Up to 2**27 voxels every one is
-    counted; of a larger level evenly spread blocks of 64 x 256 x 256 voxels, at fixed places, are.
+    Defects, fill values and the way in which the array is chunked do not move them; see
+    `volseg.volume.contrast`.
 
     Parameters
     ----------
@@ -198,14 +195,7 @@ def measure_rendering(
     wanted = _wanted_channels(volume, channels)
     if volume.is_rgb and wanted == (0, 1, 2):
         return make_rendering(wanted, [0] * 3, [255] * 3, is_rgb=True, preprocess=preprocess)
-    limits = []
-    for channel in wanted:
-
-        def blocks(channel: int = channel) -> Iterator[NDArray[Any]]:
-            for region in sample_regions(volume.levels[level].shape):
-                yield volume.read(region, level=level, time=time, channel=channel)
-
-        limits.append(_percentiles(blocks, volume.dtype))
+    limits = [measure_contrast(volume, level, time, channel) for channel in wanted]
     low, high = zip(*limits, strict=True)
     return make_rendering(wanted, low, high, preprocess=preprocess)
 
@@ -223,10 +213,8 @@ def rendering_of(
             channels, [0] * len(stack), [255] * len(stack), is_rgb=True, preprocess=preprocess
         )
 
-    def limits(part: NDArray[Any]) -> tuple[float, float]:
-        return _percentiles(lambda: iter([part]), part.dtype)
-
-    low, high = zip(*(limits(part) for part in stack), strict=True)
+    limits = [contrast_limits(lambda part=part: [part], part.dtype) for part in stack]  # type: ignore[misc]
+    low, high = zip(*limits, strict=True)
     return make_rendering(channels, low, high, preprocess=preprocess)
 
 
@@ -280,22 +268,6 @@ def tile_region(
     )
 
 
-def sample_regions(shape: Sequence[int]) -> Iterator[Region]:
-    """The regions whose voxels are counted for the contrast: a fixed lattice, all of it or evenly
-    spread.
-    """
-    counts = [-(-n // b) for n, b in zip(shape, SAMPLE_BLOCK, strict=True)]
-    total = int(np.prod(counts))
-    wanted = max(1, min(total, SAMPLE_VOXELS // int(np.prod(SAMPLE_BLOCK))))
-    for i in range(wanted):
-        index = np.unravel_index(i * total // wanted + (total // wanted) // 2, counts)
-        ranges = [
-            (int(k) * b, min(n, (int(k) + 1) * b))
-            for k, b, n in zip(index, SAMPLE_BLOCK, shape, strict=True)
-        ]
-        yield (ranges[0], ranges[1], ranges[2])
-
-
 def _wanted_channels(volume: Volume, channels: Sequence[int] | int | None) -> tuple[int, ...]:
     if channels is None:
         return (0, 1, 2) if volume.is_rgb else (0,)
@@ -306,41 +278,6 @@ def _wanted_channels(volume: Volume, channels: Sequence[int] | int | None) -> tu
                 f"channel {channel} is out of range; the image has {volume.n_channels}, from 0"
             )
     return wanted
-
-
-def _percentiles(blocks: Any, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Values below which the wanted shares lie (the smallest value reached), by a histogram."""
-    first, width = 0.0, 1.0
-    if dtype.kind == "b" or (dtype.kind in "ui" and dtype.itemsize <= 2):
-        first = float(np.iinfo(dtype).min) if dtype.kind != "b" else 0.0
-    else:
-        first, last = _extremes(blocks())
-        width = (last - first) / (BINS - 1) or 1.0
-    counts = np.zeros(BINS, np.int64)
-    for block in blocks():
-        values = block.ravel()
-        if dtype.kind == "f":
-            values = values[np.isfinite(values)]
-        if width == 1.0 and dtype.kind in "uib":
-            numbers = values.astype(np.int64) - int(first)
-        else:
-            numbers = np.rint((values.astype(np.float64) - first) / width).astype(np.int64)
-        counts += np.bincount(numbers, minlength=BINS)
-    summed = np.cumsum(counts)
-    low, high = (
-        first + width * int(np.searchsorted(summed, share / 100 * summed[-1]))
-        for share in PERCENTILES
-    )
-    return float(low), float(high)
-
-
-def _extremes(blocks: Iterator[NDArray[Any]]) -> tuple[float, float]:
-    low, high = np.inf, -np.inf
-    for block in blocks:
-        finite = block[np.isfinite(block)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    return (low, high) if low <= high else (0.0, 1.0)
 
 
 def _to_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:
