@@ -68,6 +68,10 @@ class AccessDeniedError(StorageError, PermissionError):
     """The store refused the credentials or lacks the right for this operation."""
 
 
+class NoListingError(AccessDeniedError, InputError):
+    """The place can't tell what it has (a web server, a bucket without that right); single objects can be read."""
+
+
 class StorageFullError(StorageError):
     """No space left where volseg writes."""
 

@@ -67,9 +67,10 @@ def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
     from volseg.volume.image import open_volume
 
     volume = open_volume(url, labels_at)
+    labels_of = volume.labels
     return {
         "url": str(volume.location),
-        "ngff": volume.ngff_version,
+        "ngff": volume.stated_version,
         "axes": list(volume.axes),
         "shape_zyx": list(volume.shape),
         "times": volume.n_times,
@@ -93,8 +94,9 @@ def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
                 "levels": [list(level.shape) for level in labels.levels],
                 "channel": labels.channel,
             }
-            for name, labels in volume.labels.items()
+            for name, labels in labels_of.items()
         ],
+        "unreadable_labels": labels_of.unreadable,
         "embeddings": volume.output_store.list_names("volseg/embeddings"),
         "runs": [
             {"plan": run.plan_hash, "labels": run.labels, "status": run.status}
@@ -117,6 +119,8 @@ def _show(facts: dict[str, Any]) -> None:
     console.print(table)
     for labels in facts["labels"]:
         console.print(f"labels {labels['name']}: {labels['dtype']}, {len(labels['levels'])} levels")
+    for name, why in facts["unreadable_labels"].items():
+        console.print(f"labels {name} can't be read: {why}", markup=False)
     for key in facts["embeddings"]:
         console.print(f"embeddings {key}")
     for run in facts["runs"]:

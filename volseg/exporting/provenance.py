@@ -36,7 +36,7 @@ def provenance_of(selection: Selection, operator: str | None = None) -> dict[str
         "operator": operator or _account(),
         "source": {
             "url": volume.location.url,
-            "ngff": volume.ngff_version,
+            "ngff": volume.stated_version,
             "identity": volume.identity(0),
             "imported_from": _imported_from(volume.store),
         },

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from volseg.volume.contrast import measure_contrast, widened
 from volseg.volume.create import put_group
-from volseg.volume.metadata import ngff_attributes, read_group
+from volseg.volume.groups import read_group
+from volseg.volume.metadata import ngff_attributes
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume

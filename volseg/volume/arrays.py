@@ -14,15 +14,18 @@ import numpy as np
 from volseg.errors import InputError, NotOmeZarrError, NotThereError
 from volseg.store import Store
 from volseg.store.failures import translated
+from volseg.volume.axes import Axis
 from volseg.volume.blocks import Grid, Region, Triple, check_region, slices
-from volseg.volume.metadata import Axis
+from volseg.volume.chunk_keys import with_true_separator
+from volseg.volume.documents import Documents
+from volseg.volume.metadata import array_key
 
 if TYPE_CHECKING:
     import zarr
 
 
-def open_array(store: Store, path: str, zarr_format: int) -> zarr.Array[Any]:
-    """Open the array at a path from its one metadata document.
+def open_array(documents: Documents, path: str, zarr_format: int) -> zarr.Array[Any]:
+    """Open the array at a path from its one metadata document; nested chunks are found where that doesn't say so.
 
     Raises
     ------
@@ -35,17 +38,20 @@ def open_array(store: Store, path: str, zarr_format: int) -> zarr.Array[Any]:
     from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
     from zarr.storage import StorePath
 
-    key = f"{path}/{'.zarray' if zarr_format == 2 else 'zarr.json'}"
-    document = store.get_or_none(key)
+    store, key = documents.store, f"{path}/{array_key(zarr_format)}"
+    document = documents.get(key)
     if document is None:
         raise NotThereError(
             f"{store.location}/{key} does not exist, though the image's metadata names it"
         )
+    if zarr_format == 2:
+        document = with_true_separator(store, path, document)
     kind: Any = ArrayV2Metadata if zarr_format == 2 else ArrayV3Metadata
     try:
-        metadata = kind.from_dict(json.loads(document))
+        metadata = kind.from_dict(document)
     except Exception as error:  # zarr raises many kinds for wrong documents
-        raise NotOmeZarrError(f"{store.location}/{key} can't be read: {error}") from error
+        said = " ".join(str(error).split())
+        raise NotOmeZarrError(f"{store.location}/{key} can't be read: {said}") from error
     return zarr.Array(zarr.AsyncArray(metadata, StorePath(store.zarr(), path)))
 
 

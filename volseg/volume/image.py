@@ -5,7 +5,7 @@ Missing z, c and t, units and versions are dealt with here and in `metadata`, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from volseg.errors import AccessDeniedError, InputError, NotOmeZarrError
 from volseg.store import Location, Store, open_store, parse_url
 from volseg.volume.arrays import LevelArray, open_array
 from volseg.volume.blocks import Grid, Region, Triple
+from volseg.volume.documents import Documents
 from volseg.volume.metadata import Multiscale, read_multiscale, zarr_format
 from volseg.volume.writing import Written, write_whole
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import zarr
 
     from volseg.volume.labels import Labels
+    from volseg.volume.labels_mapping import LabelsMapping
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,9 @@ class Volume:
         self._writable = writable
         self.store = open_store(self.location, read_only=not writable)
         self.output_store = Store(self._labels_at or self.location)
-        self.multiscale: Multiscale = read_multiscale(self.store)
-        self.levels: list[Level] = read_levels(self.store, self.multiscale)
+        self.documents = Documents(self.store)
+        self.multiscale: Multiscale = read_multiscale(self.documents)
+        self.levels: list[Level] = read_levels(self.documents, self.multiscale)
 
     def __reduce__(self) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
         at = self._labels_at
@@ -128,8 +131,13 @@ class Volume:
 
     @property
     def ngff_version(self) -> str:
-        """Version of the metadata: "0.4" or "0.5"."""
+        """Version of what is written beside it: "0.4" (in Zarr 2) or "0.5"; what it states itself may be older."""
         return self.multiscale.version
+
+    @property
+    def stated_version(self) -> str:
+        """Version that the image's own metadata state: "0.1" to "0.5"."""
+        return self.multiscale.stated
 
     @property
     def name(self) -> str:
@@ -196,9 +204,9 @@ class Volume:
         )
 
     @property
-    def labels(self) -> Mapping[str, Labels]:
+    def labels(self) -> LabelsMapping:
         """The label images of this image by name, those at `labels_at` first; opened when asked for."""
-        from volseg.volume.labels import LabelsMapping
+        from volseg.volume.labels_mapping import LabelsMapping
 
         return LabelsMapping(self)
 
@@ -337,13 +345,13 @@ def _can_write(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK)
 
 
-def read_levels(store: Store, multiscale: Multiscale) -> list[Level]:
+def read_levels(documents: Documents, multiscale: Multiscale) -> list[Level]:
     """Open the arrays of all levels of an image or label image, several at once."""
-    zarr_version = zarr_format(multiscale.version)
+    store, zarr_version = documents.store, zarr_format(multiscale.version)
 
     def read(index: int) -> Level:
         dataset = multiscale.datasets[index]
-        array = open_array(store, dataset.path, zarr_version)
+        array = open_array(documents, dataset.path, zarr_version)
         lazy = LevelArray(store, dataset.path, array, multiscale.axes)
         scale = multiscale.micrometres(dataset.scale, missing=1.0)
         translation = multiscale.micrometres(dataset.translation, missing=0.0)
@@ -366,7 +374,7 @@ def open_volume(
     *,
     writable: bool = False,
 ) -> Volume:
-    """Open an OME-Zarr image (NGFF 0.4 or 0.5) on a folder, S3 or, for reading, a web server.
+    """Open an OME-Zarr image (NGFF 0.1 to 0.5) on a folder, S3 or, for reading, a web server.
 
     Parameters
     ----------

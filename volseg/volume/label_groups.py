@@ -13,14 +13,15 @@ from volseg.errors import (
     AlreadyWrittenError,
     ChangedError,
     ExistsError,
-    NameRefusedError,
     NotOmeZarrError,
     StorageError,
     VolsegError,
 )
-from volseg.store import Store, check_name
+from volseg.store import Store
 from volseg.volume.blocks import Triple
 from volseg.volume.create import array_documents, claimed_group, datasets_of, fitted, put_group
+from volseg.volume.documents import Documents
+from volseg.volume.groups import group_in, read_group
 from volseg.volume.image import Volume
 from volseg.volume.levels import LevelPlan, level_plan, plan_of, whole_factors
 from volseg.volume.metadata import (
@@ -31,7 +32,6 @@ from volseg.volume.metadata import (
     group_key,
     multiscale_document,
     ngff_attributes,
-    read_group,
     to_json,
 )
 
@@ -113,7 +113,7 @@ def write_groups(
     """
     version, root, path = volume.ngff_version, volume.output_store, f"labels/{name}"
     plans = label_plans(volume, metadata.level)
-    axes = [_output_axis(axis) for axis in volume.multiscale.axes if axis.kind != "c"]
+    axes = [_output_axis(volume.multiscale.axes[i]) for i in _positions(volume)]
     datasets = _datasets(volume, metadata.level, plans, axes)
     with _claim(root, name, version, _content(volume, name, axes, datasets)):
         for item, plan in zip(datasets, plans, strict=True):
@@ -146,10 +146,16 @@ def ensure_records_group(root: Store, version: str) -> None:
             root.put_new(f"{RECORDS}/{key}", document)
 
 
+def _positions(volume: Volume) -> list[int]:
+    """Return where the image has the axes of its labels, in the order t, z, y, x."""
+    found = [volume.multiscale.axis(kind) for kind in "tzyx"]
+    return [position for position in found if position is not None]
+
+
 def _datasets(
     volume: Volume, level: int, plans: Sequence[LevelPlan], axes: Sequence[Axis]
 ) -> list[Dataset]:
-    positions = [i for i, axis in enumerate(volume.multiscale.axes) if axis.kind != "c"]
+    positions = _positions(volume)
     first = volume.multiscale.datasets[level]
     scale = [first.scale[i] for i in positions]
     return datasets_of(plans, axes, scale, [first.translation[i] for i in positions])
@@ -282,22 +288,7 @@ def _listed(document: dict[str, Any]) -> list[str]:
 
 
 def label_names(store: Store) -> list[str]:
-    """Return the names that the labels group of an image lists, unsafe ones left out."""
-    for key in ("labels/zarr.json", "labels/.zattrs"):
-        data = store.get_or_none(key)
-        if data is None:
-            continue
-        try:
-            names = _listed(json.loads(data))
-        except (ValueError, AttributeError):
-            raise NotOmeZarrError(f"{store.location}/{key} is damaged") from None
-        return [name for name in names if _is_safe(name)]
-    return []
-
-
-def _is_safe(name: str) -> bool:
-    try:
-        check_name(name, "label image")
-    except NameRefusedError:
-        return False
-    return True
+    """Return the names that the labels group of an image lists, such as no label image can have among them."""
+    found = group_in(Documents(store), "labels")
+    names = found[1].get("labels") if found else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from volseg.errors import InputError, NotOmeZarrError, NotThereError
 from volseg.store import Location, Store, check_name
 from volseg.volume.arrays import LevelArray
 from volseg.volume.blocks import Grid, Region, Triple
+from volseg.volume.documents import Documents
+from volseg.volume.groups import group_in
 from volseg.volume.image import Level, Volume, open_volume, read_levels
 from volseg.volume.label_groups import (
     LABEL_CHUNKS,
@@ -24,7 +26,7 @@ from volseg.volume.label_groups import (
     write_groups,
 )
 from volseg.volume.levels import whole_factors
-from volseg.volume.metadata import Multiscale, read_group, read_multiscale
+from volseg.volume.metadata import Multiscale, read_multiscale
 from volseg.volume.writing import Written, write_whole
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ __all__ = [
     "LABEL_CHUNKS",
     "LabelMetadata",
     "Labels",
-    "LabelsMapping",
     "create_labels",
     "label_names",
     "label_plans",
@@ -64,8 +65,9 @@ class Labels:
         self.volume_location = volume_location
         self.store = store
         self._labels_at = labels_at
-        self.multiscale: Multiscale = read_multiscale(store)
-        self._levels: list[Level] = read_levels(store, self.multiscale)
+        documents = self._documents()
+        self.multiscale: Multiscale = read_multiscale(documents)
+        self._levels: list[Level] = read_levels(documents, self.multiscale)
         self.metadata: LabelMetadata = read_label_metadata(store)
         if self.dtype.kind not in "iu":
             raise NotOmeZarrError(
@@ -77,6 +79,14 @@ class Labels:
 
     def __repr__(self) -> str:
         return f"Labels({str(self.location)!r}, {self.shape}, {self.dtype}, {len(self._levels)} levels)"
+
+    def _documents(self) -> Documents:
+        """The label image's metadata documents; those of an image above it may be consolidated there."""
+        inside = self.location == self.volume_location.joined(f"labels/{self.name}")
+        if not inside:
+            return Documents(self.store)
+        image = Documents(Store(self.volume_location, read_only=True))
+        return Documents(self.store, image, f"labels/{self.name}")
 
     @property
     def name(self) -> str:
@@ -100,8 +110,13 @@ class Labels:
 
     @property
     def ngff_version(self) -> str:
-        """Version of the metadata: "0.4" or "0.5"."""
+        """Version of what is written into it: "0.4" (in Zarr 2) or "0.5"; what it states itself may be older."""
         return self.multiscale.version
+
+    @property
+    def stated_version(self) -> str:
+        """Version that the label image's own metadata state: "0.1" to "0.5"."""
+        return self.multiscale.stated
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -293,32 +308,12 @@ def create_labels(
     return Labels(volume.location, root.sub(f"labels/{name}"), at)
 
 
-class LabelsMapping(Mapping[str, Labels]):
-    """The label images of a volume by name; each is opened when asked for."""
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-
-    def __getitem__(self, name: str) -> Labels:
-        return open_labels(self._volume, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names())
-
-    def __len__(self) -> int:
-        return len(self._names())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names()
-
-    def __repr__(self) -> str:
-        return f"{{{', '.join(map(repr, self._names()))}}}"
-
-    def _names(self) -> list[str]:
-        names: dict[str, None] = {}
-        for store in _places(self._volume):
-            names.update(dict.fromkeys(label_names(store)))
-        return list(names)
+def listed_names(volume: Volume) -> list[str]:
+    """Return every name that a volume lists, those at `labels_at` first; nothing is opened."""
+    names: dict[str, None] = {}
+    for store in _places(volume):
+        names.update(dict.fromkeys(label_names(store)))
+    return list(names)
 
 
 def _places(volume: Volume) -> list[Store]:
@@ -339,7 +334,7 @@ def open_labels(volume: Volume | str | Path | Location, name: str) -> Labels:
     Raises
     ------
     NotThereError
-        If there is none of this name; the message lists those that there are.
+        If there is none of this name; the message lists those that the image names.
     NameRefusedError
         If the name can't be a path component.
     NotOmeZarrError
@@ -348,10 +343,21 @@ def open_labels(volume: Volume | str | Path | Location, name: str) -> Labels:
     if not isinstance(volume, Volume):
         volume = open_volume(volume)
     check_name(name, "label image")
+    place = place_of(volume, name)
+    if place is None:
+        names = ", ".join(listed_names(volume)) or "none"
+        raise NoLabelsError(f"{volume.location} has no label image {name!r}; it has: {names}")
+    at = volume.output_store.location
+    return Labels(volume.location, place, None if at == volume.location else at)
+
+
+def place_of(volume: Volume, name: str) -> Store | None:
+    """Return the store of a label image's group, which may be damaged; None where there is none."""
     for store in _places(volume):
-        below = store.sub(f"labels/{name}")
-        if read_group(below) is not None:
-            at = volume.output_store.location
-            return Labels(volume.location, below, None if at == volume.location else at)
-    names = ", ".join(LabelsMapping(volume)) or "none"
-    raise NoLabelsError(f"{volume.location} has no label image {name!r}; it has: {names}")
+        try:
+            if group_in(Documents(store), f"labels/{name}") is None:
+                continue
+        except NotOmeZarrError:
+            pass
+        return store.sub(f"labels/{name}")
+    return None

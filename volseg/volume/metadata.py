@@ -1,6 +1,6 @@
-"""NGFF 0.4 and 0.5 metadata as plain documents: reading multiscales with their units, writing images and labels.
+"""NGFF metadata as plain documents: reading multiscales of 0.1 to 0.5, writing images and labels of 0.4 and 0.5.
 
-Specifications: https://ngff.openmicroscopy.org/0.4/ and https://ngff.openmicroscopy.org/0.5/.
+Specifications: https://ngff.openmicroscopy.org/0.1/ to https://ngff.openmicroscopy.org/0.5/.
 """
 
 from __future__ import annotations
@@ -10,23 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from volseg.errors import NotOmeZarrError, NotThereError
+from volseg.errors import NoListingError, NotOmeZarrError, NotThereError
 from volseg.store import Location, Store
-from volseg.volume.units import length_unit, time_unit
+from volseg.volume.axes import Axis, read_axes
+from volseg.volume.collection import why_no_image
+from volseg.volume.documents import Documents
+from volseg.volume.groups import group_in
+from volseg.volume.transforms import read_transforms, transforms_of_shapes
 
 VERSIONS = ("0.4", "0.5")
 RECORDS = "volseg"
 """Name of the groups that hold volseg's own records."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of an array: name as in the file, kind ("t", "c", "z", "y" or "x"), NGFF unit or None, µm per unit."""
-
-    name: str
-    kind: str
-    unit: str | None
-    micrometres: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,21 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Multiscale:
-    """The first multiscale of an image and what stands beside it; `attributes` is NGFF's part of the metadata."""
+    """The first multiscale of an image and what stands beside it.
+
+    Parameters
+    ----------
+    version
+        "0.4" (Zarr 2) or "0.5" (Zarr 3): what is written beside it.
+    axes, datasets, name
+        As the metadata say.
+    attributes
+        NGFF's part of the group's metadata.
+    notes
+        What had to be assumed, for people.
+    stated
+        The version that the metadata state, from "0.1" on.
+    """
 
     version: str
     axes: tuple[Axis, ...]
@@ -48,6 +56,7 @@ class Multiscale:
     name: str
     attributes: dict[str, Any]
     notes: tuple[str, ...] = ()
+    stated: str = "0.5"
 
     def axis(self, kind: str) -> int | None:
         """Return the position of the axis of a kind, None where there is none."""
@@ -68,6 +77,11 @@ class Multiscale:
 def zarr_format(version: str) -> int:
     """Return the Zarr format that an NGFF version is written in."""
     return 2 if version == "0.4" else 3
+
+
+def array_key(zarr: int) -> str:
+    """Return the key, below an array, of its metadata in a Zarr format."""
+    return ".zarray" if zarr == 2 else "zarr.json"
 
 
 def group_key(version: str) -> str:
@@ -98,95 +112,66 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
-def read_group(store: Store, path: str = "") -> tuple[str, dict[str, Any]] | None:
-    """Read a group's NGFF attributes.
-
-    Returns
-    -------
-    tuple or None
-        NGFF version as the Zarr format implies ("0.4" for v2, "0.5" for v3) and the attributes (in 0.5 the content of
-        ``ome``); None if there is no group.
-
-    Raises
-    ------
-    NotOmeZarrError
-        If there is an array instead, or a document is damaged.
-    """
-    prefix = f"{path}/" if path else ""
-    where = f"{store.location}/{path}".rstrip("/")
-    document = _json(store.get_or_none(f"{prefix}zarr.json"), f"{where}/zarr.json")
-    if document is not None:
-        if document.get("node_type") == "array":
-            raise _bare_array(where)
-        attributes = document.get("attributes") or {}
-        ome = attributes.get("ome")
-        return "0.5", ome if isinstance(ome, dict) else {}
-    attributes = _json(store.get_or_none(f"{prefix}.zattrs"), f"{where}/.zattrs")
-    if store.exists(f"{prefix}.zarray"):
-        raise _bare_array(where)
-    if attributes is None and not store.exists(f"{prefix}.zgroup"):
-        return None
-    return "0.4", attributes or {}
-
-
-def _bare_array(where: str) -> NotOmeZarrError:
-    return NotOmeZarrError(
-        f"{where} is a Zarr array, not an OME-Zarr image: give the group above it, or write one with `volseg import`"
-    )
-
-
-def _json(data: bytes | None, where: str) -> dict[str, Any] | None:
-    if data is None:
-        return None
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise NotOmeZarrError(f"{where} is damaged: {error}") from None
-    if not isinstance(value, dict):
-        raise NotOmeZarrError(f"{where} is damaged: expected a JSON object")
-    return value
-
-
-def read_multiscale(store: Store) -> Multiscale:
-    """Read the first multiscale of an image or label image.
+def read_multiscale(documents: Documents) -> Multiscale:
+    """Read the first multiscale of an image or label image, NGFF 0.1 to 0.5.
 
     Raises
     ------
     NotThereError
         If nothing lies at the location.
     NotOmeZarrError
-        If what lies there is no OME-Zarr 0.4 or 0.5 image; for plates and bioformats2raw roots with the images inside.
+        If what lies there is no image of these versions; for plates and bioformats2raw roots with the images inside.
+    AccessDeniedError
+        If the place refuses to show any metadata.
     """
-    where = store.location
-    found = read_group(store)
+    where = documents.store.location
+    found = group_in(documents)
     if found is None:
-        raise _nothing(store)
+        raise documents.denied or _nothing(documents.store)
     version, attributes = found
     multiscales = attributes.get("multiscales")
     if not multiscales:
-        raise NotOmeZarrError(_why_no_image(store, attributes))
+        raise NotOmeZarrError(why_no_image(documents, attributes))
     if not isinstance(multiscales, list) or not isinstance(multiscales[0], dict):
         raise NotOmeZarrError(f"{where}: 'multiscales' is not a list of objects")
     first = multiscales[0]
-    said = attributes.get("version") if version == "0.5" else first.get("version", "0.4")
-    if said != version:
+    if version == "0.5":
+        stated = _stated(attributes.get("version", version), first)
+    else:
+        stated = _stated(first.get("version"), first)
+    if stated not in (("0.5",) if version == "0.5" else ("0.1", "0.2", "0.3", "0.4")):
         raise NotOmeZarrError(
-            f"{where}: NGFF version {said!r} in Zarr format {zarr_format(version)} is not supported; "
-            "volseg reads 0.4 (Zarr 2) and 0.5 (Zarr 3)"
+            f"{where}: NGFF version {stated!r} in Zarr format {zarr_format(version)} is not supported; "
+            "volseg reads 0.1 to 0.4 (Zarr 2) and 0.5 (Zarr 3)"
         )
-    axes, notes = _axes(first.get("axes"), where)
-    datasets = _datasets(first, len(axes), where)
+    axes, notes = read_axes(first.get("axes"), stated, str(where))
+    datasets, more = _datasets(first, axes, documents, zarr_format(version))
     name = first.get("name")
-    return Multiscale(
-        version, axes, datasets, name if isinstance(name, str) else where.name, attributes, notes
-    )
+    name = name if isinstance(name, str) else where.name
+    return Multiscale(version, axes, datasets, name, attributes, (*notes, *more), stated)
+
+
+def _stated(version: Any, multiscale: dict[str, Any]) -> str:
+    """Return the version that metadata state; where they don't, the one that their axes look like."""
+    if version is not None:
+        text = str(version)
+        return "0.5" if text.startswith("0.5.") and text[4:].isdigit() else text
+    axes = multiscale.get("axes")
+    if axes is None:
+        return "0.1"
+    named = isinstance(axes, list) and all(isinstance(axis, str) for axis in axes)
+    return "0.3" if named else "0.4"
 
 
 def _nothing(store: Store) -> NotThereError | NotOmeZarrError:
     where = store.location
-    if where.scheme in ("http", "https"):
-        return NotThereError(f"{where}: no zarr.json, .zattrs or .zgroup there")
-    names = store.list_names()
+    try:
+        names = store.list_names()
+    except NoListingError:
+        return NotThereError(
+            f"{where}: no OME-Zarr there (no zarr.json, .zattrs or .zgroup), and this place can't list what it has; "
+            "check the address"
+        )
     if not names:
         return NotThereError(f"{where} does not exist, or is empty")
     images = [name for name in names if name.endswith(".zarr")]
@@ -198,144 +183,55 @@ def _nothing(store: Store) -> NotThereError | NotOmeZarrError:
     )
 
 
-def _why_no_image(store: Store, attributes: dict[str, Any]) -> str:
-    where = store.location
-    inside = [f"{where}/{path}" for path in _images_inside(store, attributes)]
-    if not inside:
-        return f"{where} is a Zarr group, but not an OME-Zarr image: it has no 'multiscales'"
-    listing = "\n  ".join(inside[:50])
-    more = f"\n  and {len(inside) - 50} more" if len(inside) > 50 else ""
-    return f"{where} is a collection of images; open one of them:\n  {listing}{more}"
-
-
-def _images_inside(store: Store, attributes: dict[str, Any]) -> list[str]:
-    """Paths of the images in a plate, well or bioformats2raw root."""
-    if isinstance(attributes.get("plate"), dict):
-        wells = _paths(attributes["plate"].get("wells"))
-        return [image for well in wells[:200] for image in _well(store, well)]
-    if isinstance(attributes.get("well"), dict):
-        return _paths(attributes["well"].get("images"))
-    series = read_group(store, "OME")
-    if series is not None and isinstance(series[1].get("series"), list):
-        return [str(path) for path in series[1]["series"]]
-    if "bioformats2raw.layout" in attributes:
-        return sorted((name for name in store.list_names() if name.isdigit()), key=int)
-    return []
-
-
-def _well(store: Store, path: str) -> list[str]:
-    found = read_group(store, path)
-    well = found[1].get("well") if found else None
-    images = _paths(well.get("images")) if isinstance(well, dict) else []
-    return [f"{path}/{image}" for image in images] or [path]
-
-
-def _paths(items: Any) -> list[str]:
-    """The safe paths that a list of wells or images names."""
-    named = [item.get("path") for item in items if isinstance(item, dict)] if items else []
-    return [path for path in named if isinstance(path, str) and ".." not in path]
-
-
-def _axes(axes: Any, where: Location) -> tuple[tuple[Axis, ...], tuple[str, ...]]:
-    if not isinstance(axes, list) or not all(
-        isinstance(axis, dict) and axis.get("name") for axis in axes
-    ):
-        raise NotOmeZarrError(
-            f"{where}: 'axes' is not a list of objects with names; is this NGFF 0.3 or older?"
-        )
-    kinds: list[str | None] = [_kind(axis) for axis in axes]
-    spatial = [i for i, kind in enumerate(kinds) if kind == "space"]
-    if len(spatial) not in (2, 3) or any(kinds.count(kind) > 1 for kind in "tc") or None in kinds:
-        listed = ", ".join(f"{axis['name']} ({axis.get('type', 'no type')})" for axis in axes)
-        raise NotOmeZarrError(
-            f"{where}: axes {listed}; expected two or three of space, at most one of time and one of channel"
-        )
-    for i, letter in zip(spatial, "zyx"[3 - len(spatial) :], strict=True):
-        if axes[i]["name"] in ("z", "y", "x") and axes[i]["name"] != letter:
-            raise NotOmeZarrError(f"{where}: axes of space are not in the order z, y, x")
-        kinds[i] = letter
-    result: list[Axis] = []
-    notes: list[str] = []
-    for axis, kind in zip(axes, kinds, strict=True):
-        result.append(_axis(str(axis["name"]), str(kind), axis.get("unit"), notes))
-    return tuple(result), tuple(notes)
-
-
-def _kind(axis: dict[str, Any]) -> str | None:
-    kind = {"space": "space", "time": "t", "channel": "c"}.get(axis.get("type", ""))
-    if kind is None and "type" not in axis:
-        kind = {"t": "t", "c": "c", "z": "space", "y": "space", "x": "space"}.get(axis["name"])
-    return kind
-
-
-def _axis(name: str, kind: str, unit: Any, notes: list[str]) -> Axis:
-    if kind == "t":
-        return Axis(name, kind, time_unit(unit))
-    if kind == "c":
-        return Axis(name, kind, None)
-    length = length_unit(unit)
-    if length is None:
-        said = "has no unit" if unit is None else f"has the unknown unit {unit!r}"
-        notes.append(f"axis {name} {said}; its voxel size is taken as micrometres")
-        return Axis(name, kind, None)
-    return Axis(name, kind, *length)
-
-
-def _datasets(multiscale: dict[str, Any], n_axes: int, where: Location) -> tuple[Dataset, ...]:
+def _datasets(
+    multiscale: dict[str, Any], axes: Sequence[Axis], documents: Documents, zarr: int
+) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
+    """Return the levels, and what had to be assumed."""
+    where = documents.store.location
     datasets = multiscale.get("datasets")
     if not isinstance(datasets, list) or not datasets:
         raise NotOmeZarrError(f"{where}: the multiscale lists no datasets")
-    common = _transform(multiscale.get("coordinateTransformations"), n_axes, where, "multiscale")
-    result = []
-    for dataset in datasets:
-        path = dataset.get("path") if isinstance(dataset, dict) else None
-        if (
-            not isinstance(path, str)
-            or any(p in ("", ".", "..") for p in path.split("/"))
-            or "\\" in path
-        ):
-            raise NotOmeZarrError(f"{where}: dataset path {path!r} is not a relative path")
-        own = _transform(dataset.get("coordinateTransformations"), n_axes, where, f"dataset {path}")
-        scale = tuple(a * b for a, b in zip(own[0], common[0], strict=True))
-        translation = tuple(t * s + u for t, s, u in zip(own[1], *common, strict=True))
-        result.append(Dataset(path, scale, translation))
-    return tuple(result)
+    kinds = [axis.kind for axis in axes]
+    paths = [_checked_path(dataset, where) for dataset in datasets]
+    listed = [dataset.get("coordinateTransformations") for dataset in datasets]
+    notes: tuple[str, ...] = ()
+    if any(listed):
+        own = [
+            read_transforms(items, kinds, f"{where}: dataset {path}")
+            for items, path in zip(listed, paths, strict=True)
+        ]
+    else:
+        own = transforms_of_shapes(
+            [_shape(documents, path, zarr, len(axes)) for path in paths], kinds
+        )
+        if multiscale.get("coordinateTransformations") is None:
+            notes = ("no voxel size is stated; voxels of level 0 are taken as 1 in each direction",)
+    common = multiscale.get("coordinateTransformations")
+    whole = read_transforms(common, kinds, f"{where}: multiscale")
+    joined = [one.then(whole) for one in own]
+    return tuple(
+        Dataset(path, one.scale, one.translation) for path, one in zip(paths, joined, strict=True)
+    ), notes
 
 
-def _transform(
-    items: Any, n_axes: int, where: Location, what: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (scale, translation) of a list of coordinate transformations; identity for none."""
-    scale, translation = (1.0,) * n_axes, (0.0,) * n_axes
-    for item in items or []:
-        kind = item.get("type") if isinstance(item, dict) else None
-        if kind == "identity":
-            continue
-        values = item.get(kind) if kind in ("scale", "translation") else None
-        if (
-            not isinstance(values, list)
-            or len(values) != n_axes
-            or not all(map(_is_number, values))
-        ):
-            raise NotOmeZarrError(
-                f"{where}: {what} has a coordinate transformation that volseg can't read: {item!r}; "
-                f"expected scale or translation of {n_axes} numbers"
-            )
-        if kind == "scale":
-            if not all(value > 0 for value in values):
-                raise NotOmeZarrError(f"{where}: {what} has a scale that is not positive: {values}")
-            scale = tuple(float(value) for value in values)
-        else:
-            translation = tuple(float(value) for value in values)
-    return scale, translation
+def _checked_path(dataset: Any, where: Location) -> str:
+    path = dataset.get("path") if isinstance(dataset, dict) else None
+    if (
+        not isinstance(path, str)
+        or any(p in ("", ".", "..") for p in path.split("/"))
+        or "\\" in path
+    ):
+        raise NotOmeZarrError(f"{where}: dataset path {path!r} is not a relative path")
+    return path
 
 
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and abs(value) < float("inf")
-    )
+def _shape(documents: Documents, path: str, zarr: int, n_axes: int) -> list[int]:
+    """Return the shape of a level from its array's document; ones where it can't be told, which opening it explains."""
+    shape: Any = (documents.get(f"{path}/{array_key(zarr)}") or {}).get("shape")
+    fits = isinstance(shape, list) and len(shape) == n_axes
+    if not fits or not all(isinstance(n, int) and n > 0 for n in shape):
+        return [1] * n_axes
+    return list(shape)
 
 
 def multiscale_document(
