@@ -34,10 +34,17 @@ def _import(
         bool,
         typer.Option("--patient-data", help="DICOM: keep what it says of patient and study."),
     ] = False,
+    series: Annotated[
+        str | None, typer.Option(help="Which of several series, as the error lists them.")
+    ] = None,
+    resample_tilt: Annotated[
+        bool,
+        typer.Option("--resample-tilt", help="DICOM: straighten what a tilted gantry shears."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Write an OME-Zarr volume from TIFF, image stacks, DICOM, NIfTI, NRRD, NumPy or OME-Zarr."""
-    from volseg.importing import import_volume
+    from volseg.importing import SourceOptions, import_volume
 
     with Bars() as bars:
         volume = import_volume(
@@ -49,6 +56,7 @@ def _import(
             progress=bars,
             overwrite=overwrite,
             patient_data=patient_data,
+            options=SourceOptions(series, resample_tilt),
         )
     typer.echo(f"{volume.location}: {_size(volume.shape)} voxels (z, y, x), {volume.dtype}")
 

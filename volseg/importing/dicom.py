@@ -6,20 +6,22 @@ Geometry and pixel values only: patient data is never read beyond what ordering 
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from volseg.errors import InputError, UnsupportedFormatError
-from volseg.importing.dicom_pixels import Frames, check_pixels
-from volseg.importing.dicom_series import Geometry, geometry_of, order_files
-from volseg.importing.guard import printable, reading, shown
-from volseg.importing.opened import OpenedImage
-from volseg.importing.tiff_facts import in_micrometres
+from volseg.errors import UnsupportedFormatError
+from volseg.importing.dicom_files import DicomFile, files_of, one_series
+from volseg.importing.dicom_frames import Frames
+from volseg.importing.dicom_planes import Plane, frames_are_times, planes_of
+from volseg.importing.dicom_series import Stack, shift_pixels, stack_of
+from volseg.importing.dicom_tags import text
+from volseg.importing.dicom_tilt import Straightened
+from volseg.importing.guard import reading, shown
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
+from volseg.volume.voxel_size import LIGHT, MEDICAL
 
 _PRIVATE = (
     "PatientName",
@@ -35,155 +37,133 @@ _PRIVATE = (
     "AccessionNumber",
     "InstitutionName",
 )
+_SLIDE = "SM"
 
 
-@dataclass(frozen=True)
-class Header:
-    """What of one file's header matters: geometry, series and place in it."""
+def open_dicom(path: Path, options: SourceOptions = AS_IT_IS) -> OpenedImage:
+    """Open a DICOM file, a DICOMDIR, or a folder with one series.
 
-    path: Path
-    series: str
-    description: str
-    geometry: Geometry
-    dataset: Any
-
-
-def open_dicom(path: Path, series: str | None = None) -> OpenedImage:
-    """Open a DICOM file, or a folder with one series.
-
-    Slices are ordered by their position along the normal of the image plane (their file names and
-    instance numbers don't matter). Rescale slope and intercept are applied; MONOCHROME1 is inverted
-    so that bright is much; YBR and palettes become RGB.
+    Slices are ordered by their position along the normal of the image plane (their file names and instance numbers
+    don't matter); frames at one place become times (t) or echoes, b-values and the like (c). Rescale slope and
+    intercept are applied frame by frame; MONOCHROME1 is inverted so that bright is much; YBR and palettes become RGB.
 
     Parameters
     ----------
     path : Path
         A file or a folder.
-    series : str, optional
-        SeriesInstanceUID, where a folder has several.
+    options : SourceOptions
+        `series`: SeriesInstanceUID or SeriesNumber, where there are several; `resample_tilt`.
 
     Raises
     ------
     UnsupportedFormatError
-        If a file is damaged, slices differ in shape or orientation, lie on one another, or one is
-        missing.
+        If a file is damaged, slices differ in shape or orientation, lie on one another, are shifted against each other
+        by a tilted gantry, or one is missing.
     InputError
         If there are several series and none was chosen.
     """
     with reading(path, "DICOM file"):
-        headers = [_header(path)] if path.is_file() else _headers(path)
-        return _opened(path, _one_series(path, headers, series))
+        files = one_series(path, files_of(path), options.series)
+        planes = planes_of(files)
+        film = len(files) == 1 and len(planes) > 1 and frames_are_times(files[0].dataset)
+        return _opened_film(path, files, planes) if film else _opened(path, files, planes, options)
 
 
-def _opened(path: Path, headers: list[Header]) -> OpenedImage:
-    ordered = order_files([h.geometry for h in headers], [h.path for h in headers])
-    headers = [headers[at] for at in ordered.order]
-    frames = Frames([(h.path, h.dataset) for h in headers])
-    first = headers[0].geometry
-    spacing = ordered.step_mm or first.thickness_mm
-    y, x = first.spacing_mm
-    letters = "zyxs" if len(frames.shape) == 4 else "zyx"
+def _opened(
+    path: Path, files: list[DicomFile], planes: list[Plane], options: SourceOptions
+) -> OpenedImage:
+    def name(plane: Plane) -> str:
+        file = files[plane.file]
+        frame = f" (frame {plane.frame + 1})" if file.pixels.frames > 1 else ""
+        return f"{shown(file.path)}{frame}"
+
+    stack = stack_of(planes, name)
+    first = planes[int(stack.order[0, 0, 0])]
+    lead = "".join(a for a, n in zip("tc", stack.order.shape, strict=False) if n > 1)
+    order = stack.order.reshape([n for n in stack.order.shape[:2] if n > 1] + [-1])
+    frames = Frames(files, planes, order)
+    shift = shift_pixels(first, stack)
     array: Any = frames
-    if ordered.reversed_frames:
-        array = _Flipped(frames)
+    if shift != (0.0, 0.0):
+        if not options.resample_tilt:
+            raise _tilted(path, first, stack)
+        array = Straightened(frames, shift)
+    letters = lead + "zyx" + "s" * frames.is_colour
+    distance = stack.distance_mm or first.thickness_mm
+    facts = _facts(first, stack, array)
+    return _image(path, files, array, letters, (distance, *first.spacing_mm), facts)
+
+
+def _opened_film(path: Path, files: list[DicomFile], planes: list[Plane]) -> OpenedImage:
+    """A film of one slice, as ultrasound and angiography make it: its frames are times."""
+    frames = Frames(files, planes, np.arange(len(planes)))
+    sides = (planes[0].thickness_mm, *planes[0].spacing_mm)
+    return _image(path, files, frames, "tyx" + "s" * frames.is_colour, sides, {})
+
+
+def _image(
+    path: Path,
+    files: list[DicomFile],
+    array: Any,
+    letters: str,
+    sides_mm: Sequence[float | None],
+    facts: dict[str, Any],
+) -> OpenedImage:
+    dataset = files[0].dataset
+    modality = text(dataset, "Modality")
+    z, y, x = (None if side is None else float(f"{side * 1000:.9g}") for side in sides_mm)
     return OpenedImage(
         path,
-        "DICOM file" if path.is_file() else "DICOM series",
+        "DICOM series" if len(files) > 1 or path.is_dir() else "DICOM file",
         array,
         letters,
-        scale_um=tuple(in_micrometres(n, "mm") if n else None for n in (spacing, y, x)),  # type: ignore[arg-type]
-        is_rgb=letters == "zyxs",
-        facts=_facts(first, ordered.origin_mm, ordered.step_mm, headers[0].dataset),
-        private=_private(headers[0].dataset),
+        scale_um=(z, y, x),
+        bounds=LIGHT if modality == _SLIDE else MEDICAL,
+        is_rgb=letters.endswith("s"),
+        facts={"modality": modality} | facts,
+        private=_private(dataset),
     )
 
 
-def _headers(folder: Path) -> list[Header]:
-    with reading(folder, "folder"):
-        names = sorted(n for n in os.listdir(folder) if not n.startswith("."))
-    found = []
-    for name in names:
-        file = folder / name
-        if not file.is_file() or name.upper() == "DICOMDIR":
-            continue
-        with reading(file, "file"), file.open("rb") as handle:
-            is_dicom = handle.read(132)[128:] == b"DICM"
-        if is_dicom or name.lower().endswith((".dcm", ".dicom")):
-            found.append(_header(file))
-    if not found:
-        raise UnsupportedFormatError(f"{shown(folder)}: no DICOM images in this folder")
-    return found
+def _tilted(path: Path, first: Plane, stack: Stack) -> UnsupportedFormatError:
+    step, distance = stack.step_mm or (), stack.distance_mm or 0.0
+    length = float(np.linalg.norm(step))
+    angle = math.degrees(math.acos(min(1.0, abs(distance) / length)))
+    y, x = (abs(n) * (stack.order.shape[-1] - 1) for n in shift_pixels(first, stack))
+    return UnsupportedFormatError(
+        f"{shown(path)}: its slices are shifted sideways (gantry tilt of {angle:.1f}°, {y:.1f} pixels along y "
+        f"and {x:.1f} along x over the stack), so that z would not be at right angles to them; straighten them with "
+        "--resample-tilt"
+    )
 
 
-def _header(path: Path) -> Header:
-    import pydicom
-
-    with reading(path, "DICOM file"):
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=False)
-        check_pixels(path, dataset)
-        return Header(
-            path,
-            str(dataset.get("SeriesInstanceUID", "")),
-            f"{dataset.get('Modality', '?')} {dataset.get('SeriesNumber', '')}".strip(),
-            geometry_of(dataset),
-            dataset,
-        )
-
-
-def _one_series(path: Path, headers: list[Header], series: str | None) -> list[Header]:
-    known = {h.series: h for h in headers}
-    if series is not None:
-        if series not in known:
-            raise InputError(f"{shown(path)}: no series {series!r}")
-        return [h for h in headers if h.series == series]
-    if len(known) > 1:
-        listed = "; ".join(
-            f"{uid} ({h.description}, {sum(o.series == uid for o in headers)} files)"
-            for uid, h in sorted(known.items())[:5]
-        )
-        raise InputError(
-            f"{shown(path)}: {len(known)} series are mixed in this folder: {listed}. "
-            "Put the files of one series into a folder of their own"
-        )
-    return headers
-
-
-def _facts(
-    geometry: Geometry, origin: tuple[float, ...] | None, step: float | None, dataset: Any
-) -> dict[str, Any]:
-    facts: dict[str, Any] = {"modality": str(dataset.get("Modality", ""))}
-    y, x = geometry.spacing_mm
-    if origin is None or geometry.row is None or geometry.column is None or not (y and x):
+def _facts(first: Plane, stack: Stack, array: Any) -> dict[str, Any]:
+    """The affine from voxels (x, y, z) to millimetres to the right, front and head, and what t and c are."""
+    facts: dict[str, Any] = {}
+    if stack.time_mark:
+        facts["times_by"] = stack.time_mark
+    if stack.channel_mark:
+        facts["channels_by"] = stack.channel_mark
+    y, x = first.spacing_mm
+    if first.position is None or first.row is None or first.column is None or not (y and x):
         return facts
-    row, column = np.array(geometry.row), np.array(geometry.column)
-    normal = np.cross(row, column)
+    row, column = np.array(first.row) * x, np.array(first.column) * y
+    normal = np.cross(first.row, first.column)
     affine = np.eye(4)
-    affine[:3, 0] = row * x
-    affine[:3, 1] = column * y
-    affine[:3, 2] = normal * (step or geometry.thickness_mm or 1.0)
-    affine[:3, 3] = origin
+    affine[:3, 0], affine[:3, 1] = row, column
+    affine[:3, 2] = normal * (stack.distance_mm or first.thickness_mm or 1.0)
+    affine[:3, 3] = first.position
+    if isinstance(array, Straightened):
+        affine[:3, 3] += column * array.first[0] + row * array.first[1]
+    elif stack.step_mm is not None:
+        affine[:3, 2] = stack.step_mm
     affine[:2] *= -1  # DICOM points to the left and back, NIfTI to the right and front
-    if not all(math.isfinite(v) for v in affine.ravel()):
+    if not np.isfinite(affine).all():
         return facts
     return facts | {"affine_ras_mm": affine.tolist()}
 
 
 def _private(dataset: Any) -> dict[str, str]:
     """What the header says of patient and study."""
-    found = {name: str(dataset.get(name, "")) for name in _PRIVATE}
-    return {name: printable(value) for name, value in found.items() if value}
-
-
-class _Flipped:
-    """Frames in reverse order along z."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-        self.shape, self.dtype = frames.shape, frames.dtype
-
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
-        part, rest, n = index[0], index[1:], self.shape[0]
-        if not isinstance(part, slice):
-            return self._frames[(n - 1 - int(part), *rest)]
-        start, stop, _ = part.indices(n)
-        return self._frames[(slice(n - stop, n - start), *rest)][::-1]
+    found = {name: text(dataset, name) for name in _PRIVATE}
+    return {name: value for name, value in found.items() if value}

@@ -1,7 +1,9 @@
-"""Pixel values of DICOM frames: decoded, rescaled, upright in brightness, colours as RGB."""
+"""Stored pixel values of DICOM frames: how a file holds them, and one frame decoded; colours come out as RGB."""
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
+from volseg.importing.dicom_tags import numbers, text, whole
 from volseg.importing.guard import check_size, shown
-from volseg.importing.rescaled import rescale, rescaled_type
 
 _BY_IMAGECODECS = {
     "1.2.840.10008.1.2.4.51": "jpeg_decode",  # JPEG extended, 12 bit
@@ -20,168 +22,241 @@ _BY_IMAGECODECS = {
     "1.2.840.10008.1.2.4.81": "jpegls_decode",
     "1.2.840.10008.1.2.4.90": "jpeg2k_decode",
     "1.2.840.10008.1.2.4.91": "jpeg2k_decode",
+    "1.2.840.10008.1.2.4.201": "jpeg2k_decode",  # high throughput
+    "1.2.840.10008.1.2.4.202": "jpeg2k_decode",
+    "1.2.840.10008.1.2.4.203": "jpeg2k_decode",
 }
+_EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_PALETTE = "PALETTE COLOR"
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
-def check_pixels(path: Path, dataset: Any) -> None:
-    """Refuse a header without pixels, or with more than the file can hold.
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a file holds its pixels.
+
+    Attributes
+    ----------
+    syntax
+        UID of the transfer syntax.
+    rows, columns, frames, samples
+        Shape.
+    allocated, stored, high_bit
+        Bits per sample in the file, those that count, and the position of the highest of them.
+    signed, real
+        Whole numbers with a sign; floating point.
+    photometric
+        PhotometricInterpretation.
+    planar
+        Whether colours lie plane by plane.
+    """
+
+    syntax: str
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+    real: bool
+    photometric: str
+    planar: bool
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether frames come out as red, green and blue."""
+        return self.photometric not in _GREY
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether frames are packed one by one."""
+        from pydicom.uid import UID
+
+        uid = UID(self.syntax)
+        return bool(uid.is_transfer_syntax and uid.is_encapsulated)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+        kind = "f" if self.real else "i" if self.signed else "u"
+        return np.dtype(f"{kind}{self.allocated // 8}")
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest whole number that the stored bits hold."""
+        bits = self.stored
+        return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if self.signed else (0, 2**bits - 1)
+
+
+def pixel_format(path: Path, dataset: Any, syntax: str) -> PixelFormat:
+    """Return how a file holds its pixels; empty elements count as missing ones.
 
     Raises
     ------
     UnsupportedFormatError
+        If there is no image, of a kind that can't be read, or announced larger than the file can hold.
     """
-    if "Rows" not in dataset or "Columns" not in dataset:
-        raise UnsupportedFormatError(f"{shown(path)}: a DICOM file without an image")
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    if frames < 1 or int(dataset.Rows) < 1 or int(dataset.Columns) < 1:
-        raise UnsupportedFormatError(f"{shown(path)}: a DICOM file without an image")
-    samples = int(dataset.get("SamplesPerPixel", 1))
-    bits = int(dataset.BitsAllocated)
-    if bits not in (8, 16, 32) or samples not in (1, 3):
+    from pydicom.uid import UID
+
+    rows, columns = whole(dataset, "Rows", 0), whole(dataset, "Columns", 0)
+    frames = whole(dataset, "NumberOfFrames", 1)
+    allocated = whole(dataset, "BitsAllocated", 0)
+    if "Rows" not in dataset or rows < 1 or columns < 1 or frames < 1 or not allocated:
+        kind = text(dataset, "Modality")
         raise UnsupportedFormatError(
-            f"{shown(path)}: {samples} samples of {bits} bits; expected 1 or 3 of 8, 16 or 32"
+            f"{shown(path)}: a DICOM file without an image{f' ({kind})' if kind else ''}"
         )
-    nbytes = frames * int(dataset.Rows) * int(dataset.Columns) * samples * bits // 8
-    packed = dataset.file_meta.TransferSyntaxUID.is_compressed
+    said = text(dataset, "PhotometricInterpretation").upper()
+    samples = whole(dataset, "SamplesPerPixel", 3 if said in _COLOURS else 1)
+    photometric = said or ("RGB" if samples == 3 else "MONOCHROME2")
+    known = (*_GREY, _PALETTE) if samples == 1 else _COLOURS
+    if photometric not in known or samples not in (1, 3):
+        raise UnsupportedFormatError(
+            f"{shown(path)}: {samples} sample(s) of {photometric}; expected one of {', '.join(known)}"
+        )
+    real = allocated in (32, 64) and "PixelRepresentation" not in dataset
+    if allocated not in (8, 16, 32) and not real:
+        raise UnsupportedFormatError(
+            f"{shown(path)}: samples of {allocated} bits; expected 8, 16 or 32"
+        )
+    stored = whole(dataset, "BitsStored", allocated)
+    high_bit = whole(dataset, "HighBit", stored - 1)
+    if not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
+        raise UnsupportedFormatError(
+            f"{shown(path)}: {stored} bits up to bit {high_bit} of {allocated}, which can't be"
+        )
+    nbytes = frames * rows * columns * samples * allocated // 8
+    uid = UID(syntax)
+    packed = not uid.is_transfer_syntax or uid.is_compressed or uid.is_deflated
+    if photometric == "YBR_FULL_422" and not packed:
+        nbytes = nbytes * 2 // 3
     check_size(path, nbytes, path.stat().st_size, compressed=packed)
+    return PixelFormat(
+        syntax,
+        rows,
+        columns,
+        frames,
+        samples,
+        allocated,
+        stored,
+        high_bit,
+        whole(dataset, "PixelRepresentation", 0) == 1,
+        real,
+        photometric,
+        whole(dataset, "PlanarConfiguration", 0) == 1,
+    )
 
 
-class Frames:
-    """The frames of one or several files as a lazy array (z, y, x) or (z, y, x, 3)."""
-
-    def __init__(self, files: list[tuple[Path, Any]]) -> None:
-        self._files = files
-        self._places = [
-            (file, frame)
-            for file, (_, dataset) in enumerate(files)
-            for frame in range(int(dataset.get("NumberOfFrames", 1) or 1))
-        ]
-        first = files[0][1]
-        self._colour = (
-            int(first.get("SamplesPerPixel", 1)) == 3
-            or first.get("PhotometricInterpretation") == "PALETTE COLOR"
-        )
-        size = (len(self._places), int(first.Rows), int(first.Columns))
-        self.shape: tuple[int, ...] = (*size, 3) if self._colour else size
-        self.dtype = np.dtype(np.uint8) if self._colour else _type_of(files)
-
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
-        part, rest = index[0], index[1:]
-        if not isinstance(part, slice):
-            return self._frame(int(part))[rest]
-        return np.stack([self._frame(n)[rest] for n in range(*part.indices(self.shape[0]))])
-
-    def _frame(self, number: int) -> NDArray[Any]:
-        file, frame = self._places[number]
-        path, dataset = self._files[file]
-        stored = decode(path, dataset, frame)
-        if stored.shape != self.shape[1:]:
-            raise UnsupportedFormatError(
-                f"{shown(path)}: frame {frame} decoded to {stored.shape}, expected {self.shape[1:]}"
-            )
-        if self._colour:
-            return (stored >> 8 if stored.dtype == np.uint16 else stored).astype(np.uint8)
-        slope, intercept = _line(dataset)
-        values = rescale(stored, slope, intercept, self.dtype)
-        if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-            return _inverted(values, dataset, slope, intercept)
-        return values
-
-
-def decode(path: Path, dataset: Any, frame: int) -> NDArray[Any]:
-    """Stored values of one frame; YBR and palette colours as RGB.
+def decode(path: Path, dataset: Any, pixels: PixelFormat, frame: int) -> NDArray[Any]:
+    """Decode one frame.
 
     Returns
     -------
-    ndarray, shape (y, x) or (y, x, 3)
+    ndarray
+        (y, x) stored values with the bits that count only and their sign, or (y, x, 3) uint8 RGB.
 
     Raises
     ------
     UnsupportedFormatError
-        If no decoder knows the transfer syntax.
+        If no decoder knows the transfer syntax; the message names it.
     """
-    from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+    found = _decoded(path, pixels, frame)
+    if pixels.photometric == _PALETTE:
+        from pydicom.pixels import apply_color_lut
 
-    syntax = dataset.file_meta.TransferSyntaxUID
+        found = apply_color_lut(found, dataset)[..., :3]
+        entries = numbers(dataset, "RedPaletteColorLookupTableDescriptor", 3)
+        wide = found.dtype.itemsize > 1 and (entries is None or entries[2] > 8)
+        return (found >> 8 if wide else found).astype(np.uint8)
+    expected = (pixels.rows, pixels.columns) + ((3,) if pixels.is_colour else ())
+    if found.shape != expected:
+        raise UnsupportedFormatError(
+            f"{shown(path)}: frame {frame} decoded to {found.shape}, expected {expected}"
+        )
+    if pixels.is_colour:
+        return (found >> max(0, pixels.stored - 8)).astype(np.uint8)
+    return found if pixels.real else _only_stored_bits(path, found, pixels)
+
+
+def _decoded(path: Path, pixels: PixelFormat, frame: int) -> NDArray[Any]:
+    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+    syntax = UID(pixels.syntax)
     try:
-        known = not syntax.is_compressed or get_decoder(syntax).is_available
+        known = not pixels.is_compressed or get_decoder(syntax).is_available
     except NotImplementedError:
         known = False
-    twelve_bit = syntax == "1.2.840.10008.1.2.4.51" and int(dataset.BitsStored) > 8
-    if not known or twelve_bit:
-        return _decode_elsewhere(path, dataset, frame, str(syntax))
-    found: NDArray[Any] = pixel_array(path, index=frame)
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        found = apply_color_lut(found, dataset)[..., :3]
+    if not known or (syntax == _EXTENDED_JPEG and pixels.stored > 8):
+        return _by_imagecodecs(path, pixels, frame)
+    deflated = syntax == DeflatedExplicitVRLittleEndian
+    source: Any = _inflated(path) if deflated else path
+    options: dict[str, Any] = {
+        "transfer_syntax_uid": ExplicitVRLittleEndian if deflated else syntax,
+        "rows": pixels.rows,
+        "columns": pixels.columns,
+        "number_of_frames": pixels.frames,
+        "samples_per_pixel": pixels.samples,
+        "bits_allocated": pixels.allocated,
+        "bits_stored": pixels.stored if pixels.is_compressed else pixels.allocated,
+        "photometric_interpretation": pixels.photometric,
+    }
+    if not pixels.real:
+        options["pixel_representation"] = int(pixels.signed)
+    if pixels.samples > 1:
+        options["planar_configuration"] = int(pixels.planar)
+    found: NDArray[Any] = pixel_array(source, index=frame, **options)
     return found
 
 
-def _decode_elsewhere(path: Path, dataset: Any, frame: int, syntax: str) -> NDArray[Any]:
+def _inflated(path: Path) -> io.BytesIO:
+    """A deflated file as an explicit one in memory: pydicom decodes single frames of those only."""
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    whole_file = pydicom.dcmread(path)
+    whole_file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    plain = io.BytesIO()
+    whole_file.save_as(plain, enforce_file_format=True)
+    plain.seek(0)
+    return plain
+
+
+def _by_imagecodecs(path: Path, pixels: PixelFormat, frame: int) -> NDArray[Any]:
     import imagecodecs
     import pydicom
     from pydicom.encaps import get_frame
+    from pydicom.uid import UID
 
-    if syntax not in _BY_IMAGECODECS:
+    if pixels.syntax not in _BY_IMAGECODECS:
+        name = UID(pixels.syntax).name
         raise UnsupportedFormatError(
-            f"{shown(path)}: transfer syntax {syntax} can't be decoded; "
-            "convert the file to uncompressed or JPEG 2000 DICOM first"
+            f"{shown(path)}: pixels packed as {name} ({pixels.syntax}) can't be decoded here; convert the file to an "
+            "uncompressed transfer syntax first (gdcmconv --raw, dcmdjpeg)"
         )
-    whole = pydicom.dcmread(path)
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    packed = get_frame(whole.PixelData, frame, number_of_frames=frames)
-    found: NDArray[Any] = getattr(imagecodecs, _BY_IMAGECODECS[syntax])(packed)
-    if int(dataset.get("PixelRepresentation", 0)) and found.dtype.kind == "u":
-        shift = found.dtype.itemsize * 8 - int(dataset.BitsStored)
-        signed = found.astype(found.dtype.str.replace("u", "i"))
-        found = (signed << shift) >> shift  # the sign bit is the highest stored one
+    with path.open("rb") as file:
+        pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        file.seek(12, io.SEEK_CUR)  # tag, representation and length: the frames follow
+        packed = get_frame(file, frame, number_of_frames=pixels.frames)
+    found: NDArray[Any] = getattr(imagecodecs, _BY_IMAGECODECS[pixels.syntax])(packed)
+    if pixels.signed and found.dtype.kind == "u":
+        found = found.view(f"i{found.dtype.itemsize}")
     return found
 
 
-def _line(dataset: Any) -> tuple[float, float]:
-    """Rescale slope and intercept (also of multi-frame groups)."""
-    for holder in (dataset, *(dataset.get("SharedFunctionalGroupsSequence") or [])):
-        for item in (holder, *(holder.get("PixelValueTransformationSequence") or [])):
-            if "RescaleSlope" in item:
-                slope = float(item.RescaleSlope)
-                return slope or 1.0, float(item.get("RescaleIntercept", 0) or 0)
-    return 1.0, 0.0
-
-
-def _type_of(files: list[tuple[Path, Any]]) -> np.dtype[Any]:
-    """The one type that holds the rescaled values of all files."""
-    needed = []
-    for _, dataset in files:
-        kind = "i" if int(dataset.get("PixelRepresentation", 0)) else "u"
-        stored = np.dtype(f"{kind}{int(dataset.BitsAllocated) // 8}")
-        slope, intercept = _line(dataset)
-        bits = int(dataset.get("BitsStored", stored.itemsize * 8))
-        needed.append(_narrow(stored, bits, slope, intercept))
-    common = np.result_type(*needed)
-    return np.dtype(np.float32) if common.kind == "f" or common.itemsize > 4 else common
-
-
-def _narrow(stored: np.dtype[Any], bits: int, slope: float, intercept: float) -> np.dtype[Any]:
-    """As `rescaled_type`, but by the bits that are really used (12 of 16 is usual)."""
-    if (slope, intercept) == (1.0, 0.0) or not (slope.is_integer() and intercept.is_integer()):
-        return rescaled_type(stored, slope, intercept)
-    low, high = _range(stored.kind, bits)
-    ends = sorted(end * int(slope) + int(intercept) for end in (low, high))
-    for candidate in (np.uint8, np.uint16, np.int16, np.int32, np.uint32):
-        room = np.iinfo(candidate)
-        if room.min <= ends[0] and ends[1] <= room.max:
-            return np.dtype(candidate)
-    return np.dtype(np.float32)
-
-
-def _range(kind: str, bits: int) -> tuple[int, int]:
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind == "i" else (0, 2**bits - 1)
-
-
-def _inverted(values: NDArray[Any], dataset: Any, slope: float, intercept: float) -> NDArray[Any]:
-    """MONOCHROME1 shows low values bright: mirror the values within the range they can have."""
-    kind = "i" if int(dataset.get("PixelRepresentation", 0)) else "u"
-    low, high = _range(kind, int(dataset.get("BitsStored", dataset.BitsAllocated)))
-    total = (low + high) * slope + 2 * intercept
-    if values.dtype.kind == "f":
-        return np.asarray(total - values, values.dtype)
-    return (int(total) - values.astype(np.int64)).astype(values.dtype)
+def _only_stored_bits(path: Path, found: NDArray[Any], pixels: PixelFormat) -> NDArray[Any]:
+    """Drop overlays and whatever else stands above the stored bits, and extend the sign."""
+    width = found.dtype.itemsize * 8
+    above = width - pixels.stored
+    if above <= 0:
+        return found
+    kept = (found.view(f"{pixels.dtype.kind}{width // 8}") << above) >> above
+    if pixels.high_bit != pixels.stored - 1 and (kept != found).any():
+        raise UnsupportedFormatError(
+            f"{shown(path)}: {pixels.stored} bits are stored up to bit {pixels.high_bit}, which the standard no longer "
+            "allows and which can't be told from an error; convert the file first (gdcmconv --raw)"
+        )
+    return np.asarray(kept)

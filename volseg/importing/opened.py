@@ -21,6 +21,25 @@ LETTERS = "tczyxs"
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """Which image of a source that holds several, and how it is read.
+
+    Attributes
+    ----------
+    series
+        A series by the name, number or UID under which the reader lists it; None where there is one only.
+    resample_tilt
+        DICOM: resample slices that a tilted gantry shifts against each other onto a straight grid.
+    """
+
+    series: str | None = None
+    resample_tilt: bool = False
+
+
+AS_IT_IS = SourceOptions()
+
+
 @dataclass
 class OpenedImage:
     """An image in a file.

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from volseg.errors import UnsupportedFormatError
+from volseg.importing.dicom_files import looks_like_dicom
 from volseg.importing.guard import existing, reading, shown
-from volseg.importing.opened import OpenedImage
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.spool import Spool, fetch
 from volseg.store.urls import parse_url
 
@@ -35,7 +36,11 @@ _SUFFIXES = {
 }
 
 
-def open_image(source: str | os.PathLike[str], axes: str | None = None) -> OpenedImage:
+def open_image(
+    source: str | os.PathLike[str],
+    axes: str | None = None,
+    options: SourceOptions = AS_IT_IS,
+) -> OpenedImage:
     """Open an image of any kind that volseg reads, lazily.
 
     Parameters
@@ -45,6 +50,8 @@ def open_image(source: str | os.PathLike[str], axes: str | None = None) -> Opene
         or ``https://``. Remote files are copied to a temporary file first.
     axes : str, optional
         One letter per axis, such as zyx or tczyx, where the file does not tell.
+    options : SourceOptions
+        Which of several images, and how it is read.
 
     Returns
     -------
@@ -60,16 +67,16 @@ def open_image(source: str | os.PathLike[str], axes: str | None = None) -> Opene
     """
     text = os.fspath(source)
     if "://" in text and not text.lower().startswith("file://"):
-        return _open_remote(text, axes)
+        return _open_remote(text, axes, options)
     path = parse_url(text).local_path if "://" in text else Path(os.path.expanduser(text))
     assert path is not None  # file:// locations have one
     existing(path)
     if path.is_dir():
-        return _open_folder(path, axes)
-    return _open_file(path, axes)
+        return _open_folder(path, axes, options)
+    return _open_file(path, axes, options)
 
 
-def _open_remote(text: str, axes: str | None) -> OpenedImage:
+def _open_remote(text: str, axes: str | None, options: SourceOptions) -> OpenedImage:
     location = parse_url(text)
     if not location.name.lower().endswith(tuple(_SUFFIXES)):
         from volseg.errors import NotOmeZarrError
@@ -83,7 +90,8 @@ def _open_remote(text: str, axes: str | None) -> OpenedImage:
     spool = Spool()
     try:
         found = fetch(location, spool)
-        image = _open_folder(found, axes) if found.is_dir() else _open_file(found, axes)
+        open_found = _open_folder if found.is_dir() else _open_file
+        image = open_found(found, axes, options)
     except BaseException:
         spool.close()
         raise
@@ -98,7 +106,7 @@ def _open_remote(text: str, axes: str | None) -> OpenedImage:
     return image
 
 
-def _open_folder(path: Path, axes: str | None) -> OpenedImage:
+def _open_folder(path: Path, axes: str | None, options: SourceOptions) -> OpenedImage:
     if any((path / name).exists() for name in ("zarr.json", ".zattrs", ".zgroup")):
         from volseg.importing.ome_zarr import open_ome_zarr
 
@@ -108,13 +116,13 @@ def _open_folder(path: Path, axes: str | None) -> OpenedImage:
     if any(file.is_file() and _kind(file) == "dicom" for file in files):
         from volseg.importing.dicom import open_dicom
 
-        return open_dicom(path)
+        return open_dicom(path, options)
     from volseg.importing.stack import open_folder
 
     return open_folder(path, axes)
 
 
-def _open_file(path: Path, axes: str | None) -> OpenedImage:
+def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedImage:
     kind = _kind(path)
     if kind == "tiff":
         from volseg.importing.tiff import open_tiff
@@ -135,7 +143,7 @@ def _open_file(path: Path, axes: str | None) -> OpenedImage:
     if kind == "dicom":
         from volseg.importing.dicom import open_dicom
 
-        return open_dicom(path)
+        return open_dicom(path, options)
     if kind == "picture":
         from volseg.importing.stack import open_picture
 
@@ -147,7 +155,7 @@ def _kind(path: Path) -> str | None:
     """The kind of a file by its first bytes, else by its name."""
     with reading(path, "file"), path.open("rb") as file:
         start = file.read(132)
-    if start[128:132] == b"DICM":
+    if looks_like_dicom(start) or path.name.upper() == "DICOMDIR":
         return "dicom"
     if start[:4] in _TIFF_STARTS:
         return "tiff"

@@ -15,7 +15,7 @@ import numpy as np
 
 from volseg.errors import InputError, VolsegError
 from volseg.importing.guard import printable
-from volseg.importing.opened import OpenedImage, Region
+from volseg.importing.opened import AS_IT_IS, OpenedImage, Region, SourceOptions
 from volseg.importing.opening import open_image
 from volseg.progress import Progress, silent
 
@@ -40,6 +40,7 @@ def import_volume(
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
     patient_data: bool = False,
+    options: SourceOptions = AS_IT_IS,
 ) -> Volume:
     """Write an OME-Zarr volume from a file, a folder of slices or of a DICOM series, or OME-Zarr.
 
@@ -65,6 +66,8 @@ def import_volume(
         Of the stored objects, in voxels; default: as `create_volume` chooses, not sharded.
     patient_data : bool
         Keep what DICOM says of the patient and the study in `volseg/source.json`.
+    options : SourceOptions
+        Which image of a source that holds several, and how it is read.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def import_volume(
 
     told = progress or silent
     layout: dict[str, Any] = {"ngff": ngff, "chunks": chunks, "shards": shards}
-    with open_image(src, axes) as image:
+    with open_image(src, axes, options) as image:
         layout["scale_um"] = image.voxel_size(voxel_size_um)
         layout["channels"] = _channel_names(image, channels)
         if overwrite:
