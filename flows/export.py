@@ -24,7 +24,7 @@ def export_labels(
     url: str,
     labels: str,
     out: str,
-    format: str = "tiff",  # noqa: A002
+    format: str | None = None,  # noqa: A002
     labels_at: str | None = None,
     level: Index = 0,
     time: Index = 0,
@@ -59,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("url", metavar="URL", help="OME-Zarr image")
     parser.add_argument("labels", metavar="NAME", help="label image")
     parser.add_argument("--out", required=True, metavar="PATH", help="file or folder to write")
-    parser.add_argument("--format", default="tiff", help="tiff, png, csv, json, ome-zarr, …")
+    parser.add_argument(
+        "--format", help="tiff, png, csv, json, ome-zarr, …; default: by the ending of PATH"
+    )
     parser.add_argument("--labels-at", metavar="URL", help="where the labels are")
     parser.add_argument("--level", type=whole_number(0), default=0, help="level of the labels")
     parser.add_argument("--time", type=whole_number(0), default=0, help="time point")

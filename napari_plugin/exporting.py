@@ -18,26 +18,10 @@ if TYPE_CHECKING:
     from napari_plugin.editing import LabelEditing
     from volseg.exporting.output import ExportResult
 
-WORDS = {
-    "tiff": "TIFF stack (Fiji)",
-    "tiff-slices": "TIFF, one file per slice",
-    "tiff-objects": "TIFF, one file per object",
-    "png": "PNG pictures",
-    "csv": "CSV table of objects",
-    "parquet": "Parquet table of objects",
-    "json": "JSON (run lengths, prompts, provenance)",
-    "coco": "COCO JSON",
-    "nifti": "NIfTI",
-    "nrrd": "NRRD (3D Slicer)",
-    "ply": "PLY meshes",
-    "obj": "OBJ meshes",
-    "ome-zarr": "OME-Zarr copy",
-}
-
 
 def formats() -> list[tuple[str, str]]:
     """All formats as (name, for people)."""
-    return [(one.name, WORDS.get(one.name, one.name)) for one in FORMATS]
+    return [(one.name, one.title) for one in FORMATS]
 
 
 def suggested_path(folder: str | Path, labels: str, name: str) -> str:

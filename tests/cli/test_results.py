@@ -138,7 +138,7 @@ def test_a_coarser_level(volseg: Volseg, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("style", "view", "files", "mode"),
-    [("overlay", "contact", ["contact.png"], "RGB"), ("palette", "projection", ["projection_z.png"], "P"),
+    [("overlay", "contact", ["contact.png"], "RGB"), ("palette", "projection", ["projection_z.png"], "RGB"),
      ("ids", "orthogonal", ["x00048.png", "y00040.png", "z00003.png"], "I;16")],
 )  # fmt: skip
 def test_pictures(

@@ -73,3 +73,43 @@ def labels(
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
+
+
+ODD_SCALE = (0.5, 0.2, 0.1)
+
+
+def make_odd() -> np.ndarray:
+    """What round trips stumble over: holes, objects that touch, also by a corner, single voxels, parts, a large id."""
+    ids = np.zeros((4, 40, 50), np.uint32)
+    ids[0:3, 2:14, 2:14] = 1
+    ids[0:3, 5:9, 5:9] = 0  # a hole
+    ids[1, 6, 6] = 70_000  # … with an object in it
+    ids[0:2, 2:14, 14:20] = 2  # touches 1
+    ids[2, 20, 20] = 3  # one voxel
+    ids[1:4, 30:35, 5:8] = 4  # two parts
+    ids[1:4, 30:35, 40:45] = 4
+    ids[1, 35, 8] = 4  # … one joined by a corner
+    ids[3, 39, 49] = 5  # in the last corner
+    ids[3, 0, :] = 6  # along a border
+    return ids
+
+
+@pytest.fixture(scope="session")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Labels:
+    """Two times, two channels; the second time holds the objects of the first upside down."""
+    folder = tmp_path_factory.mktemp("odd")
+    ids = np.stack([make_odd(), make_odd()[:, ::-1]])
+    image = np.random.default_rng(5).integers(0, 200, (2, 2, *ids.shape[1:])).astype(np.uint8)
+    np.save(folder / "image.npy", image)
+    np.save(folder / "ids.npy", ids)
+    np.save(folder / "others.npy", np.where(ids == 1, 7, 0))
+    volume = import_volume(
+        folder / "image.npy", folder / "v.zarr", axes="tczyx", voxel_size_um=ODD_SCALE
+    )
+    labels = import_labels(folder / "ids.npy", volume, "cells", axes="tzyx")
+    labels.objects.set(1, class_="=SUM(1,2)", annotator="@ann")
+    labels.objects.set(2, class_='+a, "b"\nc')
+    labels.objects.set(4, class_="'-x")
+    labels.objects.set(5, class_="Körnerzelle")
+    import_labels(folder / "others.npy", volume, "holes", axes="tzyx")
+    return labels

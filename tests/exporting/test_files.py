@@ -1,4 +1,4 @@
-"""TIFF, PNG, CSV, Parquet, JSON and COCO, each reopened by a library that did not write it."""
+"""TIFF, PNG, CSV, Parquet and JSON, each reopened by a library that did not write it."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_one_tiff_per_slice_and_per_object(labels: Labels, truth: np.ndarray, ou
 
 
 def test_png_is_one_file_of_ids_per_slice(labels: Labels, truth: np.ndarray, out: Path) -> None:
-    result = export(labels, out, "png", objects=[3, 7, 9, 300])
+    result = export(labels, out, "png", objects=[3, 7, 9, 300], style="ids")
     assert len(result.paths) == truth.shape[0]
     for z in (0, 8):
         with Image.open(out / f"z{z:05d}.png") as picture:
@@ -135,7 +135,7 @@ def test_png_is_one_file_of_ids_per_slice(labels: Labels, truth: np.ndarray, out
             assert "volseg 0" in picture.text["volseg"]
         np.testing.assert_array_equal(found, np.where(truth[z] == 70_000, 0, truth[z]))
     with pytest.raises(UnsupportedFormatError, match="70000 does not fit"):
-        export(labels, out.with_name("b"), "png")
+        export(labels, out.with_name("b"), "png", style="ids")
 
 
 def test_palette_keeps_ids_and_overlay_shows_the_image(
@@ -172,7 +172,7 @@ def test_other_views(
 def test_projection_shows_the_first_object_met(
     labels: Labels, truth: np.ndarray, out: Path
 ) -> None:
-    export(labels, out, "png", view="projection", objects=[3, 7, 9, 300])
+    export(labels, out, "png", view="projection", style="ids", objects=[3, 7, 9, 300])
     kept = np.where(truth == 70_000, 0, truth)
     first = np.take_along_axis(kept, (kept != 0).argmax(0)[None], 0)[0]
     np.testing.assert_array_equal(np.asarray(Image.open(out / "projection_z.png")), first)
@@ -277,22 +277,3 @@ def test_run_lengths_are_those_of_prompts() -> None:
     ids = np.array([[0, 4, 4], [4, 0, 0], [0, 0, 4]])
     (_,), (runs,) = encode_slice(ids, (3, 3))
     assert tuple(runs) == RunLengthMask.encode(ids == 4).counts
-
-
-def test_coco(labels: Labels, truth: np.ndarray, out: Path) -> None:
-    export(labels, out / "c.json", "coco")
-    coco = json.loads((out / "c.json").read_text())
-    assert len(coco["images"]) == truth.shape[0]
-    kinds = {kind["id"]: kind["name"] for kind in coco["categories"]}
-    total = np.zeros(truth.shape, np.int64)
-    for one in coco["annotations"]:
-        height, width = one["segmentation"]["size"]
-        runs = one["segmentation"]["counts"]
-        flat = np.repeat(np.arange(len(runs)) % 2, runs)
-        mask = flat.reshape(width, height).T.astype(bool)
-        total[one["image_id"]][mask] = one["object_id"]
-        x, y, w, h = one["bbox"]
-        assert one["area"] == mask.sum() == mask[y : y + h, x : x + w].sum()
-        if one["object_id"] == 300:
-            assert kinds[one["category_id"]] == "vessel"
-    np.testing.assert_array_equal(total, truth)

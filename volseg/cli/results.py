@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from volseg.cli.bars import Bars
-from volseg.cli.options import LabelName, LabelsAt, Url, parse_ids, parse_range
+from volseg.cli.options import LabelsAt, Url, parse_ids, parse_range
+from volseg.errors import InputError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,11 +24,19 @@ def add_to(app: typer.Typer) -> None:
 
 def _export(
     url: Url,
-    name: LabelName,
-    out: Annotated[str, typer.Option(metavar="PATH", help="File or folder to write.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Label images; several become layers of one file."),
+    ],
+    out: Annotated[
+        str, typer.Option(metavar="PATH", help="File or folder to write; - for standard output.")
+    ],
     format: Annotated[  # noqa: A002
-        str, typer.Option(help="tiff, png, csv, json, ome-zarr, and others: see the manual.")
-    ] = "tiff",
+        str | None,
+        typer.Option(
+            help="tiff, png, csv, xlsx, json, ome-zarr, … (see the manual); default: by the ending of PATH."
+        ),
+    ] = None,
     z: Annotated[str | None, typer.Option(help="Slices A:B.")] = None,
     y: Annotated[str | None, typer.Option(help="Rows A:B.")] = None,
     x: Annotated[str | None, typer.Option(help="Columns A:B.")] = None,
@@ -34,7 +49,8 @@ def _export(
     ] = False,
     ngff: Annotated[str | None, typer.Option(help="ome-zarr: 0.4 or 0.5.")] = None,
     style: Annotated[
-        str | None, typer.Option(help="png: ids (16 bit), palette or overlay on the image.")
+        str | None,
+        typer.Option(help="png: palette (colours, default), ids (16 bit), overlay on the image."),
     ] = None,
     view: Annotated[
         str | None, typer.Option(help="png: slices, orthogonal, projection or contact.")
@@ -45,6 +61,10 @@ def _export(
     channel: Annotated[
         int | None, typer.Option(min=0, help="png: channel of the image in an overlay.")
     ] = None,
+    scale_bar: Annotated[
+        bool | None,
+        typer.Option("--scale-bar/--no-scale-bar", help="png: default in views but slices."),
+    ] = None,
     compression: Annotated[
         str | None, typer.Option(help="tiff: none, zlib (default), zstd or lzw.")
     ] = None,
@@ -53,11 +73,11 @@ def _export(
     ] = False,
     surfaces: Annotated[
         bool | None,
-        typer.Option("--surfaces/--no-surfaces", help="csv, parquet: surface, sphericity."),
+        typer.Option("--surfaces/--no-surfaces", help="csv, xlsx, parquet: surface."),
     ] = None,
     intensities: Annotated[
         bool | None,
-        typer.Option("--intensities/--no-intensities", help="csv, parquet: brightness."),
+        typer.Option("--intensities/--no-intensities", help="csv, xlsx, parquet: brightness."),
     ] = None,
     operator: Annotated[
         str | None, typer.Option(help="Who exports, for the provenance; else the account.")
@@ -65,16 +85,17 @@ def _export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     labels_at: LabelsAt = None,
 ) -> None:
-    """Export a label image with its provenance."""
+    """Export label images with their provenance."""
     from volseg.exporting import export
     from volseg.volume.image import open_volume
     from volseg.volume.labels import open_labels
 
-    labels = open_labels(open_volume(url, labels_at), name)
-    with Bars() as bars:
+    volume = open_volume(url, labels_at)
+    labels = [open_labels(volume, name) for name in names]
+    with Bars() as bars, _target(out, format) as target:
         result = export(
             labels,
-            out,
+            target,
             format=format,
             z=parse_range(z, "--z"),
             y=parse_range(y, "--y"),
@@ -92,12 +113,35 @@ def _export(
             view=view,
             opacity=opacity,
             channel=channel,
+            scale_bar=scale_bar,
             compression=compression,
             imagej=imagej,
             surfaces=surfaces,
             intensities=intensities,
         )
+    if out == "-":
+        return
     for path in result.paths[:10]:
         typer.echo(str(path))
     if len(result.paths) > 10:
         typer.echo(f"… {len(result.paths)} files in all")
+
+
+@contextlib.contextmanager
+def _target(out: str, kind: str | None) -> Iterator[str]:
+    """Where to export to; for `-` a temporary file, which then goes to standard output."""
+    if out != "-":
+        yield out
+        return
+    from volseg.exporting.formats import FORMATS, find_format
+
+    found = find_format(kind, "-") if kind else None
+    if found is None or found.folder or found.beside:
+        single = ", ".join(one.name for one in FORMATS if not (one.folder or one.beside))
+        raise InputError(f"--out -: name a --format that is one file: {single}")
+    with tempfile.TemporaryDirectory(prefix="volseg-export-") as folder:
+        path = Path(folder) / f"labels{found.suffix}"
+        yield str(path)
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError
-from volseg.exporting.formats import Format, find_format
+from volseg.exporting.formats import FORMATS, Format, find_format
 from volseg.exporting.output import ExportResult, opened_output
 from volseg.exporting.provenance import provenance_of
 from volseg.exporting.selection import Selection, select
@@ -43,11 +43,12 @@ def export(
 
     Parameters
     ----------
-    labels : Labels, or several for JSON
+    labels : Labels, or several for formats that take layers
+        See `volseg.exporting.formats.FORMATS`.
     out : path or URL
         Of the file, or of the folder that the format makes; a folder that exists takes the file.
     format : str, optional
-        See `volseg.exporting.formats.FORMATS`; default: by the target's ending.
+        Its name; default: by the target's ending.
     region, z, y, x : optional
         Half-open voxels of the level.
     objects : sequence of int, optional
@@ -79,7 +80,12 @@ def export(
     several = [labels] if not isinstance(labels, Sequence) else list(labels)
     kind = find_format(format, os.fspath(out))
     if len(several) != 1 and not kind.layers:
-        raise InputError(f"format {kind.name} takes one label image, not {len(several)}")
+        takes = ", ".join(one.name for one in FORMATS if one.layers)
+        raise InputError(
+            f"format {kind.name} takes one label image, not {len(several)}; several go into: {takes}"
+        )
+    if len({one.location.url for one in several}) < len(several):
+        raise InputError("a label image is named twice; each becomes a layer once")
     selections = [
         select(
             one,
@@ -102,7 +108,9 @@ def export(
         provenance["layers"] = [s.labels.location.url for s in selections]
     provenance["format_options"] = {key: repr(value) for key, value in known.items()}
     target = _target(out, kind, several[0].name)
-    with opened_output(target, folder=kind.folder, overwrite=overwrite) as output:
+    folder = not kind.makes_one_file(target, selections[0], known)
+    beside = kind.folder_beside(target)
+    with opened_output(target, folder=folder, overwrite=overwrite, beside=beside) as output:
         what: Selection | list[Selection] = selections if kind.layers else selections[0]
         digests = kind.writer()(what, output.work, provenance, progress or silent, **known)
         return output.commit({"provenance": provenance}, digests or {})

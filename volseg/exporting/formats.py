@@ -1,4 +1,4 @@
-"""The formats that labels are exported to: what each writes, and under which name."""
+"""The formats that labels are exported to: a line each, and the module under `volseg.exporting` that it names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,33 @@ class Format:
     ----------
     name
         As given to `--format`.
+    title
+        For people.
     suffix
         Of its file; empty where it is a folder of files.
     where
         Module and function that write it, loaded when used.
+    endings
+        Of targets that mean this format where none is named; longer endings go before shorter ones.
+    also
+        Endings of other formats that a target of this one may have as well.
     layers
         Whether the function takes a list of selections (several label images in one file).
+    one_file
+        Function of the same module that says whether a folder format makes a single file out of what is asked for.
+    beside
+        Function of the same module that names the folder that the format makes beside its file.
     """
 
     name: str
+    title: str
     suffix: str
     where: tuple[str, str]
+    endings: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     layers: bool = False
+    one_file: str | None = None
+    beside: str | None = None
 
     @property
     def folder(self) -> bool:
@@ -37,57 +52,91 @@ class Format:
         return not self.suffix
 
     def writer(self) -> Callable[..., Any]:
-        """The function that writes it."""
-        module, function = self.where
-        found: Callable[..., Any] = getattr(import_module(f"volseg.exporting.{module}"), function)
+        """Return the function that writes it."""
+        return self._function(self.where[1])
+
+    def makes_one_file(self, target: str, selection: Any, options: dict[str, Any]) -> bool:
+        """Return whether this export is one file, named as the target is."""
+        if self.one_file is None or not target.lower().endswith(self.endings):
+            return not self.folder
+        return bool(self._function(self.one_file)(selection, **options))
+
+    def folder_beside(self, target: str) -> str | None:
+        """Return the name of the folder beside the file, if the format makes one."""
+        name = target.rstrip("/").rpartition("/")[2]
+        return None if self.beside is None else str(self._function(self.beside)(name))
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(
+            import_module(f"volseg.exporting.{self.where[0]}"), name
+        )
         return found
 
 
+# fmt: off
 FORMATS = (
-    Format("tiff", ".tif", ("tiff", "write_stack")),
-    Format("tiff-slices", "", ("tiff", "write_slices")),
-    Format("tiff-objects", "", ("tiff", "write_objects")),
-    Format("png", "", ("pictures", "write_pictures")),
-    Format("csv", ".csv", ("table", "write_csv")),
-    Format("parquet", ".parquet", ("table", "write_parquet")),
-    Format("json", ".json", ("labels_json", "write_json"), layers=True),
-    Format("coco", ".coco.json", ("labels_json", "write_coco"), layers=True),
-    Format("nifti", ".nii.gz", ("medical", "write_nifti")),
-    Format("nrrd", ".nrrd", ("medical", "write_nrrd")),
-    Format("ply", "", ("meshes", "write_ply")),
-    Format("obj", "", ("meshes", "write_obj")),
-    Format("ome-zarr", "", ("ome_zarr", "write_ome_zarr")),
+    Format("tiff", "TIFF stack (Fiji)", ".tif", ("tiff", "write_stack"),
+           (".tif", ".tiff", ".btf"), layers=True),
+    Format("tiff-slices", "TIFF, one file per slice", "", ("tiff", "write_slices")),
+    Format("tiff-objects", "TIFF, one file per object", "", ("tiff", "write_objects")),
+    Format("tiff-overlay", "TIFF, RGB: the image with the objects over it", ".tif",
+           ("tiff_overlay", "write_overlay"), also=(".tif", ".tiff")),
+    Format("png", "PNG pictures", "", ("pictures", "write_pictures"), (".png",), one_file="is_one_picture"),
+    Format("csv", "CSV table of objects", ".csv", ("table", "write_csv"), (".csv",), layers=True),
+    Format("xlsx", "Excel table of objects", ".xlsx", ("workbook", "write_xlsx"), (".xlsx",), layers=True),
+    Format("parquet", "Parquet table of objects", ".parquet", ("table", "write_parquet"),
+           (".parquet",), layers=True),
+    Format("json", "JSON (run lengths, prompts, provenance)", ".json", ("labels_json", "write_json"),
+           (".json",), layers=True),
+    Format("coco", "COCO JSON with its images", ".coco.json", ("coco", "write_coco"),
+           (".coco.json",), also=(".json",), layers=True, beside="images_folder"),
+    Format("nifti", "NIfTI", ".nii.gz", ("medical", "write_nifti"), (".nii", ".nii.gz")),
+    Format("nrrd", "NRRD (3D Slicer)", ".nrrd", ("medical", "write_nrrd"), (".nrrd",)),
+    Format("ply", "PLY meshes", "", ("meshes", "write_ply")),
+    Format("obj", "OBJ meshes", "", ("meshes", "write_obj")),
+    Format("ome-zarr", "OME-Zarr copy", "", ("ome_zarr", "write_ome_zarr"), (".zarr",)),
 )
-_ENDINGS = {
-    ".ome.tif": "tiff",
-    ".ome.tiff": "tiff",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".coco.json": "coco",
-    ".json": "json",
-    ".nii": "nifti",
-    ".nii.gz": "nifti",
-    ".nrrd": "nrrd",
-    ".zarr": "ome-zarr",
-    ".png": "png",
-}
+# fmt: on
 
 
 def find_format(name: str | None, out: str) -> Format:
-    """The format of a name, else of the target's ending.
+    """Return the format of a name, else of the target's ending.
 
     Raises
     ------
     InputError
-        If it is unknown.
+        If the name or, without one, the ending is unknown; or if the target's ending is that of another format.
     """
+    by_ending = _by_ending(out)
     if name is None:
-        lower = out.lower().rstrip("/")
-        name = next((kind for end, kind in _ENDINGS.items() if lower.endswith(end)), None)
-    for one in FORMATS:
-        if one.name == name:
-            return one
-    known = ", ".join(one.name for one in FORMATS)
-    raise InputError(f"format {name!r}: expected one of {known}")
+        if by_ending is None:
+            known = ", ".join(f"{end} ({one.name})" for one in FORMATS for end in one.endings)
+            others = ", ".join(one.name for one in FORMATS if not one.endings)
+            raise InputError(
+                f"{out}: no format is known by this ending; give --format, or a name that ends in one of {known}; "
+                f"by --format only: {others}"
+            )
+        return by_ending
+    found = next((one for one in FORMATS if one.name == name), None)
+    if found is None:
+        raise InputError(
+            f"format {name!r}: expected one of {', '.join(one.name for one in FORMATS)}"
+        )
+    if by_ending not in (None, found) and not _plain(out).endswith(found.also or ("\0",)):
+        assert by_ending is not None
+        raise InputError(
+            f"{out}: a name of format {by_ending.name}, but --format says {found.name}; leave one of them away, "
+            f"or choose a name{f' that ends in {found.suffix}' if found.suffix else ' of a folder'}"
+        )
+    return found
+
+
+def _by_ending(out: str) -> Format | None:
+    plain = _plain(out)
+    endings = {end: one for one in FORMATS for end in one.endings}
+    fitting = [end for end in endings if plain.endswith(end)]
+    return endings[max(fitting, key=len)] if fitting else None
+
+
+def _plain(out: str) -> str:
+    return out.lower().rstrip("/")

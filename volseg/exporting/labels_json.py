@@ -1,4 +1,4 @@
-"""Label images as one JSON file: layers, objects, prompts, masks as run lengths; COCO as an option.
+"""Label images as one JSON file: layers, objects, prompts, masks as run lengths.
 
 Slices are written as they are read, one per line, so memory does not grow with the volume.
 """
@@ -6,7 +6,6 @@ Slices are written as they are read, one per line, so memory does not grow with 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -119,59 +118,6 @@ def encode_slice(
         names.append(int(owner[a]))
         counts.append(lengths if lengths[-1] else lengths[:-1])
     return names, counts
-
-
-def write_coco(
-    selections: list[Selection], path: Path, provenance: dict[str, Any], progress: Progress
-) -> None:
-    """Write COCO's format: one image per slice, one annotation per object and slice.
-
-    Masks are uncompressed run lengths in column order, as COCO has them; `object_id` keeps the
-    identity of an object through the slices.
-    """
-    selection = selections[0]
-    _, height, width = selection.shape
-    kinds = sorted({row.class_ or selection.labels.name for row in selection.rows.values()})
-    kinds = kinds or [selection.labels.name]
-    z0, z1 = selection.region[0]
-    head = {
-        "info": {"description": selection.labels.name, "provenance": provenance},
-        "images": [
-            {"id": z, "file_name": f"z{z:05d}.png", "width": width, "height": height}
-            for z in range(z0, z1)
-        ],
-        "categories": [{"id": n, "name": kind} for n, kind in enumerate(kinds, 1)],
-    }
-    with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
-        for number, annotation in enumerate(_annotations(selection, kinds, progress), 1):
-            file.write((",\n" if number > 1 else "\n") + json.dumps({"id": number} | annotation))
-        file.write("\n]}\n")
-
-
-def _annotations(
-    selection: Selection, kinds: list[str], progress: Progress
-) -> Iterator[dict[str, Any]]:
-    _, height, width = selection.shape
-    blocks = list(selection.blocks(slabs=True))
-    for done, region in enumerate(blocks, 1):
-        for z, ids in enumerate(selection.read(region), region[0][0] + selection.origin[0]):
-            names, counts = encode_slice(np.ascontiguousarray(ids.T), (width, height))
-            for one, runs in zip(names, counts, strict=True):
-                rows, columns = np.nonzero(ids == one)
-                row = selection.rows.get(one)
-                kind = (row.class_ if row else None) or selection.labels.name
-                x, y = int(columns.min()), int(rows.min())
-                yield {
-                    "image_id": z,
-                    "category_id": kinds.index(kind) + 1 if kind in kinds else 1,
-                    "object_id": one,
-                    "segmentation": {"size": [height, width], "counts": runs},
-                    "area": len(rows),
-                    "bbox": [x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1],
-                    "iscrowd": 1,
-                }
-        progress("export", done, len(blocks))
 
 
 def _layer(selection: Selection) -> dict[str, Any]:

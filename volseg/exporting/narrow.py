@@ -19,15 +19,16 @@ class TooNarrowError(Exception):
 def candidates(selection: Selection, largest: int = 2**32 - 1) -> list[np.dtype[Any]]:
     """Types to try, narrowest first.
 
-    Those that can't hold the ids in the object table are left out; without a table, uint16 is tried
-    first, since nearly every label image fits.
+    Those that can't hold the ids in the object table are left out; without a table, or for a region,
+    in which not all of them need to be, uint16 is tried first, since nearly every label image fits.
 
     Parameters
     ----------
     largest : int
         The greatest id that the format holds.
     """
-    known = max(selection.rows, default=0)
+    whole = selection.shape == selection.labels.level_info[selection.level].shape
+    known = max(selection.rows, default=0) if whole else 0
     types: list[np.dtype[Any]] = [np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)]
     fitting = [t for t in types if np.iinfo(t).max >= known]
     fitting = fitting if known else types[1:]

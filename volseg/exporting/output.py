@@ -53,6 +53,8 @@ class Output:
         Whether the export is a folder of files.
     overwrite : bool
         Replace what is there (a folder only if an export made it).
+    beside : str, optional
+        Name of a folder that the export of a file makes beside it; it has a manifest of its own.
 
     Raises
     ------
@@ -60,8 +62,16 @@ class Output:
         If the target can't be written.
     """
 
-    def __init__(self, out: str | os.PathLike[str], *, folder: bool, overwrite: bool) -> None:
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        folder: bool,
+        overwrite: bool,
+        beside: str | None = None,
+    ) -> None:
         self.target: Location = parse_url(os.fspath(out))
+        self._beside = beside
         self.folder, self._overwrite = folder, overwrite
         self._local = self.target.local_path
         self._check()
@@ -83,25 +93,33 @@ class Output:
         if self._local is None:
             parent, _, _ = self.target.url.rpartition("/")
             found = open_store(parse_url(parent)).list_names()
-            if self.target.name in found and not self._overwrite:
+            if {self.target.name, self._beside} & set(found) and not self._overwrite:
                 raise self._exists()
             return
+        if self._beside is not None and (self._local.parent / self._beside).exists():
+            self._check_folder(self._local.parent / self._beside)
         if self._local.is_dir():
             if not self.folder:
                 raise ExistsError(f"{self._local} is a folder; give the name of a file in it")
-            if any(self._local.iterdir()):
-                if not self._overwrite:
-                    raise self._exists()
-                if not (self._local / MANIFEST).exists():
-                    raise InputError(
-                        f"{self._local}: not a folder that an export made; it is not overwritten. "
-                        "Choose another one"
-                    )
+            self._check_folder(self._local)
         elif self._local.exists():
             if self.folder:
                 raise InputError(f"{self._local} is a file; this export makes a folder")
             if not self._overwrite:
                 raise self._exists()
+
+    def _check_folder(self, folder: Path) -> None:
+        """Refuse a folder that is not empty, unless an export made it and it may be overwritten."""
+        if not folder.is_dir():
+            raise InputError(f"{folder} is a file; this export makes a folder of that name")
+        if any(folder.iterdir()):
+            if not self._overwrite:
+                raise ExistsError(f"{folder} exists already; choose another place, or --overwrite")
+            if not (folder / MANIFEST).exists():
+                raise InputError(
+                    f"{folder}: not a folder that an export made; it is not overwritten. "
+                    "Choose another one"
+                )
 
     def _exists(self) -> ExistsError:
         return ExistsError(f"{self.target} exists already; choose another place, or --overwrite")
@@ -144,7 +162,9 @@ class Output:
             os.replace(self.work, self._local)
         else:
             _sync(self.work)
-            for name in [*names, manifest]:
+            if self._beside is not None and (parent / self._beside).exists():
+                os.replace(parent / self._beside, self._holder / "replaced")
+            for name in dict.fromkeys(name.partition("/")[0] for name in [*names, manifest]):
                 os.replace(self._holder / name, parent / name)
         _sync(parent)
         return ExportResult(tuple(parent / name for name in names), parent / manifest)
@@ -157,8 +177,8 @@ class Output:
 
         base = self.target.url.rpartition("/")[0]
         store: Any = open_obstore(parse_url(base))
-        if self.folder and self._overwrite:
-            open_store(parse_url(base)).delete_all(self.target.name)
+        if (old := self.target.name if self.folder else self._beside) and self._overwrite:
+            open_store(parse_url(base)).delete_all(old)
         done: list[str] = []
         try:
             for name in [*names, manifest]:
@@ -178,7 +198,7 @@ class Output:
 
 @contextmanager
 def opened_output(
-    out: str | os.PathLike[str], *, folder: bool, overwrite: bool
+    out: str | os.PathLike[str], *, folder: bool, overwrite: bool, beside: str | None = None
 ) -> Iterator[Output]:
     """An `Output` whose temporary place is removed in any case.
 
@@ -187,7 +207,7 @@ def opened_output(
     StorageFullError
         If the disk is full.
     """
-    output = Output(out, folder=folder, overwrite=overwrite)
+    output = Output(out, folder=folder, overwrite=overwrite, beside=beside)
     try:
         yield output
     except OSError as error:

@@ -1,4 +1,4 @@
-"""PNG pictures: label slices as 16-bit ids or in colour, overlays, projections, contact sheets."""
+"""PNG pictures: label slices in colour or as 16-bit ids, overlays, projections, contact sheets; slices of the image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volseg.errors import InputError, StorageError, UnsupportedFormatError
+from volseg.errors import InputError, StorageError
+from volseg.exporting.painter import STYLES, Painter
+from volseg.exporting.scale_bar import with_scale_bar
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
 from volseg.volume.objects import color_of
 
-STYLES = ("ids", "palette", "overlay")
 VIEWS = ("slices", "orthogonal", "projection", "contact")
 _SHEET_WIDTH = 2048
+_MOST_PIXELS = 8192
+"""A side of a view whose voxels are no squares is at most this long, unless it has as many voxels."""
 
 
 def write_pictures(
@@ -27,25 +30,29 @@ def write_pictures(
     provenance: dict[str, Any],
     progress: Progress,
     *,
-    style: str = "ids",
+    style: str = "palette",
     view: str = "slices",
     opacity: float = 0.4,
     channel: int | None = None,
+    scale_bar: bool | None = None,
 ) -> None:
-    """Write PNG files into a folder.
+    """Write PNG files into a folder, or the only one to `folder` itself where that is named as a picture.
 
     Parameters
     ----------
-    style : {"ids", "palette", "overlay"}
-        16-bit grey values that are ids; colours per id (up to 255 as a palette whose index is the
-        id, else RGB); or the image with coloured objects over it.
+    style : {"palette", "ids", "overlay"}
+        Colours per id (up to 255 as a palette whose index is the id, else RGB); 16-bit grey values that are ids, which
+        look black; or the image with coloured objects over it.
     view : {"slices", "orthogonal", "projection", "contact"}
-        One file per slice (`z00000.png`); the three central planes; the first object met and the
-        greatest brightness along z; all slices small on one sheet.
+        One file per slice (`z00000.png`), a pixel per voxel; the three central planes; the first object met and the
+        greatest brightness along z; all slices small on one sheet. But for slices, lengths in a picture are as in
+        micrometres, whatever the shape of the voxels.
     opacity : float
         Of the objects in an overlay, 0 to 1.
     channel : int, optional
         Of the image in an overlay; default: the labels' own, all three of a colour image.
+    scale_bar : bool, optional
+        Draw one, which makes pictures RGB; default: in all views but slices, and not on ids.
 
     Raises
     ------
@@ -56,7 +63,10 @@ def write_pictures(
         raise InputError(
             f"style {style!r}, view {view!r}: expected {', '.join(STYLES)} and {', '.join(VIEWS)}"
         )
-    painter = _Painter(selection, style, opacity, channel)
+    if style == "ids" and scale_bar:
+        raise InputError("a scale bar can't be drawn on ids; choose style palette or overlay")
+    bar = scale_bar if scale_bar is not None else view != "slices" and style != "ids"
+    painter = Painter(selection, style, opacity, channel)
     about = json.dumps(provenance, ensure_ascii=True)
     makers = {
         "slices": _slices,
@@ -64,24 +74,62 @@ def write_pictures(
         "projection": _projection,
         "contact": _contact,
     }
-    for name, ids, image in makers[view](selection, painter, progress):
-        _save(painter.paint(ids, image), folder / name, about)
+    for name, ids, image, pixel_um in makers[view](selection, painter, progress):
+        size = pixel_um
+        if view != "slices":
+            ids, image, size = _isotropic(ids, image, pixel_um)
+        pixels = painter.paint(ids, image)
+        if bar:
+            pixels = with_scale_bar(painter.in_colour(pixels, ids), size[1])
+        path = folder / name if folder.is_dir() else folder
+        _save(pixels, path, about, palette=pixels.dtype == np.uint8 and pixels.ndim == 2)
 
 
-Made = Iterator[tuple[str, NDArray[Any], NDArray[np.float32] | None]]
+def is_one_picture(selection: Selection, *, view: str = "slices", **_: Any) -> bool:
+    """Return whether `write_pictures` makes one picture only."""
+    return view in ("projection", "contact") or (view == "slices" and selection.shape[0] == 1)
 
 
-def _slices(selection: Selection, painter: _Painter, progress: Progress) -> Made:
+def write_images(selection: Selection, folder: Path, progress: Progress) -> dict[int, str]:
+    """Write each slice of the image, as it is shown under the labels, as a PNG.
+
+    Returns
+    -------
+    dict of z in the level to file name
+    """
+    painter = Painter(selection, "overlay", 0.0, None)
+    names = {}
+    blocks = list(selection.blocks(slabs=True))
+    for done, region in enumerate(blocks, 1):
+        image = painter.image(region)
+        assert image is not None  # overlays have one
+        for z, plane in enumerate(image, region[0][0] + selection.origin[0]):
+            names[z] = f"z{z:05d}.png"
+            _save(painter.image_pixels(plane), folder / names[z], "")
+        progress("images", done, len(blocks))
+    return names
+
+
+Made = Iterator[tuple[str, NDArray[Any], NDArray[np.float32] | None, tuple[float, float]]]
+"""File name, ids (y, x), brightness (y, x, c), and the sizes of a pixel (y, x) in micrometres."""
+
+
+def _slices(selection: Selection, painter: Painter, progress: Progress) -> Made:
     blocks = list(selection.blocks(slabs=True))
     for done, region in enumerate(blocks, 1):
         ids, image = selection.read(region), painter.image(region)
         for at in range(ids.shape[0]):
             z = region[0][0] + selection.origin[0] + at
-            yield f"z{z:05d}.png", ids[at], None if image is None else image[at]
+            yield (
+                f"z{z:05d}.png",
+                ids[at],
+                None if image is None else image[at],
+                selection.scale[1:],
+            )
         progress("export", done, len(blocks))
 
 
-def _orthogonal(selection: Selection, painter: _Painter, progress: Progress) -> Made:
+def _orthogonal(selection: Selection, painter: Painter, progress: Progress) -> Made:
     for axis, name in enumerate("zyx"):
         middle = selection.shape[axis] // 2
         region: Any = [(0, n) for n in selection.shape]
@@ -89,11 +137,12 @@ def _orthogonal(selection: Selection, painter: _Painter, progress: Progress) -> 
         ids, image = selection.read(tuple(region)), painter.image(tuple(region))
         at = middle + selection.origin[axis]
         flat = None if image is None else image.reshape(*_without(image.shape[:3], axis), -1)
-        yield f"{name}{at:05d}.png", ids.reshape(_without(ids.shape, axis)), flat
+        sizes: Any = _without(selection.scale, axis)
+        yield f"{name}{at:05d}.png", ids.reshape(_without(ids.shape, axis)), flat, sizes
         progress("export", axis + 1, 3)
 
 
-def _projection(selection: Selection, painter: _Painter, progress: Progress) -> Made:
+def _projection(selection: Selection, painter: Painter, progress: Progress) -> Made:
     shape = selection.shape[1:]
     ids = np.zeros(shape, selection.labels.dtype)
     image: NDArray[np.float32] | None = None
@@ -106,10 +155,10 @@ def _projection(selection: Selection, painter: _Painter, progress: Progress) -> 
             top = part.max(axis=0)
             image = top if image is None else np.maximum(image, top)
         progress("export", done, len(blocks))
-    yield "projection_z.png", ids, image
+    yield "projection_z.png", ids, image, selection.scale[1:]
 
 
-def _contact(selection: Selection, painter: _Painter, progress: Progress) -> Made:
+def _contact(selection: Selection, painter: Painter, progress: Progress) -> Made:
     depth, height, width = selection.shape
     columns = max(1, math.ceil(math.sqrt(depth * height / max(1, width))))
     step = max(1, math.ceil(columns * width / _SHEET_WIDTH))
@@ -132,117 +181,44 @@ def _contact(selection: Selection, painter: _Painter, progress: Progress) -> Mad
                     image = np.zeros((*ids.shape, part.shape[-1]), np.float32)
                 image[place] = part[at, ::step, ::step]
         progress("export", done, len(blocks))
-    yield "contact.png", ids, image
+    yield "contact.png", ids, image, (selection.scale[1] * step, selection.scale[2] * step)
 
 
-class _Painter:
-    """Turns ids and brightness into pixels."""
-
-    def __init__(
-        self, selection: Selection, style: str, opacity: float, channel: int | None
-    ) -> None:
-        self._selection, self._style, self._opacity = selection, style, opacity
-        volume = selection.volume
-        if channel is not None and not 0 <= channel < volume.n_channels:
-            raise InputError(f"channel {channel}: the image has 0 to {volume.n_channels - 1}")
-        own = selection.labels.channel
-        several = [own] if isinstance(own, int) else list(own or [])
-        if channel is not None:
-            self._channels = [channel]
-        elif volume.is_rgb:
-            self._channels = [0, 1, 2]
-        else:
-            self._channels = several[:1] or [0]
-        self._window = self._measured() if style == "overlay" else (0.0, 1.0)
-
-    def image(self, region: Any) -> NDArray[np.float32] | None:
-        """Brightness (z, y, x, c) from 0 to 1, for overlays."""
-        if self._style != "overlay":
-            return None
-        parts = [self._selection.read_image(region, c) for c in self._channels]
-        low, high = self._window
-        stacked = np.stack(parts, axis=-1).astype(np.float32)
-        return np.clip((stacked - low) / max(high - low, 1e-12), 0, 1)
-
-    def paint(self, ids: NDArray[Any], image: NDArray[np.float32] | None) -> NDArray[Any]:
-        """Pixels of a slice: (y, x) uint16, (y, x) uint8 for a palette, or (y, x, 3) uint8."""
-        largest = int(ids.max(initial=0))
-        if self._style == "ids":
-            if largest > 65535:
-                raise UnsupportedFormatError(
-                    f"id {largest} does not fit a 16-bit PNG; use style 'palette', or TIFF"
-                )
-            return ids.astype(np.uint16)
-        if self._style == "palette" and self._palette():
-            return ids.astype(np.uint8)
-        colours = _colours(ids)
-        if self._style == "palette" or image is None:
-            return colours
-        grey = np.broadcast_to(image, (*ids.shape, 3)) * 255
-        mixed = np.where(
-            (ids != 0)[..., None], grey * (1 - self._opacity) + colours * self._opacity, grey
-        )
-        mixed[_outline(ids)] = colours[_outline(ids)]
-        return np.round(mixed).astype(np.uint8)
-
-    def _palette(self) -> bool:
-        """Whether all ids are known to fit a palette."""
-        rows = self._selection.rows
-        return bool(rows) and max(rows) <= 255
-
-    def _measured(self) -> tuple[float, float]:
-        """Brightness that becomes black and white: percentiles of the coarsest level."""
-        volume, selection = self._selection.volume, self._selection
-        if volume.is_rgb:
-            return 0.0, 255.0
-        coarse = volume.levels[-1]
-        region: Any = tuple((0, n) for n in coarse.shape)
-        if math.prod(coarse.shape) > 2**27:
-            z = coarse.shape[0] // 2
-            region = ((z, z + 1), *region[1:])
-        values = volume.read(
-            region, level=coarse.index, time=selection.time, channel=self._channels[0]
-        )
-        low, high = np.percentile(values, (0.5, 99.8))
-        return float(low), float(high)
+def _isotropic(
+    ids: NDArray[Any], image: NDArray[np.float32] | None, pixel_um: tuple[float, float]
+) -> tuple[NDArray[Any], NDArray[np.float32] | None, tuple[float, float]]:
+    """Repeat (or, where it would become too large, skip) rows and columns, so that pixels are squares."""
+    lengths = [n * size for n, size in zip(ids.shape, pixel_um, strict=True)]
+    size = max(min(pixel_um), max(lengths) / max(_MOST_PIXELS, *ids.shape))
+    places = []
+    for n, length in zip(ids.shape, lengths, strict=True):
+        count = max(1, round(length / size))
+        places.append(((np.arange(count) + 0.5) * n / count).astype(np.intp))
+    where = np.ix_(*places)
+    return ids[where], None if image is None else image[where], (size, size)
 
 
-def _colours(ids: NDArray[Any]) -> NDArray[np.uint8]:
-    import fastremap
-
-    small, new_of = fastremap.renumber(np.ascontiguousarray(ids), preserve_zero=True)
-    table = np.zeros((len(new_of) + 1, 3), np.uint8)
-    for one, number in new_of.items():
-        if one:
-            table[int(number)] = color_of(int(one))[:3]
-    painted: NDArray[np.uint8] = table[small]
-    return painted
-
-
-def _outline(ids: NDArray[Any]) -> NDArray[np.bool_]:
-    """Voxels of objects next to another id."""
-    edge = np.zeros(ids.shape, bool)
-    edge[1:] |= ids[1:] != ids[:-1]
-    edge[:-1] |= ids[1:] != ids[:-1]
-    edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
-    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
-    return edge & (ids != 0)
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+def _without(shape: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
     return tuple(n for at, n in enumerate(shape) if at != axis)
 
 
-def _save(pixels: NDArray[Any], path: Path, about: str) -> None:
-    """Write a PNG with its provenance as text, and read it back."""
+def _save(pixels: NDArray[Any], path: Path, about: str, *, palette: bool = False) -> None:
+    """Write a PNG, with a text about it if there is one, and read it back.
+
+    Parameters
+    ----------
+    pixels : ndarray (y, x) or (y, x, 3)
+    palette : bool
+        The bytes (y, x) are ids that get their colours, not grey values.
+    """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    indexed = pixels.ndim == 2 and pixels.dtype == np.uint8
-    picture = _with_palette(pixels) if indexed else Image.fromarray(pixels)
     text = PngInfo()
-    text.add_itxt("volseg", about)
-    picture.save(path, pnginfo=text, compress_level=3)
+    if about:
+        text.add_itxt("volseg", about)
+    picture = _with_palette(pixels) if palette else Image.fromarray(pixels)
+    picture.save(path, format="PNG", pnginfo=text, compress_level=3)
     with Image.open(path) as found:
         if not np.array_equal(np.asarray(found), pixels):
             raise StorageError(f"{path}: reads back differently than it was written; try again")

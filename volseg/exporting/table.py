@@ -15,10 +15,11 @@ from volseg.exporting.confidences import sureness_of
 from volseg.exporting.measure import Measurements, measure
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
+from volseg.volume.table_text import escaped
 
 
 def write_csv(
-    selection: Selection,
+    selections: list[Selection],
     path: Path,
     provenance: dict[str, Any],
     progress: Progress,
@@ -26,12 +27,16 @@ def write_csv(
     intensities: bool = True,
     surfaces: bool = True,
 ) -> None:
-    """Write one row per object; columns as `columns_of` lists them."""
-    columns = columns_of(selection, measure_all(selection, intensities, surfaces, progress))
+    """Write one row per object, layer after layer; columns as `columns_of` lists them.
+
+    Texts that a spreadsheet would take for formulas are escaped as `volseg.volume.table_text` says.
+    """
+    columns = table_of(selections, intensities, surfaces, progress)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        for row in zip(*columns.values(), strict=True):
+            writer.writerow([escaped(one) if isinstance(one, str) else one for one in row])
     with path.open(newline="", encoding="utf-8") as file:
         found = sum(1 for _ in csv.reader(file)) - 1
     if found != len(columns["id"]):
@@ -39,7 +44,7 @@ def write_csv(
 
 
 def write_parquet(
-    selection: Selection,
+    selections: list[Selection],
     path: Path,
     provenance: dict[str, Any],
     progress: Progress,
@@ -51,12 +56,26 @@ def write_parquet(
     import pyarrow
     import pyarrow.parquet
 
-    columns = columns_of(selection, measure_all(selection, intensities, surfaces, progress))
+    columns = table_of(selections, intensities, surfaces, progress)
     table = pyarrow.table(columns)
     table = table.replace_schema_metadata({b"volseg": json.dumps(provenance).encode()})
     pyarrow.parquet.write_table(table, path)
     if pyarrow.parquet.read_metadata(path).num_rows != len(columns["id"]):
         raise StorageError(f"{path}: not all rows were written; try again")
+
+
+def table_of(
+    selections: list[Selection], intensities: bool, surfaces: bool, progress: Progress
+) -> dict[str, list[Any]]:
+    """Measure the objects of all selections and return one table by columns, as `columns_of`."""
+    parts = [
+        columns_of(one, measure_all(one, intensities, surfaces, progress)) for one in selections
+    ]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: [value for part in parts for value in part.get(name, [None] * len(part["id"]))]
+        for name in names
+    }
 
 
 def measure_all(

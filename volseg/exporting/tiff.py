@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -36,7 +36,7 @@ _SYNC_BYTES = 2**28
 
 
 def write_stack(
-    selection: Selection,
+    selections: list[Selection],
     path: Path,
     provenance: dict[str, Any],
     progress: Progress,
@@ -45,6 +45,8 @@ def write_stack(
     imagej: bool = False,
 ) -> dict[str, str]:
     """Write all slices into one file, ids in the smallest of uint8, uint16, uint32 that holds them.
+
+    Several label images become channels of their names, in which ids may repeat.
 
     Parameters
     ----------
@@ -57,24 +59,55 @@ def write_stack(
     compression = compression or ("none" if imagej else "zlib")
     if compression not in COMPRESSIONS:
         raise InputError(f"compression {compression!r}: expected one of {', '.join(COMPRESSIONS)}")
+    limit = 65535 if imagej else 2**32 - 1
+    common = set.intersection(*(set(candidates(one, limit)) for one in selections))
     digests: dict[str, str] = {}
-    for dtype in candidates(selection, 65535 if imagej else 2**32 - 1):
+    for dtype in sorted(common, key=lambda one: one.itemsize):
         try:
-            if COMPRESSIONS[compression] is None:
-                digest = _write_mapped(selection, path, dtype, provenance, progress, imagej)
+            if len(selections) > 1:
+                write_channels(selections, path, dtype, provenance, progress, imagej, compression)
+            elif COMPRESSIONS[compression] is None:
+                digest = _write_mapped(selections[0], path, dtype, provenance, progress, imagej)
                 digests = {path.name: digest}
             else:
-                _write_packed(selection, path, dtype, provenance, progress, imagej, compression)
+                _write_packed(selections[0], path, dtype, provenance, progress, imagej, compression)
         except TooNarrowError:
             path.unlink(missing_ok=True)
             continue
-        check_stack(selection, path)
+        check_stack(selections, path)
         return digests
-    limit = 65535 if imagej else 2**32 - 1
+    names = ", ".join(one.labels.name for one in selections)
     raise UnsupportedFormatError(
-        f"{selection.labels.name}: ids beyond {limit} don't fit "
+        f"{names}: ids beyond {limit} don't fit "
         f"{'an ImageJ' if imagej else 'a'} TIFF; export OME-TIFF, JSON or OME-Zarr"
     )
+
+
+def write_channels(
+    selections: list[Selection],
+    path: Path,
+    dtype: np.dtype[Any],
+    provenance: dict[str, Any],
+    progress: Progress,
+    imagej: bool,
+    compression: str,
+) -> None:
+    """Write several label images as the channels of one stack, pages in the order z, c."""
+
+    def pages() -> Generator[NDArray[Any], None, None]:
+        blocks = list(selections[0].blocks(slabs=True))
+        for done, region in enumerate(blocks, 1):
+            slabs = [narrowed(one.read(region), dtype) for one in selections]
+            for planes in zip(*slabs, strict=True):
+                yield from planes
+            progress("export", done, len(blocks))
+
+    several = [one.labels.name for one in selections]
+    with closing(pages()) as made:
+        _imwrite(
+            selections[0], path, dtype, provenance, imagej, made,
+            channels=several, compression=COMPRESSIONS[compression],
+        )  # fmt: skip
 
 
 def _write_mapped(
@@ -171,25 +204,39 @@ def _imwrite(
     provenance: dict[str, Any],
     imagej: bool,
     pages: Iterator[NDArray[Any]] | Iterator[bytes] | None,
+    *,
+    channels: list[str] | None = None,
     **options: Any,
 ) -> None:
-    """Write a file of the selection's shape: from pages or packed strips, or empty to be filled."""
+    """Write a file of the selection's shape: from pages or packed strips, or empty to be filled.
+
+    Parameters
+    ----------
+    channels : list of str, optional
+        Names of the channels (z, c, y, x) of which `pages` are.
+    """
     import tifffile
 
     z, y, x = selection.scale
-    shape = selection.shape
+    depth, height, width = selection.shape
+    shape = (depth, len(channels), height, width) if channels else selection.shape
+    axes = "ZCYX" if channels else "ZYX"
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     about = json.dumps(provenance, ensure_ascii=True)
     if imagej:
-        metadata: dict[str, Any] = {"axes": "ZYX", "spacing": z, "unit": "um", "Info": about}
+        metadata: dict[str, Any] = {"axes": axes, "spacing": z, "unit": "um", "Info": about}
         units = {"resolution": (1 / x, 1 / y)}
+        if channels:
+            metadata["Labels"] = channels * depth
         if nbytes > _BIG:
             raise UnsupportedFormatError("ImageJ TIFFs end at 4 GB; export OME-TIFF instead")
     else:
         sizes = {"X": x, "Y": y, "Z": z}
-        metadata = {"axes": "ZYX", "Name": selection.labels.name, "Description": about}
+        metadata = {"axes": axes, "Name": selection.labels.name, "Description": about}
         metadata |= {f"PhysicalSize{a}": size for a, size in sizes.items()}
         metadata |= {f"PhysicalSize{a}Unit": "µm" for a in sizes}
+        if channels:
+            metadata["Channel"] = {"Name": channels}
         units = {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}  # type: ignore[dict-item]
     tifffile.imwrite(
         path,
@@ -265,13 +312,13 @@ def write_objects(
         )
         about = provenance | {"object": one, "origin_zyx": list(part.origin)}
         path = folder / f"{one}_{place}.tif"
-        options = {"compression": COMPRESSIONS[compression]}
-        _imwrite(part, path, np.dtype(np.uint8), about, False, pages, **options)
+        packing = COMPRESSIONS[compression]
+        _imwrite(part, path, np.dtype(np.uint8), about, False, pages, compression=packing)
         progress("export", done, len(boxes))
 
 
-def check_stack(selection: Selection, path: Path) -> None:
-    """Reopen a stack and compare shape, type and three slices with the labels.
+def check_stack(selections: list[Selection], path: Path) -> None:
+    """Reopen a stack and compare shape, type and three slices of each channel with the labels.
 
     Raises
     ------
@@ -282,22 +329,24 @@ def check_stack(selection: Selection, path: Path) -> None:
 
     try:
         with tifffile.TiffFile(path) as file:
-            _compare(selection, path, file)
+            _compare(selections, path, file)
     except (tifffile.TiffFileError, RuntimeError, ValueError) as error:  # as the decoders raise
         raise StorageError(f"{path}: can't be read back ({error}); try again") from error
 
 
-def _compare(selection: Selection, path: Path, file: Any) -> None:
+def _compare(selections: list[Selection], path: Path, file: Any) -> None:
     series = file.series[0]
     if series.kind not in ("ome", "imagej"):
         raise StorageError(f"{path}: its metadata can't be read back; try again")
-    shape, found = selection.shape, tuple(series.shape)
-    if found != shape and found != tuple(n for n in shape if n > 1):
+    depth, height, width = selections[0].shape
+    several, found = len(selections), tuple(series.shape)
+    shape = (depth, several, height, width)
+    if [n for n in found if n > 1] != [n for n in shape if n > 1]:
         raise StorageError(f"{path}: reopened with shape {found}, expected {shape}; try again")
-    depth, height, width = shape
+    rows = min(height, max(1, 2**22 // max(1, width)))
     for z in sorted({0, depth // 2, depth - 1}):
-        rows = min(height, max(1, 2**22 // max(1, width)))
         region: Region = ((z, z + 1), (0, rows), (0, width))
-        page = file.pages[z].asarray()
-        if not np.array_equal(page[:rows], selection.read(region)[0]):
-            raise StorageError(f"{path}: slice {z} differs from the labels; try again")
+        for channel, selection in enumerate(selections):
+            page = file.pages[z * several + channel].asarray()
+            if not np.array_equal(page[:rows], selection.read(region)[0]):
+                raise StorageError(f"{path}: slice {z} differs from the labels; try again")

@@ -14,6 +14,7 @@ from pathlib import Path
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.guard import existing, printable, reading, shown
 from volseg.prompts import Layer, Prompt, PromptedObject, PromptSet
+from volseg.volume.table_text import unescaped
 
 _RSNA = ("patientId", "x", "y", "width", "height", "Target")
 _LAYOUTS = (
@@ -176,7 +177,7 @@ def _box(
         t=_whole(row, "t", where, 0) or 0,
         box=(first, second, third, fourth),
         id=number,
-        class_=row.get("class") or None,
+        class_=unescaped(row.get("class") or "") or None,
     )
 
 
