@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_plugin.cluster import Cluster, check_reachable
@@ -108,7 +109,7 @@ class ClusterRuns:
 
     def _follow(self, running: Running, task: Task) -> None:
         volume = running.editing.labels.volume()
-        told = (self._stop, running.found_piece, running.progressed)
+        told = (self._stop, running.found_piece, partial(running.progressed, run=task.name))
         try:
             if task.where == "cluster":
                 poll_s = self._poll_s or CLUSTER_POLL_S

@@ -17,17 +17,19 @@ from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.feedback import LastLines
 from napari_plugin.gui import Soon, in_gui, on_gui
 from napari_plugin.interactive import Choice, check_grid, fitting_zoom
-from napari_plugin.layers import add_labels_layer, add_session, session_of
+from napari_plugin.layers import add_labels_layer, add_session, label_layer, session_of
 from napari_plugin.modelprocess import ModelProcess
 from napari_plugin.opening import Place, Places, checked
 from napari_plugin.promptbook import PromptBook
 from napari_plugin.prompting import Prompting
 from napari_plugin.promptlayers import PromptLayers, part_in_view, slice_in_view
-from napari_plugin.running import Running
+from napari_plugin.running import Doubt, Running
 from napari_plugin.session import LabelEditing, Session, open_session
 from napari_plugin.slicing import SliceModel
 from napari_plugin.telling import Telling
+from napari_plugin.workbench import workbench_of
 from volseg.errors import InputError
+from volseg.sam.registry import find_model
 
 
 class Desk(Telling):
@@ -46,11 +48,14 @@ class Desk(Telling):
         Marks, mask or candidates are others.
     ran
         Something of a run is other.
+    chosen
+        Another model or zoom is used, or one that was asked for can't be.
     """
 
     changed = Signal()
     shown = Signal()
     ran = Signal()
+    chosen = Signal()
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -61,6 +66,9 @@ class Desk(Telling):
         self.model_name: str | dict[str, Any] = "nano"
         self.zoom = 1.0
         self._chosen = False  # whether a person said so
+        self._opening: set[str] = set()
+        self.bench = workbench_of(self.viewer)
+        self.doubt: Doubt | None = None
         self.deployment: str | None = None
         self.cluster: ClusterRuns | None = None
         self.session: Session | None = None
@@ -83,25 +91,47 @@ class Desk(Telling):
     # --- volumes
 
     def open(self, place: Place) -> threading.Thread:
-        """Open a volume on another thread, and show it; what goes wrong becomes a notice."""
+        """Open a volume on another thread, and show it, once however often it is asked for; errors become notices."""
+        if place.url in self._opening:
+            return threading.current_thread()
+        self._opening.add(place.url)
 
         def work() -> None:
-            where = checked(place)
-            session = open_session(
-                where.url,
-                labels_at=where.labels_at,
-                annotator=self.annotator,
-                profile=where.profile,
-                endpoint=where.endpoint,
-            )
-            self.places.remember(where)
-            in_gui(lambda: self._show(session, where.channel_slider))
+            try:
+                self._open(place)
+            finally:
+                self._opening.discard(place.url)
 
         return self.aside(work, f"opening {place.url}")
 
+    def _open(self, place: Place) -> None:
+        where = checked(place)
+        session = open_session(
+            where.url,
+            labels_at=where.labels_at,
+            annotator=self.annotator,
+            profile=where.profile,
+            endpoint=where.endpoint,
+        )
+        self.places.remember(where)
+        in_gui(lambda: self._show(session, where.channel_slider))
+
     def _show(self, session: Session, channel_slider: bool) -> None:
+        if self._is_shown(session):
+            session.close_quietly()
+            self.said.emit(f"{session.url} is open in this window")
+            return
         add_session(self.viewer, session, channel_slider=channel_slider)
         self.take(session)
+
+    def _is_shown(self, session: Session) -> bool:
+        """Tell whether layers of the same volume, with labels at the same place, are in the viewer."""
+        place = (session.url, session.volume.output_store.location)
+        shown = (session_of(layer) for layer in self.viewer.layers)
+        return any(
+            one is not None and (one.url, one.volume.output_store.location) == place
+            for one in shown
+        )
 
     def take(self, session: Session) -> None:
         """Work on a volume whose layers are in the viewer."""
@@ -159,6 +189,10 @@ class Desk(Telling):
         self._connect()
         for layer in self.viewer.layers:
             self._bind(layer)
+        if self._label_layer is None:  # its layer was deleted before
+            layer = label_layer(self._session(), editing.name)
+            self.viewer.layers.insert(self.viewer.layers.index(self.layers.found), layer)
+            self.layers.select()
         self._moved(None)
         self.running.take_up(self.cluster)
         self.changed.emit()
@@ -176,13 +210,31 @@ class Desk(Telling):
         model.embedded.connect(on_gui(lambda z: self.shown.emit()))
 
     def choose(self, model: str | dict[str, Any], zoom: float) -> None:
-        """Take another model (see `Choice.model`) or zoom; what is being prompted stays."""
+        """Take another model (see `Choice.model`) or zoom; what is being prompted stays.
+
+        A model that is not there is told of once, and the former one stays.
+        """
         if (model, zoom) == (self.model_name, self.zoom):
             return
+        if isinstance(model, str) and model != self.model_name:
+            self.aside(lambda: self._find_and_take(model, zoom), f"looking for model {model}")
+        else:
+            self._take_choice(model, zoom)
+
+    def _find_and_take(self, model: str, zoom: float) -> None:
+        try:
+            find_model(model)
+        except Exception:
+            in_gui(self.chosen.emit)  # the former one stands there again
+            raise
+        in_gui(lambda: self._take_choice(model, zoom))
+
+    def _take_choice(self, model: str | dict[str, Any], zoom: float) -> None:
         self.model_name, self.zoom, self._chosen = model, zoom, True
         if self.model is not None:
             self.model.reopen()
             self._moved(None)
+        self.chosen.emit()
 
     def choice(self) -> Choice:
         """What the model looks at now."""
@@ -203,7 +255,7 @@ class Desk(Telling):
         if self.running is not None:
             threading.Thread(target=self.running.close, name="volseg-close-runs").start()
         self.name = self.model = self.prompting = self.running = self.layers = None
-        self._label_layer = None
+        self._label_layer = self.doubt = None
 
     def leave(self) -> None:
         """Let the volume go; its layers stay, and a run goes on."""
@@ -266,8 +318,10 @@ class Desk(Telling):
         doubt = self._runs().least_confident()
         if doubt is None:
             raise InputError("nothing was propagated yet, so there is no slice to be unsure of")
+        self.doubt = doubt
         self.go_to(doubt.object_id, doubt.z)
-        self.viewer.status = f"object {doubt.object_id}: confidence {doubt.confidence:.2f}"
+        self.viewer.status = str(doubt)
+        self.shown.emit()
 
     def go_to(self, object_id: int, z: int) -> None:
         """Show an object on a slice."""
@@ -306,14 +360,30 @@ class Desk(Telling):
 
     def _removed(self, event: Any) -> None:
         layers = self.layers
-        if layers is not None and event.value in (layers.points, layers.mask):
+        if layers is not None and event.value in layers.all:
             self.layers = None  # the others go with it, but not while napari is removing
             Soon(layers.remove).ask()
             self.leave_labels()
             self.changed.emit()
+        elif event.value is self._label_layer:
+            self._label_layer = None
+            Soon(self._bring_back).ask()
         if self.session is not None and self.session.is_closed:
             self.leave()
             self.changed.emit()
+
+    def _bring_back(self) -> None:
+        """Show the label image again whose layer was deleted while it is prompted in: nobody accepts unseen."""
+        if self.layers is None or self.session is None or self.session.is_closed:
+            return
+        was_prompting = self.layers.active
+        layer = label_layer(self.session, str(self.name))
+        self.viewer.layers.insert(self.viewer.layers.index(self.layers.found), layer)
+        if was_prompting:
+            self.layers.select()
+        self.said.emit(
+            f"You are prompting in {self.name}, so its layer stays. To stop, delete the layer prompts."
+        )
 
     def _moved(self, event: Any) -> None:
         if self.layers is None or self.prompting is None or self.model is None:

@@ -12,12 +12,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QPlainTextEdit,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_plugin.editing import EditState, LabelEditing
 from napari_plugin.gui import on_gui
+from napari_plugin.keyboard import keys_to_canvas
+from napari_plugin.scrolling import scrolling_layout
 from napari_plugin.workbench import Workbench, workbench_of
 
 _SHOWN_CLASHES = 20
@@ -55,9 +56,10 @@ class EditPanel(QWidget):
         self._lay_out()
         self._connect()
         self._follow()
+        keys_to_canvas(self, self.bench.viewer)
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = scrolling_layout(self)
         for widget in (self.name, self.state):
             layout.addWidget(widget)
         layout.addWidget(self._conflict_box())

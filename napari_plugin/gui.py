@@ -120,7 +120,7 @@ class Soon:
     def _start(self) -> None:
         from qtpy.QtCore import QTimer
 
-        QTimer.singleShot(self._wait, self._call)
+        QTimer.singleShot(self._wait, lambda: self._call())  # Qt holds bound methods weakly
 
     def _call(self) -> None:
         with self._lock:

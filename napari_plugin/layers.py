@@ -200,7 +200,20 @@ def add_session(viewer: Any, session: Session, *, channel_slider: bool = False) 
         viewer.add_layer(layer)
     bind_channels(viewer)
     _close_with_layers(viewer, session)
+    _bind_keys(viewer)
     return layers
+
+
+def _bind_keys(viewer: Any) -> None:
+    """Have every key work from now on, whether or not a panel is open."""
+    if getattr(viewer, "window", None) is None:
+        from napari_plugin.desk import desk_of
+
+        desk_of(viewer)
+    else:
+        from napari_plugin.widgets import desk_with_notices
+
+        desk_with_notices(viewer)
 
 
 def add_labels_layer(viewer: Any, session: Session, name: str) -> Any:

@@ -72,7 +72,9 @@ class ObjectTableModel:
         self._selected: tuple[int, ...] = ()
         self._looking = False
         self._seen = (0, 0, True)
+        self._stale = False  # voxels changed since the table was read
         self.editing.state_changed.connect(self._state_changed)
+        self.editing.changed.connect(self._voxels_changed)
         self.refresh()
 
     # --- rows
@@ -145,10 +147,13 @@ class ObjectTableModel:
             i: _Unsaved(voxels.get(i, 0), boxes.get(i), classes.get(i)) for i in voxels | classes
         }
 
+    def _voxels_changed(self, region: Region, time: int) -> None:
+        self._stale = True
+
     def _state_changed(self, state: EditState) -> None:
         now = (state.unsaved, state.voxels, state.synced)
-        if state.working is None and not self._looking and now != self._seen:
-            self._seen = now
+        if state.working is None and not self._looking and (self._stale or now != self._seen):
+            self._seen, self._stale = now, False
             with suppress(InputError):  # it has been closed meanwhile
                 self.refresh()
 

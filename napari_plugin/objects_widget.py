@@ -13,12 +13,13 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPushButton,
     QTableView,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_plugin.gui import on_gui
+from napari_plugin.keyboard import keys_to_canvas
 from napari_plugin.objects import COLUMNS, STATUSES, ObjectTableModel, text_of, value_of
+from napari_plugin.scrolling import scrolling_layout
 from napari_plugin.workbench import Workbench, workbench_of
 from volseg.volume.objects import ObjectRow
 
@@ -131,9 +132,10 @@ class ObjectsPanel(QWidget):
         self._lay_out()
         self._connect()
         self._follow()
+        keys_to_canvas(self, self.bench.viewer)
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = scrolling_layout(self)
         above = QHBoxLayout()
         above.addWidget(self.text)
         above.addWidget(self.status)

@@ -11,14 +11,15 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_plugin.alive import while_alive
 from napari_plugin.desk import Desk
 from napari_plugin.gui import in_gui
+from napari_plugin.keyboard import keys_to_canvas
 from napari_plugin.opening import Entry, Place, browse, parent_of, profiles
+from napari_plugin.scrolling import scrolling_layout
 from napari_plugin.session import use_credentials
 
 
@@ -65,13 +66,15 @@ class OpenPanel(QWidget):
             row.addWidget(button)
         self.entries = QListWidget()
         self.entries.itemActivated.connect(self._chosen)
-        layout = QVBoxLayout(self)
+        layout = scrolling_layout(self)
         layout.addLayout(form)
         layout.addLayout(row)
         layout.addWidget(self.entries)
         self.url.activated.connect(self._remembered)
+        self.url.lineEdit().returnPressed.connect(self.open)
         self.desk.changed.connect(while_alive(self, "show_places"))
         self.show_places()
+        keys_to_canvas(self, desk.viewer)
 
     def show_places(self) -> None:
         """List what was opened last."""

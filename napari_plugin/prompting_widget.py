@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -15,7 +16,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -25,7 +25,10 @@ from napari_plugin.cluster import Cluster
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.desk import Desk
 from napari_plugin.gui import in_gui
+from napari_plugin.keyboard import ModelField, keys_to_canvas
+from napari_plugin.scrolling import scrolling_layout
 
+ABOUT_LINES = 6
 HERE = "on this machine"
 NEW = "new label image…"
 
@@ -42,7 +45,7 @@ class PromptPanel(QWidget):
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self.desk = desk
-        layout = QVBoxLayout(self)
+        layout = scrolling_layout(self)
         layout.addWidget(self._labels_box())
         layout.addWidget(self._object_box())
         layout.addWidget(self._run_box())
@@ -50,7 +53,9 @@ class PromptPanel(QWidget):
         desk.changed.connect(while_alive(self, "renew"))
         desk.shown.connect(while_alive(self, "show_object"))
         desk.ran.connect(while_alive(self, "show_run"))
+        desk.chosen.connect(while_alive(self, "show_choice"))
         self.renew()
+        keys_to_canvas(self, desk.viewer)
 
     # --- parts
 
@@ -59,8 +64,10 @@ class PromptPanel(QWidget):
         form = QFormLayout(box)
         self.labels = QComboBox()
         self.labels.activated.connect(self._choose_labels)
-        self.model = QLineEdit(self._model_text())
-        self.model.setToolTip("nano, vit_b, vit_l, vit_h, or the path or URL of a checkpoint")
+        self.model = ModelField(self._model_text())
+        self.model.setToolTip(
+            "nano, vit_b, vit_l, vit_h, or the path or URL of a checkpoint; double-click to type"
+        )
         self.zoom = QDoubleSpinBox()
         self.zoom.setRange(0.05, 16)
         self.zoom.setSingleStep(0.25)
@@ -78,6 +85,9 @@ class PromptPanel(QWidget):
         grid = QGridLayout(box)
         self.about = QLabel()
         self.about.setWordWrap(True)
+        self.about.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # room for all that may stand there, so that the buttons below stay where they are
+        self.about.setMinimumHeight(ABOUT_LINES * self.about.fontMetrics().lineSpacing())
         grid.addWidget(self.about, 0, 0, 1, 2)
         self.buttons: dict[str, QPushButton] = {}
         rows = (
@@ -117,6 +127,7 @@ class PromptPanel(QWidget):
 
     def _button(self, command: str, text: str) -> QPushButton:
         button = QPushButton(text)
+        button.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # keys go on to the canvas
         button.clicked.connect(lambda: self.desk.act(command))
         self.buttons[command] = button
         return button
@@ -133,8 +144,7 @@ class PromptPanel(QWidget):
             self.labels.addItems([*session.label_names, NEW])
             if self.desk.name is not None:
                 self.labels.setCurrentText(self.desk.name)
-        self.model.setText(self._model_text())
-        self.zoom.setValue(self.desk.zoom)
+        self.show_choice()
         ready = self.desk.prompting is not None
         for button in self.buttons.values():
             button.setEnabled(ready)
@@ -161,7 +171,11 @@ class PromptPanel(QWidget):
         slices = prompting.book.slices_of(object_id, prompting.time) if object_id else []
         if slices:
             lines.append("accepted on slices " + ", ".join(map(str, slices)))
-        lines.append(f"{len(prompting.book.objects)} objects prompted")
+        count = len(prompting.book.objects)
+        lines.append(f"{count} object{'s' if count != 1 else ''} prompted")
+        doubt = self.desk.doubt
+        if doubt is not None and doubt.z == prompting.z:
+            lines.append(str(doubt))
         self.about.setText("<br>".join(lines))
 
     def show_run(self) -> None:
@@ -173,8 +187,9 @@ class PromptPanel(QWidget):
             self.bar.setValue(0)
             return
         state = running.state
-        self.bar.setRange(0, state.total if state.total else int(not state.running))
-        self.bar.setValue(state.done if state.total else 0)
+        unknown = bool(state.running) and not state.done
+        self.bar.setRange(0, 0 if unknown else state.total)
+        self.bar.setValue(state.done)
         self.status.setText(state.text)
         self.buttons["cancel"].setEnabled(state.running > 0)
 
@@ -205,6 +220,11 @@ class PromptPanel(QWidget):
         text = self.model.text().strip() or "nano"
         model = self.desk.model_name if text == self._model_text() else text
         self.desk.choose(model, self.desk.zoom if same else zoom)
+
+    def show_choice(self) -> None:
+        """Show the model and zoom that are used."""
+        self.model.setText(self._model_text())
+        self.zoom.setValue(self.desk.zoom)
 
     def _model_text(self) -> str:
         model = self.desk.model_name

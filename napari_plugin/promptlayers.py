@@ -7,11 +7,14 @@ from the models and is drawn anew when they change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_plugin.marks import Marks
 from napari_plugin.sparse import SparseMasks
+from volseg.errors import InputError
 
 if TYPE_CHECKING:
     from napari_plugin.prompting import Prompting
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 PROMPTS, SHAPES, MASK, FOUND = "prompts", "prompt shapes", "mask", "propagating"
 INSIDE, OUTSIDE, SHOWN = "#30d158", "#ff453a", "#40c8ff"
+MARK_PX = (8, 14)  # marks on the screen, however far it is zoomed
 CLICK_PX = 4.0  # a press that moves less is a click
 LARGEST_PLANE = 4096 * 4096  # larger slices are shown by levels
 MASK_ID = 1
@@ -41,9 +45,10 @@ class PromptLayers:
         from napari.utils import DirectLabelColormap
 
         self.viewer, self.prompting, self.running = viewer, prompting, running
+        self._drawn: Marks | None = None  # the box or scribble under the mouse
         labels = prompting.editing.labels
         factors = _factors(labels)
-        self._masks = SparseMasks(labels.shape, factors)
+        self._masks = SparseMasks(labels.shape, factors, np.dtype(np.uint8))
         running.preview.use_levels(factors)
         placed = {
             "scale": labels.scale,
@@ -57,6 +62,7 @@ class PromptLayers:
         self.shapes = Shapes(None, ndim=3, name=SHAPES, **placed)
         self.points = Points(None, ndim=3, name=PROMPTS, size=6, border_width=0.1, **placed)
         self.points.out_of_slice_display = False
+        self.points.canvas_size_limits = MARK_PX
         for layer in (self.found, self.mask):
             layer.editable = False
         self.points.mouse_drag_callbacks.append(self._on_drag)
@@ -105,7 +111,7 @@ class PromptLayers:
         self.found.refresh(extent=False)
 
     def _draw_shapes(self) -> None:
-        marks, z = self.prompting.shown.marks, self.prompting.z
+        marks, z = self._drawn or self.prompting.shown.marks, self.prompting.z
         shapes, kinds, colors = [], [], []
         if marks.box is not None:
             shapes.append(_corners(z, marks.box))
@@ -142,10 +148,26 @@ class PromptLayers:
         while event.type == "mouse_move":
             path.append(self._place(event))
             moved = moved or bool(np.abs(np.asarray(event.pos, float) - pressed).max() > CLICK_PX)
+            if moved:
+                self._draw_under_mouse(path, modifiers)
             yield
+        self._drawn = None
         layer.mouse_pan = True
         path.append(self._place(event))
         self._done(path, modifiers, moved)
+
+    def _draw_under_mouse(self, path: list[tuple[float, float]], modifiers: set[str]) -> None:
+        """Show the box or scribble as far as it is drawn."""
+        marks = self.prompting.shown.marks
+        with suppress(InputError):  # a box without an inside yet
+            if "Control" in modifiers:
+                inside = "Shift" not in modifiers
+                self._drawn = marks.with_scribble(_thinned(path), 2.0, inside)
+            elif "Shift" in modifiers:
+                self._drawn = marks.with_box(path[0], path[-1])
+            else:
+                return
+            self._draw_shapes()
 
     def _done(self, path: list[tuple[float, float]], modifiers: set[str], moved: bool) -> None:
         inside = "Shift" not in modifiers

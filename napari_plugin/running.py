@@ -19,6 +19,7 @@ from napari_plugin.gathering import Gathered, gather
 from napari_plugin.interactive import Choice
 from napari_plugin.local import Event, LocalWorker, error_of
 from napari_plugin.promptbook import PromptBook
+from napari_plugin.run_progress import RunProgress
 from napari_plugin.sparse import SparseMasks
 from napari_plugin.taking import apply_track
 from napari_plugin.trackstore import Task, drop_task, load_tasks, load_tracks, save_task, save_track
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from volseg.editing import Editor
 
 
+SHARES = 1000
+
+
 @dataclass(frozen=True)
 class RunState:
     """How far the runs are, for people."""
@@ -39,17 +43,25 @@ class RunState:
     running: int = 0
     stage: str = ""
     done: int = 0
-    total: int = 0
+    total: int = SHARES
     text: str = "nothing runs"
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A slice that the model is not sure of."""
+    """A slice that the model is not sure of: which one of how many, the least sure first."""
 
     object_id: int
     z: int
     confidence: float
+    rank: int = 1
+    count: int = 1
+
+    def __str__(self) -> str:
+        return (
+            f"object {self.object_id}, slice {self.z}: confidence {self.confidence:.2f} "
+            f"({self.rank} of {self.count}, least sure first)"
+        )
 
 
 class Running:
@@ -96,6 +108,7 @@ class Running:
         self.state = RunState()
         self._worker = worker(self._on_event)
         self._lock = threading.RLock()
+        self._progress = RunProgress()
         self._open: dict[str, Task] = {}
         self._slices: dict[str, Mapping[str, list[int]]] = {}
         self._seen: set[tuple[int, int]] = set()
@@ -167,7 +180,7 @@ class Running:
                 return None
             least = min(fresh, key=lambda one: (one.confidence, one.object_id, one.z))
             self._seen.add((least.object_id, least.z))
-            return least
+            return replace(least, rank=len(found) - len(fresh) + 1, count=len(found))
 
     def close(self, *, kill: bool = False) -> None:
         """Let go: a run goes on without napari, and is taken up when the volume is opened again."""
@@ -240,7 +253,8 @@ class Running:
         """Note a run that was started."""
         with self._lock:
             self._open[task.name] = task
-        self._tell(stage="", done=0, total=0, text="starting")
+            self._progress.begin(task.name)
+        self._tell(stage="", text="starting")
 
     # --- events of the worker process
 
@@ -250,7 +264,7 @@ class Running:
             return
         kind = event["event"]
         if kind == "progress":
-            self.progressed(event["stage"], event["done"], event["total"])
+            self.progressed(event["stage"], event["done"], event["total"], event["name"])
         elif kind == "planned":
             self._planned(task, event["plan"])
         elif kind == "piece":
@@ -264,13 +278,24 @@ class Running:
         else:
             self.ended(task, error_of(event))
 
-    def progressed(self, stage: str, done: int, total: int) -> None:
-        """Tell how far a run is."""
-        of = f" of {total}" if total else ""
+    def progressed(self, stage: str, done: int, total: int, run: str) -> None:
+        """Tell how far a run is.
+
+        Parameters
+        ----------
+        stage
+            What is being done.
+        done, total
+            Of the whole run; a total that is not known is 0.
+        run
+            Its name.
+        """
         words = {"plan": "preparing", "correct": "following the correction"}
-        what = words.get(stage, stage)
-        text = what if stage == "plan" else f"{what}: {done}{of}"
-        self._tell(stage=stage, done=done, total=total, text=text)
+        with self._lock:
+            if total:
+                self._progress.at(run, done / total)
+            text = f"{words.get(stage, stage)}: {self._progress}"
+        self._tell(stage=stage, text=words[stage] if stage == "plan" else text)
 
     def found_piece(self, object_id: int, track: Track) -> None:
         """Show slices that were found."""
@@ -344,19 +369,23 @@ class Running:
         """Forget a run that has ended, and tell what went wrong."""
         with self._lock:
             self._open.pop(task.name, None)
+            self._progress.end(task.name)
             left = len(self._open)
+            if error is not None and not left:
+                self._progress = RunProgress()
         if error is not None:
             for i in task.objects:
                 self.preview.remove(i)
         stopped = isinstance(error, InterruptedRunError)
         text = "stopped" if stopped else "failed" if error is not None else "done"
-        self._tell(stage="", done=0, total=0, text=text if not left else self.state.text)
+        self._tell(stage="", text=text if not left else self.state.text)
         if error is not None and not stopped:
             self.failed.emit(error, "propagating")
 
     def _tell(self, **values: Any) -> None:
         with self._lock:
-            self.state = replace(self.state, running=len(self._open), **values)
+            done = round(SHARES * self._progress.share)
+            self.state = replace(self.state, running=len(self._open), done=done, **values)
         self.changed.emit(self.state)
 
     # --- runs of former sessions

@@ -27,19 +27,39 @@ def touching_cells() -> list[LayerData]:
     """
     from napari import current_viewer
 
-    from napari_plugin.layers import add_volume, layers_of
-    from volseg.demo.synthetic import VOXEL_SIZE_UM
+    from napari_plugin.layers import layers_of
     from volseg.volume.image import open_volume
 
-    url = sample_url()
-    truth = np.load(_truth_of(url))["truth"]
-    placed = {"scale": VOXEL_SIZE_UM, "units": ("micrometer",) * 3}
-    layers: list[LayerData] = [(truth, {"name": "truth", "visible": False, **placed}, "labels")]
     viewer = current_viewer()
     if viewer is None:
-        return layers_of(open_volume(url)) + layers
-    add_volume(viewer, url)
-    return layers
+        url = sample_url()
+        truth = np.load(_truth_of(url))["truth"]
+        return [*layers_of(open_volume(url)), _truth_layer(truth)]
+    truth = np.zeros(SHAPE, np.uint32)
+    _show_sample(viewer, truth)
+    return [_truth_layer(truth)]
+
+
+def _show_sample(viewer: Any, truth: NDArray[np.uint32]) -> None:
+    """Make the sample on another thread, as it takes seconds; then open it, with its true labels in `truth`."""
+    from napari_plugin.opening import Place
+    from napari_plugin.widgets import desk_with_notices
+
+    desk = desk_with_notices(viewer)
+
+    def work() -> None:
+        url = sample_url()
+        truth[...] = np.load(_truth_of(url))["truth"]
+        desk.open(Place(url))
+
+    desk.aside(work, "making the sample volume")
+
+
+def _truth_layer(truth: NDArray[np.uint32]) -> LayerData:
+    from volseg.demo.synthetic import VOXEL_SIZE_UM
+
+    placed = {"scale": VOXEL_SIZE_UM, "units": ("micrometer",) * 3}
+    return truth, {"name": "truth", "visible": False, **placed}, "labels"
 
 
 def _truth_of(url: str) -> Path:

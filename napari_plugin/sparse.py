@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from volseg.propagation.track import Track
 
 Triple = tuple[int, int, int]
+UINT32: np.dtype[Any] = np.dtype(np.uint32)
 
 
 class SparseMasks:
@@ -29,10 +30,17 @@ class SparseMasks:
         z, y, x of level 0 in voxels.
     factors
         Voxels of level 0 per voxel of each level, finest first.
+    dtype
+        Of the ids. napari draws uint8 as it is; for wider ids it compiles a loop first, which stops the window.
     """
 
-    def __init__(self, shape: Triple, factors: Iterable[Triple] = ((1, 1, 1),)) -> None:
-        self.shape = shape
+    def __init__(
+        self,
+        shape: Triple,
+        factors: Iterable[Triple] = ((1, 1, 1),),
+        dtype: np.dtype[Any] = UINT32,
+    ) -> None:
+        self.shape, self.dtype = shape, dtype
         self._masks: dict[int, dict[int, MaskWindow]] = {}
         self._lock = threading.Lock()
         self.levels: list[SparseLevel] = []
@@ -77,7 +85,7 @@ class SparseMasks:
 
     def compose(
         self, z: int, rows: range, columns: range, factors: tuple[int, int]
-    ) -> NDArray[np.uint32]:
+    ) -> NDArray[Any]:
         """Ids on part of a slice.
 
         Parameters
@@ -91,9 +99,9 @@ class SparseMasks:
 
         Returns
         -------
-        (y, x) uint32
+        (y, x) of `dtype`
         """
-        out: NDArray[np.uint32] = np.zeros((len(rows), len(columns)), np.uint32)
+        out: NDArray[Any] = np.zeros((len(rows), len(columns)), self.dtype)
         fy, fx = factors
         for object_id, mask in sorted(self.on_slice(z).items()):
             y0, x0, y1, x1 = mask.box
@@ -111,11 +119,10 @@ class SparseMasks:
 class SparseLevel:
     """One level of `SparseMasks` as napari reads it: shape, dtype, slicing with step 1, `numpy.asarray`."""
 
-    dtype = np.dtype(np.uint32)
     ndim = 3
 
     def __init__(self, masks: SparseMasks, factors: Triple) -> None:
-        self._masks, self.factors = masks, factors
+        self._masks, self.factors, self.dtype = masks, factors, masks.dtype
         z, y, x = (-(-n // f) for n, f in zip(masks.shape, factors, strict=True))
         self.shape: Triple = (z, y, x)
 

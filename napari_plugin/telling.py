@@ -21,9 +21,12 @@ class Telling:
     ----------
     noticed
         Signal(Notice): something a person must read; on the GUI thread.
+    said
+        Signal(str): something to know in passing, shown for some seconds; on the GUI thread.
     """
 
     noticed = Signal(Notice)
+    said = Signal(str)
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []

@@ -49,6 +49,31 @@ class TraceJob:
         return [kind(plan, groups, found) for kind in (SeedStage, PropagateStage, SettleStage)]
 
 
+class WholeRun:
+    """How far a run is as a whole: its stages one after the other, each at most as long as its plan says.
+
+    Parameters
+    ----------
+    plan
+        Of the run.
+    """
+
+    STAGES = ("seed", "propagate", "settle")
+
+    def __init__(self, plan: Plan) -> None:
+        blocks = plan.estimates.blocks_at_most
+        self._most = {stage: blocks[stage] for stage in self.STAGES}
+
+    def after(self, stage: str, done: int) -> tuple[int, int]:
+        """Return how many blocks of how many are done, at most, after `done` of a stage."""
+        before = 0
+        for name, most in self._most.items():
+            if name == stage:
+                return before + min(done, most), sum(self._most.values())
+            before += most
+        return before, before
+
+
 def trace(
     plan: Plan, *, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> dict[int, Track]:

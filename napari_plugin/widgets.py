@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QLabel, QScrollArea
 
 from napari_plugin.desk import Desk, desk_of
 from napari_plugin.exporting_widget import ExportPanel
 from napari_plugin.keys import help_html
+from napari_plugin.new_button import bind_new_button
 from napari_plugin.notices_widget import FeedbackPanel, show_notice
 from napari_plugin.opening_widget import OpenPanel
 from napari_plugin.prompting_widget import PromptPanel
@@ -20,6 +22,9 @@ def desk_with_notices(viewer: Any) -> Desk:
     if len(desk.noticed) == 0:
         window = getattr(desk.viewer, "window", None)
         desk.noticed.connect(lambda notice: show_notice(notice, window))
+        desk.said.connect(show_info)
+        if window is not None:
+            bind_new_button(desk.viewer)
     return desk
 
 

@@ -70,6 +70,7 @@ class Workbench:
         self._tables = weakref.WeakKeyDictionary()
         self._before: tuple[int, Any] | None = None  # how the viewer was before one object alone
         viewer.layers.selection.events.active.connect(_Kept(self, self._follow))
+        viewer.layers.events.inserted.connect(_Kept(self, self._follow))
         viewer.layers.events.removed.connect(_Kept(self, self._follow))
         self._follow()
 
@@ -87,10 +88,11 @@ class Workbench:
         viewer = self.viewer
         if viewer is None:
             return
-        active = viewer.layers.selection.active
-        layer = active if _is_editable(active) else self.layer
+        layer = _label_layer(viewer, viewer.layers.selection.active) or self.layer
         if layer is not None and layer not in viewer.layers:
             layer = None
+        if layer is None:
+            layer = next((one for one in viewer.layers if _is_editable(one)), None)
         if layer is self.layer:
             return
         self.layer = layer
@@ -286,6 +288,21 @@ class Workbench:
         point = np.asarray(self.layer.world_to_data(self.viewer.dims.point))
         voxel = np.round(point).astype(int)
         return (int(voxel[0]) if self.layer.ndim == 4 else 0, int(voxel[-3]))
+
+
+def _label_layer(viewer: Any, layer: Any) -> Any:
+    """Return the label layer that a layer is, or that its prompts are for; None where there is none."""
+    if _is_editable(layer):
+        return layer
+    told = getattr(layer, "metadata", {}).get("volseg", {})
+    if "prompts" not in told:
+        return None
+    mine = (told["url"], told["prompts"])
+    for one in viewer.layers:
+        its = one.metadata.get("volseg", {})
+        if _is_editable(one) and (its.get("url"), its.get("labels")) == mine:
+            return one
+    return None
 
 
 def _is_editable(layer: Any) -> bool:

@@ -113,7 +113,7 @@ class Worker:
     # --- work
 
     def _trace(self, name: str, request: Mapping[str, Any], cancel: Cancel) -> None:
-        from napari_plugin.tracing import pieces_of, trace
+        from napari_plugin.tracing import WholeRun, pieces_of, trace
         from volseg.jobs import PlannedOracle, make_plan
         from volseg.jobs.ledger import Ledger
         from volseg.volume.image import open_volume
@@ -131,7 +131,10 @@ class Worker:
         self.tell(name, "planned", plan=plan.hash)
         ledger = Ledger(volume.output_store, plan.hash)
 
+        whole = WholeRun(plan)
+
         def progress(stage: str, done: int, total: int, message: str = "") -> None:
+            done, total = whole.after(stage, done)
             self.tell(name, "progress", stage=stage, done=done, total=total)
             if stage in ("seed", "propagate") and message.startswith("g"):
                 for object_id, piece in pieces_of(ledger, message).items():
@@ -155,7 +158,7 @@ class Worker:
             corrected = unpacked(one["corrected"])
             masks: dict[int, Any] = {z: corrected.mask_window(z) for z in corrected.slices}
             masks |= {int(z): _nothing() for z in one["erased"]}
-            watched = _Watched(predictor, self, name, cancel)
+            watched = _Watched(predictor, self, name, cancel, len(tracks), len(request["objects"]))
             track, slices = repropagate(
                 watched,
                 unpacked(one["track"]),
@@ -187,13 +190,28 @@ def _opened(request: Mapping[str, Any]) -> SlicePredictor:
 
 
 class _Watched:
-    """A predictor that tells which slice is worked on, and stops where it was asked to."""
+    """A predictor that tells which slice is worked on, and stops where it was asked to.
+
+    Parameters
+    ----------
+    predictor, worker, name, cancel
+        What answers, who is told, the request's name, and its stop.
+    before, objects
+        How many objects are done, of how many.
+    """
 
     def __init__(
-        self, predictor: SlicePredictor, worker: Worker, name: str, cancel: Cancel
+        self,
+        predictor: SlicePredictor,
+        worker: Worker,
+        name: str,
+        cancel: Cancel,
+        before: int,
+        objects: int,
     ) -> None:
         self.shape, self._predictor = predictor.shape, predictor
         self._worker, self._name, self._cancel = worker, name, cancel
+        self._before, self._objects = before, objects
         self._seen: set[int] = set()
 
     def predict(self, z: int, prompts: Any) -> Any:
@@ -201,8 +219,13 @@ class _Watched:
             raise InterruptedRunError("stopped")
         if z not in self._seen:
             self._seen.add(z)
+            slices = self.shape[0]
             self._worker.tell(
-                self._name, "progress", stage="correct", done=len(self._seen), total=0
+                self._name,
+                "progress",
+                stage="correct",
+                done=self._before * slices + len(self._seen),
+                total=self._objects * slices,
             )
         return self._predictor.predict(z, prompts)
 

@@ -154,6 +154,19 @@ def test_new_ids_are_nobody_elses(anywhere: Labels) -> None:
         assert all(label > 3000 for label in ids[:3])
 
 
+def test_new_ids_do_not_end_where_somebody_used_the_largest(anywhere: Labels) -> None:
+    largest = int(np.iinfo(anywhere.dtype).max)
+    with anywhere.edit("ann", flush_after=None) as ann:
+        ann[0, 0, 0] = 5
+        ann[0, 0, 1] = largest
+        ann.flush()
+        ids = ann.new_ids(2000)
+        assert len(set(ids)) == 2000
+        assert not set(ids) & {0, 5, largest}
+    with anywhere.edit("bob", flush_after=None) as bob:
+        assert not set(bob.new_ids(3)) & set(ids)
+
+
 def test_whole_objects_need_no_memory_for_the_whole(
     labels: Labels, monkeypatch: pytest.MonkeyPatch
 ) -> None:

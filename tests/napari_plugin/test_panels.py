@@ -125,8 +125,8 @@ def test_the_sample_opens_offline_with_prompts(
 
     viewer = make_napari_viewer()
     desk = desk_of(viewer)
-    viewer.open_sample("volseg", "touching-cells")
-    assert {"cells", "truth"} <= {one.name for one in viewer.layers}
+    viewer.open_sample("volseg", "touching-cells")  # made beside the window, which goes on
+    wait_for(lambda: {"cells", "truth"} <= {one.name for one in viewer.layers}, 60)
     assert desk.session is not None
     stored = load_objects(open_volume(desk.session.url).labels["cells"])
     truth = viewer.layers["truth"].data
