@@ -6,6 +6,9 @@ one would catch. Messages say what happened, where, what was expected, and the w
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class VolsegError(Exception):
     """Base of every error that volseg raises on purpose."""
@@ -124,8 +127,8 @@ class InterruptedRunError(VolsegError, InterruptedError):
 
 # --- how programs end ----------------------------------------------------------------------------------------------
 
-FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED = 1, 2, 130
-"""Exit statuses of the command line and of flows, beside 0."""
+FAILED_BLOCKS, WRONG_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+"""Exit statuses of the command line and of flows, beside 0; the last is a shell's for SIGPIPE."""
 
 
 def exit_status(error: VolsegError | KeyboardInterrupt) -> int:
@@ -140,3 +143,72 @@ def exit_status(error: VolsegError | KeyboardInterrupt) -> int:
 def in_one_line(error: object) -> str:
     """Return an error as the one line that people see on standard error."""
     return f"volseg: {' '.join(str(error).split()) or 'interrupted'}"
+
+
+_WORDS = {
+    errno.ENOENT: "there is no such file or folder; check the path, and make the folder of a new file first",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EISDIR: "this is a folder; expected a file",
+    errno.EEXIST: "it exists already, as a file or a folder; choose another place",
+    errno.ENAMETOOLONG: "the name is too long for this disk; choose a shorter one",
+    errno.ELOOP: "these links lead in a circle",
+    errno.EACCES: "access denied; check the permissions, or choose another place",
+    errno.EPERM: "access denied; check the permissions, or choose another place",
+    errno.EROFS: "this place can only be read; choose another one",
+    errno.ENOSPC: "no space left; free some, or choose another place",
+    errno.EDQUOT: "the quota is used up; free some space, or choose another place",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine",
+    errno.EIO: "the disk failed to read or write",
+    errno.ENOMEM: "not enough memory",
+}
+"""What system errors mean for a person, and the way out."""
+
+
+def explain(error: Exception) -> VolsegError:
+    """Return what an error of whatever kind means for a person, as an error of this tree.
+
+    Parameters
+    ----------
+    error
+        Errors of this tree are returned as they are. Of the system's, the message names the path; of any
+        other, which nobody foresaw, its kind and the way to find out more.
+    """
+    if isinstance(error, VolsegError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return _explain_system_error(error)
+    if isinstance(error, UnicodeEncodeError):
+        text = os.fsencode(error.object).decode("utf-8", "backslashreplace")
+        return InputError(f"{text[:200]!r}: this text can't be written as {error.encoding}")
+    if isinstance(error, UnicodeDecodeError):
+        return InputError(
+            f"expected text in {error.encoding}, found byte {error.object[error.start]:#04x}"
+        )
+    if isinstance(error, MemoryError):
+        return MemoryBudgetError(
+            f"not enough memory{f': {error}' if str(error) else ''}; close other programs, or use a larger machine"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return InputError(
+            f"the package {error.name!r} is needed for this, but not installed: pip install it"
+        )
+    said = " ".join(str(error).split())[:300]
+    return VolsegError(
+        f"unforeseen {type(error).__name__}{f': {said}' if said else ''}. This is a fault of volseg: "
+        "please report it with what `volseg --verbose …` shows"
+    )
+
+
+def _explain_system_error(error: OSError) -> VolsegError:
+    """The same for an error with a number; a rename's goal says more than its temporary name."""
+    words = _WORDS.get(error.errno or 0, error.strerror or "the system refused")
+    name = error.filename2 or error.filename
+    where = "" if name is None else f"{os.fsdecode(name) if isinstance(name, bytes) else name}: "
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return NotThereError(where + words)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFullError(where + words)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return AccessDeniedError(where + words)
+    return StorageError(where + words)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +21,11 @@ from volseg.cli import (
     volumes,
     worker,
 )
-from volseg.errors import WRONG_INPUT, VolsegError, exit_status, in_one_line
+from volseg.cli.streams import abandon, prepare_streams
+from volseg.errors import INTERRUPTED, PIPE_CLOSED, WRONG_INPUT, exit_status, explain, in_one_line
+
+USAGE_ERROR: Any = typer.BadParameter.__base__  # of wrong options and missing arguments too
+_LOG = logging.getLogger(__name__)
 
 
 def make_app() -> typer.Typer:
@@ -62,37 +64,67 @@ def _options_of_all(
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its status.
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command to its end and return its exit status; whatever goes wrong is told in one line.
 
     Parameters
     ----------
     arguments
         Without the program's name; those of the process if not given.
     """
-    sys.exit(_status_of(arguments))
-
-
-def _status_of(arguments: list[str] | None) -> int:
+    prepare_streams()
     try:
-        make_app()(arguments, prog_name="volseg")
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else WRONG_INPUT
-    except (VolsegError, KeyboardInterrupt) as error:
-        return _tell(error, exit_status(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            place = f": {error.filename}" if error.filename else ""
-            return _tell(
-                f"{error.strerror}{place}; free space or choose another place", WRONG_INPUT
-            )
-        raise
+        status = _run_command(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # whoever read, as `head`, has gone; rich exits then
+        abandon(sys.stdout)
+        return PIPE_CLOSED
+    except KeyboardInterrupt as error:
+        return _tell(error, INTERRUPTED)
+    except Exception as error:
+        told = explain(error)
+        if told is not error:
+            _LOG.info("where it happened", exc_info=error)
+        return _tell(told, exit_status(told))
+    return status
+
+
+def _run_command(arguments: list[str]) -> int:
+    """Run a command without typer's own ways of ending, which differ from ours."""
+    command = typer.main.get_command(make_app())
+    try:
+        with command.make_context("volseg", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except USAGE_ERROR as error:
+        return _tell_usage(error)
     return 0
 
 
+def _tell_usage(error: Any) -> int:
+    """Tell wrong use in one line; a command that needs a sub-command shows its help."""
+    if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return WRONG_INPUT
+    path = error.ctx.command_path
+    said = error.format_message().rstrip(".")
+    where = path.removeprefix("volseg").strip()
+    return _tell(f"{where}: {said}; see {path} --help".removeprefix(": "), WRONG_INPUT)
+
+
 def _tell(error: object, status: int) -> int:
-    typer.echo(in_one_line(error), err=True)
+    """Say in one line what went wrong, as far as anybody can be told; what can't be printed is given up."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        abandon(sys.stdout)
+    try:
+        typer.echo(in_one_line(error), err=True)
+    except OSError:
+        abandon(sys.stderr)
     return status

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +14,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from volseg.cli.console import Console
 
 
 class Bars:
@@ -53,7 +55,8 @@ class Bars:
         if self._plain:
             if done >= total and stage not in self._ended:
                 self._ended.add(stage)
-                self._console.print(f"{stage}: {done} of {total}", highlight=False)
+                with suppress(OSError):  # a run goes on where nobody can be told of it
+                    self._console.print(f"{stage}: {done} of {total}", highlight=False)
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, message="")

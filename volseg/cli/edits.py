@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from volseg.cli.bars import Bars
+from volseg.cli.console import Console
 from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
 from volseg.errors import InputError
 

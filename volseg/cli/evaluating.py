@@ -59,10 +59,13 @@ def _evaluate(
     """Score a label image against true labels, beside the plain Otsu component under each point."""
     from volseg.evaluation import evaluate, write_page
     from volseg.evaluation.prompted import otsu_baseline
+    from volseg.store.files import file_to_write
     from volseg.volume.image import open_volume
     from volseg.volume.labels import open_labels
 
     renderings = _renderings(preprocess, level)
+    if page is not None:
+        file_to_write(page)
     volume = open_volume(url, labels_at)
     labels = open_labels(volume, name)
     with Bars() as bars:

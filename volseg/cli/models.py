@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from volseg.cli.bars import Bars
+from volseg.cli.console import Console
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Model name, checkpoint path or URL.")]
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from volseg.cli.console import Console
 from volseg.cli.options import AsJson, LabelsAt, Url
 
 Run = Annotated[

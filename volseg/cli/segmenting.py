@@ -176,9 +176,12 @@ def _prompts_from_labels(
     from volseg.evaluation.sources import LabelImageSource, open_source
     from volseg.prompts import prompts_from_labels
     from volseg.prompts.from_labels import Kind
+    from volseg.store.files import file_to_write
 
     if kind not in get_args(Kind):
         raise InputError(f"--kind {kind!r}: expected one of {', '.join(get_args(Kind))}")
+    if out is not None:
+        file_to_write(out)
     found = open_source(source, time=time)
     choices: dict[str, Any] = {"kind": kind, "layer": layer, "min_voxels": min_voxels}
     if isinstance(found, LabelImageSource):
@@ -206,7 +209,10 @@ def _prompts_from_boxes(
 ) -> None:
     """Write one prompt per box of a table."""
     from volseg.importing.boxes import boxes_of_image, prompts_from_boxes
+    from volseg.store.files import file_to_write
 
+    if out is not None:
+        file_to_write(out)
     prompts = prompts_from_boxes(boxes_of_image(table, image), layer=layer, channel=channel)
     if out is None:
         typer.echo(prompts.to_json())

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from volseg.evaluation.report import ObjectScore, Report
 from volseg.evaluation.sources import LabelSource, open_source
+from volseg.store.files import file_to_write, write_text
 
 _STYLE = """
 :root{--ink:#1d2330;--soft:#667;--line:#d8dce4;--good:#1b7f5c;--bad:#b3343f;--back:#fff}
@@ -52,7 +53,7 @@ def write_page(
     ----------
     report : Report
     path : path
-        Of the HTML file; written under a temporary name, then renamed.
+        Of the HTML file; written whole or not at all.
     labels, truth : optional
         As given to `evaluate`; with them the worst objects are pictured.
     image : array (z, y, x) or Volume, optional
@@ -61,7 +62,13 @@ def write_page(
         How many objects are pictured.
     level, time, channel : int
         Of label image and volume.
+
+    Raises
+    ------
+    InputError, StorageError
+        If the file can't be written there.
     """
+    file_to_write(path)
     parts = [_head(report), _scores(report)]
     if report.objects:
         parts.append(_bars(report.objects))
@@ -82,11 +89,7 @@ def write_page(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
         f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>\n{body}</html>\n"
     )
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    return write_text(path, text)
 
 
 def _head(report: Report) -> str:

@@ -328,11 +328,16 @@ class PromptSet(_Frozen):
         return json.dumps(head | body, separators=(",", ":"))
 
     def dump(self, path: str | Path) -> None:
-        """Write the prompts file to a local path (a temporary file that is then renamed)."""
-        target = Path(path)
-        partial = target.with_name(target.name + ".part")
-        partial.write_text(self.to_json() + "\n", encoding="utf-8")
-        partial.replace(target)
+        """Write the prompts file to a local path, whole or not at all.
+
+        Raises
+        ------
+        InputError, StorageError
+            If it can't be written there.
+        """
+        from volseg.store.files import write_text
+
+        write_text(path, self.to_json() + "\n")
 
 
 def _listed(names: Iterable[str]) -> str:

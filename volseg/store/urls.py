@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from volseg.errors import InputError, NameRefusedError
 
@@ -109,7 +109,7 @@ class Location:
         """The absolute path of a ``file://`` location, else None."""
         if self.scheme != "file":
             return None
-        return Path(unquote(self.url[len("file://") :]))
+        return Path(os.fsdecode(unquote_to_bytes(self.url[len("file://") :])))
 
     @property
     def bucket(self) -> str:
@@ -168,7 +168,8 @@ def parse_url(text: str | Path | Location) -> Location:
 
 
 def _local(path: str) -> Location:
-    return Location("file://" + quote(os.path.abspath(path)))
+    """The location of a path; one on an old share may not be UTF-8, its bytes are kept."""
+    return Location("file://" + quote(os.fsencode(os.path.abspath(path))))
 
 
 def _parse_file(text: str, rest: str) -> Location:
