@@ -55,12 +55,12 @@ def _pictures(result: RunResult) -> list[tuple[int, str]]:
         (i for i, a in enumerate(labels.levels) if max(a.shape[-2:]) <= LONGEST_SIDE),
         len(labels.levels) - 1,
     )
-    depth, height, width = labels.levels[level].shape[-3:]
+    depth, height, width = labels.levels[level].grid.shape
     if max(height, width) > 4 * LONGEST_SIDE:
         return []
     volume = open_volume(result.plan.url)
     at = min(source.level + level, len(volume.levels) - 1)
-    if volume.levels[at].shape != (depth, height, width):
+    if volume.levels[at].grid.shape != (depth, height, width):
         return []
     found = []
     for k in range(1, PICTURES + 1):

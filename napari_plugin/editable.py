@@ -44,7 +44,7 @@ class LabelTiles(Tiles):
         self._drafts: list[Stamp] = []
         self._drafting = threading.Lock()
         super().__init__(
-            tile_levels(labels.level_info),
+            tile_levels(labels.levels),
             labels.dtype,
             self._load_tile,
             max_bytes=_LABEL_TILE_BYTES,

@@ -55,7 +55,7 @@ def _data(arrays: list[da.Array]) -> da.Array | list[da.Array]:
 
 def _channel(volume: Volume, index: int) -> LayerData:
     axis = _channel_axis(volume)
-    arrays = [_lazy(level.lazy) for level in volume.levels]
+    arrays = [_lazy(level) for level in volume.levels]
     if axis is not None:
         arrays = [da.take(array, index, axis=axis) for array in arrays]
     return _data(arrays), _channel_options(volume, index), "image"
@@ -77,7 +77,7 @@ def _channel_options(volume: Volume, index: int) -> dict[str, Any]:
 
 def _rgb(volume: Volume) -> LayerData:
     axis = _channel_axis(volume)
-    arrays = [da.moveaxis(_lazy(level.lazy), axis, -1) for level in volume.levels]
+    arrays = [da.moveaxis(_lazy(level), axis, -1) for level in volume.levels]
     return _data(arrays), _rgb_options(volume), "image"
 
 
@@ -117,7 +117,7 @@ def _label_options(volume: Volume, labels: Labels) -> dict[str, Any]:
     told = {"url": volume.location.url, "labels": labels.name, "channel": labels.channel}
     placed = _placed(volume, labels.scale)
     # on a coarser grid the first voxel's centre is that of several of the image's
-    first, image = labels.level_info[0].translation, volume.levels[0].translation
+    first, image = labels.levels[0].translation, volume.levels[0].translation
     shift = tuple(a - b for a, b in zip(first, image, strict=True))
     if any(abs(a) > 1e-6 * b for a, b in zip(shift, volume.scale, strict=True)):
         placed["translate"] = (0.0,) * int("t" in volume.axes) + shift

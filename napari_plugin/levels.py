@@ -18,7 +18,7 @@ from napari_plugin.tilegrid import Key, TileLevel
 from napari_plugin.tiles import Tiles
 from volseg.volume.arrays import LevelArray
 from volseg.volume.blocks import slices
-from volseg.volume.image import Level, Volume
+from volseg.volume.image import Volume
 
 
 class _Thread(threading.local):
@@ -169,7 +169,7 @@ def _steps(values: range) -> slice:
 
 def image_tiles(volume: Volume, max_bytes: int = 512 * 2**20) -> Tiles:
     """Return the tiles of a volume's image; nothing is read."""
-    lazies = [level.lazy for level in volume.levels]
+    lazies = volume.levels
     levels = tile_levels(volume.levels)
     per_tile = _along(lazies[0], "c", lazies[0].chunks)
 
@@ -179,13 +179,14 @@ def image_tiles(volume: Volume, max_bytes: int = 512 * 2**20) -> Tiles:
     return Tiles(levels, volume.dtype, load, channels_per_tile=per_tile, max_bytes=max_bytes)
 
 
-def tile_levels(levels: Sequence[Level]) -> list[TileLevel]:
+def tile_levels(levels: Sequence[LevelArray]) -> list[TileLevel]:
     """Return the tiles' grids of the levels of an image or label image."""
     finest = levels[0].scale
     spans = [[a / b for a, b in zip(level.scale, finest, strict=True)] for level in levels]
+    chunks = [level.chunks[-3:] for level in levels]
     return [
-        TileLevel(level.shape, level.chunks, (span[0], span[1], span[2]))
-        for level, span in zip(levels, spans, strict=True)
+        TileLevel(level.grid.shape, (z, y, x), (span[0], span[1], span[2]))
+        for level, (z, y, x), span in zip(levels, chunks, spans, strict=True)
     ]
 
 

@@ -317,6 +317,6 @@ def _editable(labels: Labels) -> bool:
 def _seen_range(volume: Volume, channel: int) -> tuple[float, float]:
     """Return the contrast limits of the middle plane of the coarsest level."""
     index = len(volume.levels) - 1
-    z, y, x = volume.levels[index].shape
+    z, y, x = volume.levels[index].grid.shape
     plane = volume.read(((z // 2, z // 2 + 1), (0, y), (0, x)), level=index, channel=channel)
     return widened(*contrast_limits(lambda: [plane], plane.dtype))

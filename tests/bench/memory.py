@@ -63,7 +63,7 @@ def propagate_all(path: Path, side: int) -> int:
     from volseg.sam.rendering import measure_rendering
 
     volume = open_volume(path, writable=True)
-    depth = volume.levels[0].shape[0]
+    depth = volume.levels[0].grid.shape[0]
     y, x = np.ogrid[:side, :side]
     seeds = {
         k + 1: {depth // 2: np.hypot(y - cy - 3 * np.sin(depth // 2 / 9), x - cx) < RADIUS}
@@ -81,7 +81,7 @@ def embed_all(path: Path, side: int) -> int:
 
     volume = open_volume(path, writable=True)
     embed_volume(volume, "nano")
-    return int(volume.levels[0].shape[0])
+    return int(volume.levels[0].grid.shape[0])
 
 
 WORK = {"propagate": propagate_all, "embed": embed_all}

@@ -108,8 +108,8 @@ def test_levels_that_a_writer_leaves_are_renewed_one_by_one(anywhere: Labels) ->
     )
     assert not np.asarray(anywhere.levels[1]).any()
     for level in range(1, len(anywhere.levels)):
-        grid = anywhere.level_info[level].grid
-        for index in grid.index_of(whole_region(anywhere.levels[level].shape)):
+        grid = anywhere.levels[level].grid
+        for index in grid.index_of(whole_region(grid.shape)):
             writer.renew(level, grid.region(index))
     writer.close()
     assert_levels(anywhere, ids)

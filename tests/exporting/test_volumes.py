@@ -104,7 +104,7 @@ def test_ome_zarr_copy_on_both_back_ends(
     for mine, theirs in zip(labels.levels, found.levels, strict=True):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs))
     assert {row.id: row.class_ for row in found.objects.rows()}[3] == "nucleus"
-    assert (found.level_info[0].array.shards is not None) == shards
+    assert (found.levels[0].array.shards is not None) == shards
     if shards:
         before = sum(1 for _ in labels.store.list("0"))
         assert sum(1 for _ in found.store.list("0")) < before

@@ -51,7 +51,7 @@ def test_tiff_to_ome_zarr_on_both_back_ends(
     )
     np.testing.assert_array_equal(whole(volume), data)
     assert len(volume.levels) > 1
-    assert volume.levels[1].shape == (20, 150, 155)
+    assert volume.levels[1].grid.shape == (20, 150, 155)
     mean = data.reshape(20, 150, 2, 155, 2).mean((2, 4))
     coarse = volume.read(((0, 20), (0, 150), (0, 155)), level=1)
     assert np.abs(coarse.astype(float) - mean).max() <= 1
@@ -68,7 +68,7 @@ def test_from_and_to_object_storage(stack: tuple[Path, np.ndarray], s3_url: str)
     copy = import_volume(
         f"{s3_url}/out.zarr", f"{s3_url}/copy.zarr", ngff="0.4", chunks=(4, 64, 64)
     )
-    assert (copy.ngff_version, copy.levels[0].chunks) == ("0.4", (4, 64, 64))
+    assert (copy.ngff_version, copy.levels[0].chunks[-3:]) == ("0.4", (4, 64, 64))
     np.testing.assert_array_equal(whole(copy), data)
 
 

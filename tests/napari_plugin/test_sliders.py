@@ -38,7 +38,7 @@ def url(tmp_path: Path) -> str:
             data = np.zeros(SHAPE, np.uint8)
             data[:] = value(time, channel, np.arange(SHAPE[0]))[:, None, None]
             for level in volume.levels:
-                z, y, x = level.shape
+                z, y, x = level.grid.shape
                 block = data[:, :y, :x]
                 volume.write(
                     ((0, z), (0, y), (0, x)), block, level=level.index, time=time, channel=channel

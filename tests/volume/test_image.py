@@ -43,10 +43,11 @@ def test_what_is_created_is_read_again(work_url: str, ngff: str) -> None:
     assert (volume.shape, volume.scale, volume.dtype) == ((9, 300, 310), (0.4, 0.1, 0.1), np.uint16)
     assert (volume.n_times, volume.n_channels, volume.name) == (2, 3, "v.zarr")
     assert [channel.name for channel in volume.channels] == ["DNA", "actin", "ER"]
-    assert [level.shape for level in volume.levels] == [(9, 300, 310), (9, 150, 155)]
+    assert [level.shape for level in volume.levels] == [(2, 3, 9, 300, 310), (2, 3, 9, 150, 155)]
     assert volume.levels[1].scale == (0.4, 0.2, 0.2)
     assert volume.levels[1].translation == pytest.approx((0, 0.05, 0.05))
-    assert volume.levels[0].chunks == (4, 128, 128)
+    assert volume.levels[0].chunks == (1, 1, 4, 128, 128)
+    assert volume.levels[0].grid.shape == volume.shape
     assert not volume.is_rgb
     assert volume.notes == ()
     data = np.random.default_rng(0).integers(1, 2**16, (8, 128, 256), dtype=np.uint16)
@@ -80,7 +81,7 @@ def test_other_readers_and_the_validator_accept_it(tmp_path: Path, ngff: str) ->
 def test_sharded_images(work_url: str) -> None:
     volume = make(f"{work_url}/v.zarr", chunks=(4, 64, 64), shards=(100, 128, 128))
     level = volume.levels[0]
-    assert (level.chunks, level.grid.chunk) == ((4, 64, 64), (12, 128, 128))
+    assert (level.chunks[-3:], level.grid.chunk) == ((4, 64, 64), (12, 128, 128))
     data = np.random.default_rng(0).integers(0, 2**16, (9, 128, 128), dtype=np.uint16)
     with pytest.raises(AlignmentError, match=r"\(12, 128, 128\)"):
         volume.write(((0, 4), (0, 64), (0, 64)), data[:4, :64, :64])
@@ -115,7 +116,7 @@ def test_lazy_arrays_slice_like_numpy(tmp_path: Path, ngff: str) -> None:
     data = np.random.default_rng(0).integers(0, 2**16, (2, 3, 4, 8, 9), dtype=np.uint16)
     for t, c in np.ndindex(2, 3):
         volume.write(((0, 4), (0, 8), (0, 9)), data[t, c], time=t, channel=c)
-    lazy = volume.levels[0].lazy
+    lazy = volume.levels[0]
     assert (lazy.shape, lazy.ndim, lazy.dtype, lazy.size) == (data.shape, 5, data.dtype, data.size)
     np.testing.assert_array_equal(np.asarray(lazy), data)
     for key in (
@@ -126,6 +127,40 @@ def test_lazy_arrays_slice_like_numpy(tmp_path: Path, ngff: str) -> None:
     for wrong in (5, (0, 0, 4), (0,) * 6):
         with pytest.raises(IndexError):
             lazy[wrong]
+
+
+@pytest.mark.parametrize("axes", ["yx", "zyx", "cyx", "tzyx", "tczyx"])
+def test_levels_of_images_and_labels_are_the_same_kind_of_array(
+    tmp_path: Path, ngff: str, axes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = [{"t": 2, "c": 3, "z": 5, "y": 33, "x": 29}[kind] for kind in axes]
+    volume = make(tmp_path / "v.zarr", ngff, axes=axes, shape=shape, chunks=(2, 16, 16), levels=2)
+    region = tuple((0, n) for n in volume.shape)
+    data = np.random.default_rng(0).integers(1, 2**16, volume.shape, dtype=np.uint16)
+    labels = volume.create_labels("cells", "uint16", chunks=(2, 16, 16))
+    for time in range(volume.n_times):
+        labels.write_objects(region, data + time, time=time)
+        for channel in range(volume.n_channels):
+            volume.write(region, data + time + channel, time=time, channel=channel)
+    again = open_volume(tmp_path / "v.zarr")
+    pair = (again.levels[0], again.labels["cells"].levels[0])
+    assert type(pair[0]) is type(pair[1])
+    with monkeypatch.context() as patch:  # nothing below reads
+        patch.setattr("volseg.store.objects.Store.get", None)
+        for level in pair:
+            kinds = "".join(kind for kind in "tczyx" if kind in level.axes)
+            assert "".join(level.axes) == kinds
+            assert (level.ndim, len(level.shape), len(level.chunks)) == (len(kinds),) * 3
+            assert (level.shape[-3:], level.grid.shape, level.dtype) == (
+                volume.shape, volume.shape, np.uint16,
+            )  # fmt: skip
+            assert level.lazy is level
+            assert (level.index, level.scale, level.translation) == (0, volume.scale, (0, 0, 0))
+    for level in pair:
+        lead = level.shape[:-3]
+        wanted = np.stack([data + sum(at) for at in np.ndindex(lead)]).reshape(*lead, *data.shape)
+        np.testing.assert_array_equal(np.asarray(level), wanted)
+        np.testing.assert_array_equal(level[..., -1, 3:5, 7], wanted[..., -1, 3:5, 7])
 
 
 def test_volumes_travel_to_workers(work_url: str) -> None:

@@ -102,7 +102,7 @@ def test_levels_follow_the_image(tmp_path: Path) -> None:
     assert coarse.shape == (5, 513, 515)
     assert coarse.scale == (2, 2, 2)
     assert coarse.metadata.level == 1
-    for one, other in zip(coarse.level_info, labels.level_info[1:], strict=True):
+    for one, other in zip(coarse.levels, labels.levels[1:], strict=True):
         assert (one.shape, one.scale, one.translation) == (
             other.shape,
             other.scale,
@@ -132,7 +132,7 @@ def test_units_are_kept_and_missing_ones_said(tmp_path: Path) -> None:
     assert [axis.unit for axis in labels.multiscale.axes] == ["nanometer"] * 3
     assert labels.multiscale.datasets[0].scale == (40, 4, 4)
     assert labels.scale == pytest.approx((0.04, 0.004, 0.004))
-    assert labels.level_info[0].translation == pytest.approx((0, 0.008, 0.008))
+    assert labels.levels[0].translation == pytest.approx((0, 0.008, 0.008))
     bare = write_image(tmp_path / "b.zarr", [{"name": k, "type": "space"} for k in "zyx"])
     labels = open_volume(bare).create_labels("cells")
     assert [axis.unit for axis in labels.multiscale.axes] == ["micrometer"] * 3

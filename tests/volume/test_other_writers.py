@@ -64,7 +64,7 @@ def edit(document: Path, **changes: Any) -> None:
 
 
 def voxels(volume: Volume, level: int = 0) -> np.ndarray:
-    return np.asarray(volume.levels[level].lazy)
+    return np.asarray(volume.levels[level])
 
 
 def write_labels(image: Path, name: str, data: np.ndarray | None, scale: Any = None) -> None:
@@ -89,7 +89,7 @@ def test_versions_before_0_4(tmp_path: Path, version: str) -> None:
     assert volume.levels[1].translation == (0, 0.5, 0.5)
     assert any("voxel size" in note for note in volume.notes)
     ((_, shapes, _),) = other_reader(url)
-    assert shapes == [level.lazy.shape for level in volume.levels]
+    assert shapes == [level.shape for level in volume.levels]
     volume.create_labels("cells")  # written as 0.4, the newest in Zarr 2
     assert volseg.open(url).labels["cells"].stated_version == "0.4"
 

@@ -89,9 +89,9 @@ def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
         "levels": [
             {
                 "path": level.path,
-                "shape_zyx": list(level.shape),
+                "shape_zyx": list(level.grid.shape),
                 "voxel_size_um_zyx": list(level.scale),
-                "chunks_zyx": list(level.chunks),
+                "chunks_zyx": list(level.chunks[-3:]),
             }
             for level in volume.levels
         ],

@@ -53,11 +53,13 @@ def write_copy_of(source: LabelsAt, url: str | Path | Location, progress: Progre
 
 
 def _write_coarser(out: Volume, keep_thin: bool, level: int, region: Region, time: int) -> None:
-    totals = whole_factors([item.shape for item in out.levels], [item.scale for item in out.levels])
+    totals = whole_factors(
+        [item.grid.shape for item in out.levels], [item.scale for item in out.levels]
+    )
     if totals is None:
         raise RuntimeError(f"{out.location}: a new pyramid without whole factors")
     z, y, x = (b // a for a, b in zip(totals[level - 1], totals[level], strict=True))
-    finer = refined(region, (z, y, x), out.levels[level - 1].shape)
+    finer = refined(region, (z, y, x), out.levels[level - 1].grid.shape)
     block = out.read(finer, level=level - 1, time=time)
     made = coarser(block, (z, y, x), keep_thin=keep_thin)
     out.write(region, made, level=level, time=time)

@@ -253,7 +253,7 @@ class LabelsAt:
             parts = {region}
         for part in parts:
             if part is not None:
-                finer = refined(part, (z, y, x), labels.level_info[level - 1].shape)
+                finer = refined(part, (z, y, x), labels.levels[level - 1].grid.shape)
                 made = coarser(
                     self.read(finer, level=level - 1, time=time),
                     (z, y, x),

@@ -86,7 +86,7 @@ def embed_volume(
         model = load_model(model, progress=progress)
     if not 0 <= time < volume.n_times:
         raise InputError(f"time {time} is out of range; the image has {volume.n_times}, from 0")
-    depth, height, width = volume.level(level).shape
+    depth, height, width = volume.level(level).grid.shape
     first, last = (0, depth) if z is None else z
     if not 0 <= first < last <= depth:
         raise InputError(f"slices {first}:{last} are not among the {depth} slices of the image")
@@ -175,7 +175,7 @@ def _order(encoder: TileEncoder, ranges: list[Range]) -> list[tuple[Range, Tile]
     reader = encoder.read_block
     depth = 1
     if isinstance(reader, SlabReader):
-        depth = max(1, reader.volume.levels[reader.level].chunks[0])
+        depth = max(1, reader.volume.levels[reader.level].chunks[-3])
     slabs: dict[int, list[Range]] = {}
     for one in ranges:
         slabs.setdefault(one[0] // depth, []).append(one)

@@ -361,7 +361,7 @@ def cache_of(
     return EmbeddingCache(
         store,
         key,
-        volume.levels[level].shape[0],
+        volume.levels[level].grid.shape[0],
         spec.embedding_bytes,
         versions=None if in_memory else versions,
         memory_bytes=memory_bytes,

@@ -74,8 +74,8 @@ class SlabReader:
         """The region enlarged along z to whole chunks, as far as half of the kept bytes hold it."""
         (z0, z1), rows, columns = region
         level = self.volume.levels[self.level]
-        depth = max(1, level.chunks[0])
-        low, high = z0 // depth * depth, min(level.shape[0], -(-z1 // depth) * depth)
+        depth = max(1, level.chunks[-3])
+        low, high = z0 // depth * depth, min(level.grid.shape[0], -(-z1 // depth) * depth)
         area = (rows[1] - rows[0]) * (columns[1] - columns[0]) * level.dtype.itemsize
         if (high - low) * area * len(self.channels) > self.max_bytes // 2:
             low, high = z0, z1

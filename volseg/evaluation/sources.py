@@ -90,7 +90,7 @@ class LabelImageSource:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (z, y, x) of the level in voxels."""
-        z, y, x = self.labels.levels[self.level].shape[-3:]
+        z, y, x = self.labels.levels[self.level].grid.shape
         return (int(z), int(y), int(x))
 
     @property
@@ -208,7 +208,7 @@ def blocks(first: LabelSource, second: LabelSource, voxels: int = BLOCK_VOXELS) 
 
 def level_scale_um(labels: Labels, level: int) -> tuple[float, float, float]:
     """Voxel size (z, y, x) in micrometres of a level of a label image."""
-    z, y, x = labels.level_info[level].scale
+    z, y, x = labels.levels[level].scale
     return float(z), float(y), float(x)
 
 

@@ -100,7 +100,7 @@ def export(
         )
         for one in several
     ]
-    if len({s.labels.level_info[level].shape for s in selections}) > 1:
+    if len({s.labels.levels[level].grid.shape for s in selections}) > 1:
         raise InputError("label images of different shapes can't go into one file")
     known = _options(kind, options)
     provenance = provenance_of(selections[0], operator)

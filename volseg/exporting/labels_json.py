@@ -32,7 +32,7 @@ def write_json(
         One per layer, all of one grid. Time 0 stands for all times; another one for itself.
     """
     first = selections[0]
-    shape = first.labels.level_info[first.level].shape
+    shape = first.labels.levels[first.level].grid.shape
     times = _times(first)
     head = {
         "format": "volseg-labels",

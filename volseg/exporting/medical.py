@@ -26,7 +26,7 @@ def affine_of(selection: Selection) -> NDArray[np.float64]:
     The directions are those of the imported file where it told them; the steps are the volume's
     voxel size, which may have been corrected since.
     """
-    image, level = selection.volume.levels[0], selection.labels.level_info[selection.level]
+    image, level = selection.volume.levels[0], selection.labels.levels[selection.level]
     affine = np.diag([*(n / 1000 for n in image.scale[::-1]), 1.0])
     known = _source_affine(selection)
     if known is not None:

@@ -27,7 +27,7 @@ def candidates(selection: Selection, largest: int = 2**32 - 1) -> list[np.dtype[
     largest : int
         The greatest id that the format holds.
     """
-    whole = selection.shape == selection.labels.level_info[selection.level].shape
+    whole = selection.shape == selection.labels.levels[selection.level].grid.shape
     known = max(selection.rows, default=0) if whole else 0
     types: list[np.dtype[Any]] = [np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)]
     fitting = [t for t in types if np.iinfo(t).max >= known]

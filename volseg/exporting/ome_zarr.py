@@ -100,8 +100,8 @@ def _copy_image(
         scale_um=level.scale,
         ngff=ngff,
         channels=[channel.name for channel in source.channels],
-        chunks=level.chunks,
-        shards=_times(level.chunks, SHARD_CHUNKS) if shards else None,
+        chunks=level.chunks[-3:],
+        shards=_times(level.chunks[-3:], SHARD_CHUNKS) if shards else None,
         rgb=source.is_rgb,
         name=source.name,
     )
@@ -124,10 +124,10 @@ def _sharded(copy: Volume, labels: Labels) -> Labels:
     from volseg.volume.create import array_documents
     from volseg.volume.labels import open_labels
 
-    for level in labels.level_info:
-        array = level.lazy.array
-        chunks = _times(level.chunks, (1, 1, 1))
-        counts = [-(-n // c) for n, c in zip(level.shape, chunks, strict=True)]
+    for level in labels.levels:
+        array = level.array
+        chunks = _times(level.chunks[-3:], (1, 1, 1))
+        counts = [-(-n // c) for n, c in zip(level.grid.shape, chunks, strict=True)]
         several = [min(many, n) for many, n in zip(SHARD_CHUNKS, counts, strict=True)]
         outer = _times(chunks, tuple(several))
         lead = [1] * (array.ndim - 3) if array.ndim > 3 else []
@@ -174,6 +174,6 @@ def _check(selection: Selection, made: Labels) -> None:
         raise StorageError(f"{made.location}: slice {z} reads back differently; try again")
 
 
-def _times(shape: Triple, many: tuple[int, ...]) -> Triple:
+def _times(shape: tuple[int, ...], many: tuple[int, ...]) -> Triple:
     z, y, x = (n * m for n, m in zip(shape, many, strict=True))
     return z, y, x

@@ -88,7 +88,7 @@ def packed_strips(
 
 def _slabs(selection: Selection) -> list[tuple[int, int]]:
     """Ranges of z that each lie within one layer of storage objects."""
-    depth, chunk = selection.shape[0], selection.labels.level_info[selection.level].grid.chunk[0]
+    depth, chunk = selection.shape[0], selection.labels.levels[selection.level].grid.chunk[0]
     first = chunk - selection.origin[0] % chunk
     cuts = [0, *range(first, depth, chunk), depth]
     return list(pairwise(cuts))

@@ -94,9 +94,9 @@ class Painter:
         if volume.is_rgb:
             return 0.0, 255.0
         coarse = volume.levels[-1]
-        region: Any = tuple((0, n) for n in coarse.shape)
-        if math.prod(coarse.shape) > 2**27:
-            z = coarse.shape[0] // 2
+        region: Any = tuple((0, n) for n in coarse.grid.shape)
+        if math.prod(coarse.grid.shape) > 2**27:
+            z = coarse.grid.shape[0] // 2
             region = ((z, z + 1), *region[1:])
         values = volume.read(
             region, level=coarse.index, time=selection.time, channel=self._channels[0]

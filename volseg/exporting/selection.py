@@ -60,7 +60,7 @@ class Selection:
     @property
     def scale(self) -> tuple[float, float, float]:
         """Voxel size (z, y, x) in micrometres."""
-        return self.labels.level_info[self.level].scale
+        return self.labels.levels[self.level].scale
 
     @cached_property
     def volume(self) -> Volume:
@@ -76,8 +76,8 @@ class Selection:
     @cached_property
     def image_level(self) -> int | None:
         """The image's level with the grid of this level; None where there is none."""
-        shape = self.labels.level_info[self.level].shape
-        return next((one.index for one in self.volume.levels if one.shape == shape), None)
+        shape = self.labels.levels[self.level].grid.shape
+        return next((one.index for one in self.volume.levels if one.grid.shape == shape), None)
 
     def read(self, region: Region) -> NDArray[Any]:
         """Read ids.
@@ -132,7 +132,7 @@ class Selection:
         Region
             Counted from the selection's corner.
         """
-        grid = self.labels.level_info[self.level].grid
+        grid = self.labels.levels[self.level].grid
         itemsize = max(4, self.labels.dtype.itemsize)
         if slabs:
             plane = max(1, self.shape[1] * self.shape[2] * itemsize)
@@ -192,7 +192,7 @@ def select(
         raise InputError(f"{labels.name} has levels 0 to {len(labels.levels) - 1}, not {level}")
     if not 0 <= time < labels.n_times:
         raise InputError(f"{labels.name} has times 0 to {labels.n_times - 1}, not {time}")
-    shape = labels.level_info[level].shape
+    shape = labels.levels[level].grid.shape
     whole = region or tuple((0, n) for n in shape)
     asked = tuple(part or own for part, own in zip((z, y, x), whole, strict=True))
     checked = check_region(asked, shape, f"region of level {level}")  # type: ignore[arg-type]

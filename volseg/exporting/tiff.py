@@ -188,7 +188,7 @@ def _write_packed(
     imagej: bool,
     compression: str,
 ) -> None:
-    rows = min(selection.shape[1], selection.labels.level_info[selection.level].grid.chunk[1])
+    rows = min(selection.shape[1], selection.labels.levels[selection.level].grid.chunk[1])
     strips = packed_strips(selection, dtype, rows, compression, progress)
     with closing(strips):
         _imwrite(

@@ -165,9 +165,9 @@ def _with_facts(rows: list[ObjectRow], told: list[Any]) -> list[ObjectRow]:
 
 def _level(source: _Source, volume: Volume) -> int:
     for level in volume.levels:
-        if level.shape == source.shape:
+        if level.grid.shape == source.shape:
             return level.index
-    shapes = ", ".join(str(level.shape) for level in volume.levels)
+    shapes = ", ".join(str(level.grid.shape) for level in volume.levels)
     raise InputError(
         f"the labels have shape {source.shape} (z, y, x), the levels of {volume.location} have "
         f"{shapes}; labels must lie on one of these grids"

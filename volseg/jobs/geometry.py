@@ -143,9 +143,9 @@ def levels_of(labels: Labels) -> tuple[LabelLevel, ...]:
     """
     found = []
     before = (1, 1, 1)
-    for level, total in zip(labels.level_info, labels.factors, strict=True):
+    for level, total in zip(labels.levels, labels.factors, strict=True):
         z, y, x = (n // m for n, m in zip(total, before, strict=True))
-        found.append(LabelLevel(shape=level.shape, factors=(z, y, x), chunk=level.grid.chunk))
+        found.append(LabelLevel(shape=level.grid.shape, factors=(z, y, x), chunk=level.grid.chunk))
         before = total
     return tuple(found)
 

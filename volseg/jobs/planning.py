@@ -231,8 +231,8 @@ def _source(volume: Volume, level: int, time: int, channel: int | Sequence[int] 
         level=level,
         time=time,
         channels=_channels(volume, channel),
-        shape=_triple(at.shape),
-        factors=_factors(volume.shape, at.shape),
+        shape=at.grid.shape,
+        factors=_factors(volume.shape, at.grid.shape),
         voxel_um=(float(at.scale[0]), float(at.scale[1]), float(at.scale[2])),
         dtype=str(volume.dtype),
     )

@@ -237,9 +237,9 @@ def edited_keys(volume: Volume, name: str, settled: int = 0, own: int = 0) -> se
                 (z, y, x) = operation.run["region"] or whole_region(labels.shape)
                 touched.add((operation.run["time"], (tuple(z), tuple(y), tuple(x))))
     keys: set[str] = set()
-    for level, total in zip(labels.level_info, labels.factors, strict=True):
+    for level, total in zip(labels.levels, labels.factors, strict=True):
         for time_index, region in touched:
-            inside = intersection(coarsened(region, total), whole_region(level.shape))
+            inside = intersection(coarsened(region, total), whole_region(level.grid.shape))
             if inside is not None:
                 keys.update(level.source_objects(inside, time=time_index))
     return {f"labels/{name}/{key}" for key in keys}

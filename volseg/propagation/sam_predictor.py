@@ -161,7 +161,7 @@ def open_sam_predictor(
     in_memory : bool
         Keep embeddings in memory only.
     """
-    depth, height, width = volume.levels[level].shape
+    depth, height, width = volume.levels[level].grid.shape
     tiling = Tiling((height, width), model.spec.img_size, zoom, overlap)
     cache = cache_of(
         volume, model.spec, rendering, tiling, level=level, time=time, in_memory=in_memory

@@ -23,6 +23,9 @@ from volseg.volume.metadata import array_key
 if TYPE_CHECKING:
     import zarr
 
+Point = tuple[float, float, float]
+"""(z, y, x), micrometres."""
+
 
 def open_array(documents: Documents, path: str, zarr_format: int) -> zarr.Array[Any]:
     """Open the array at a path from its one metadata document; nested chunks are found where that doesn't say so.
@@ -56,10 +59,10 @@ def open_array(documents: Documents, path: str, zarr_format: int) -> zarr.Array[
 
 
 class LevelArray:
-    """A lazy array of one level with the axes that it has of t and c, and always z, y, x.
+    """One resolution level of an image or label image: a lazy array, and where its voxels lie.
 
-    Slicing with integers and slices of step 1, and `numpy.asarray`, read; nothing is kept. The dtype, shape and chunks
-    are known without reading.
+    Its axes are those that it has of t and c, and always z, y, x, in this order. Slicing with integers and slices, and
+    `numpy.asarray`, read; nothing is kept. `shape`, `ndim`, `dtype`, `chunks` and all else is known without reading.
 
     Parameters
     ----------
@@ -68,13 +71,24 @@ class LevelArray:
     path
         Path of the array in it.
     array
-        The opened array.
+        The opened array, with the axes that the file has.
     axes
         The array's axes in its own order.
+    index
+        Number of the level from 0, the finest.
+    scale, translation
+        Voxel size and centre of the first voxel, (z, y, x), micrometres.
     """
 
     def __init__(
-        self, store: Store, path: str, array: zarr.Array[Any], axes: Sequence[Axis]
+        self,
+        store: Store,
+        path: str,
+        array: zarr.Array[Any],
+        axes: Sequence[Axis],
+        index: int = 0,
+        scale: Point = (1.0, 1.0, 1.0),
+        translation: Point = (0.0, 0.0, 0.0),
     ) -> None:
         if len(axes) != array.ndim:
             raise NotOmeZarrError(
@@ -83,6 +97,9 @@ class LevelArray:
         self.store = store
         self.path = path
         self.array = array
+        self.index = index
+        self.scale = scale
+        self.translation = translation
         self.kinds = tuple(axis.kind for axis in axes)
         self.axes = tuple(kind for kind in "tczyx" if kind in self.kinds or kind == "z")
         self.dtype: np.dtype[Any] = np.dtype(array.dtype).newbyteorder("=")
@@ -90,6 +107,11 @@ class LevelArray:
         self.chunks = self._seen(array.chunks)
         self.objects = self._seen(array.shards or array.chunks)
         self.ndim = len(self.shape)
+
+    @property
+    def lazy(self) -> LevelArray:
+        """The level itself, by the name under which the array was kept beside it once."""
+        return self
 
     def _seen(self, values: Sequence[int]) -> tuple[int, ...]:
         by_kind = dict(zip(self.kinds, values, strict=True))
@@ -107,7 +129,7 @@ class LevelArray:
 
     @property
     def grid(self) -> Grid:
-        """The (z, y, x) grid of storage objects."""
+        """The (z, y, x) grid of storage objects: chunks, or shards where there are any; its `shape` is in voxels."""
         return Grid(_zyx(self.shape), _zyx(self.objects))
 
     def __len__(self) -> int:
@@ -217,6 +239,12 @@ class LevelArray:
         for index in self.grid.index_of(region):
             for c in seen:
                 yield self.codec.key(index, time, c * per_object.get("c", 1))
+
+    def source_objects(
+        self, region: Region, *, time: int = 0, channel: int | None = None
+    ) -> list[str]:
+        """Return the keys, in the image's store, of the objects that hold a region; all channels where None."""
+        return list(self.object_keys(region, time, channel))
 
     @cached_property
     def codec(self) -> ObjectCodec:

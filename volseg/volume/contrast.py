@@ -47,7 +47,7 @@ def measure_contrast(
     """
 
     def blocks() -> Iterator[NDArray[Any]]:
-        for region in sample_regions(volume.levels[level].shape):
+        for region in sample_regions(volume.levels[level].grid.shape):
             yield volume.read(region, level=level, time=time, channel=channel)
 
     return contrast_limits(blocks, volume.dtype)

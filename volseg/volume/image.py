@@ -17,14 +17,12 @@ import numpy as np
 from volseg.errors import AccessDeniedError, InputError, NotOmeZarrError
 from volseg.store import Location, Store, open_store, parse_url
 from volseg.volume.arrays import LevelArray, open_array
-from volseg.volume.blocks import Grid, Region, Triple
+from volseg.volume.blocks import Region, Triple
 from volseg.volume.documents import Documents
 from volseg.volume.metadata import Multiscale, read_multiscale, zarr_format
 from volseg.volume.writing import Written, write_whole
 
 if TYPE_CHECKING:
-    import zarr
-
     from volseg.volume.labels import Labels
     from volseg.volume.labels_mapping import LabelsMapping
 
@@ -37,59 +35,6 @@ class Channel:
     name: str
     color: str | None = None
     window: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Level:
-    """One resolution level.
-
-    Parameters
-    ----------
-    index, path
-        Number from 0 (finest), and path of its array in the image.
-    scale, translation
-        Voxel size and centre of the first voxel, (z, y, x), micrometres.
-    lazy
-        The array with axes (t, c,) z, y, x, read when sliced.
-    """
-
-    index: int
-    path: str
-    scale: tuple[float, float, float]
-    translation: tuple[float, float, float]
-    lazy: LevelArray
-
-    @property
-    def array(self) -> zarr.Array[Any]:
-        """The Zarr array, with the axes that the file has."""
-        return self.lazy.array
-
-    @property
-    def shape(self) -> Triple:
-        """Voxels (z, y, x)."""
-        return self.grid.shape
-
-    @property
-    def chunks(self) -> Triple:
-        """Voxels (z, y, x) of a chunk."""
-        z, y, x = self.lazy.chunks[-3:]
-        return (z, y, x)
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of storage objects: chunks, or shards where there are any."""
-        return self.lazy.grid
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the voxels."""
-        return self.lazy.dtype
-
-    def source_objects(
-        self, region: Region, *, time: int = 0, channel: int | None = None
-    ) -> list[str]:
-        """Return the keys, in the image's store, of the objects that hold a region; all channels where None."""
-        return list(self.lazy.object_keys(region, time, channel))
 
 
 class Volume:
@@ -119,7 +64,7 @@ class Volume:
         self.output_store = Store(self._labels_at or self.location)
         self.documents = Documents(self.store)
         self.multiscale: Multiscale = read_multiscale(self.documents)
-        self.levels: list[Level] = read_levels(self.documents, self.multiscale)
+        self.levels: list[LevelArray] = read_levels(self.documents, self.multiscale)
 
     def __reduce__(self) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
         at = self._labels_at
@@ -127,7 +72,7 @@ class Volume:
 
     def __repr__(self) -> str:
         axes = "".join(self.axes)
-        return f"Volume({str(self.location)!r}, {axes}, {self.levels[0].lazy.shape}, {self.dtype})"
+        return f"Volume({str(self.location)!r}, {axes}, {self.levels[0].shape}, {self.dtype})"
 
     @property
     def ngff_version(self) -> str:
@@ -172,7 +117,7 @@ class Volume:
     @property
     def shape(self) -> Triple:
         """Voxels (z, y, x) of level 0; 2D images have one slice."""
-        return self.levels[0].shape
+        return self.levels[0].grid.shape
 
     @property
     def scale(self) -> tuple[float, float, float]:
@@ -234,7 +179,7 @@ class Volume:
         StorageError
             If the store fails past its retries.
         """
-        return self.level(level).lazy.read(region, time, channel)
+        return self.level(level).read(region, time, channel)
 
     def write(
         self,
@@ -248,9 +193,9 @@ class Volume:
         """Write a region made of whole storage objects; see `volseg.volume.writing.write_whole`."""
         if not self._writable:
             raise InputError(f"{self.location} was opened for reading; open it with writable=True")
-        return write_whole(self.level(level).lazy, region, data, time=time, channel=channel)
+        return write_whole(self.level(level), region, data, time=time, channel=channel)
 
-    def level(self, index: int) -> Level:
+    def level(self, index: int) -> LevelArray:
         """Return a level by number.
 
         Raises
@@ -266,7 +211,7 @@ class Volume:
 
     def identity(self, level: int = 0) -> str:
         """Return the digest of a level's array metadata: the source identity that plans name."""
-        return self.level(level).lazy.identity()
+        return self.level(level).identity()
 
     def create_labels(
         self,
@@ -317,8 +262,8 @@ class Volume:
             )
 
     def _length(self, kind: str) -> int:
-        lazy = self.levels[0].lazy
-        return lazy.shape[lazy.axes.index(kind)] if kind in lazy.axes else 1
+        finest = self.levels[0]
+        return finest.shape[finest.axes.index(kind)] if kind in finest.axes else 1
 
     def _omero_channels(self) -> list[dict[str, Any]]:
         omero = self.multiscale.attributes.get("omero")
@@ -345,21 +290,20 @@ def _can_write(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK)
 
 
-def read_levels(documents: Documents, multiscale: Multiscale) -> list[Level]:
+def read_levels(documents: Documents, multiscale: Multiscale) -> list[LevelArray]:
     """Open the arrays of all levels of an image or label image, several at once."""
     store, zarr_version = documents.store, zarr_format(multiscale.version)
 
-    def read(index: int) -> Level:
+    def read(index: int) -> LevelArray:
         dataset = multiscale.datasets[index]
         array = open_array(documents, dataset.path, zarr_version)
-        lazy = LevelArray(store, dataset.path, array, multiscale.axes)
         scale = multiscale.micrometres(dataset.scale, missing=1.0)
         translation = multiscale.micrometres(dataset.translation, missing=0.0)
-        return Level(index, dataset.path, scale, translation, lazy)
+        return LevelArray(store, dataset.path, array, multiscale.axes, index, scale, translation)
 
     with ThreadPoolExecutor(8) as pool:
         levels = list(pool.map(read, range(len(multiscale.datasets))))
-    if any(0 in level.lazy.shape for level in levels):
+    if any(0 in level.shape for level in levels):
         raise NotOmeZarrError(f"{store.location}: a level has an axis of length 0")
     return levels
 

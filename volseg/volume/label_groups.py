@@ -183,7 +183,7 @@ def checked_channel(volume: Volume, channel: int | Sequence[int] | None) -> int 
         return None
     several = [channel] if isinstance(channel, int) else [int(c) for c in channel]
     for c in several:
-        volume.levels[0].lazy.check_index("c", c)
+        volume.levels[0].check_index("c", c)
     return several[0] if isinstance(channel, int) else several
 
 
@@ -231,10 +231,10 @@ def label_plans(volume: Volume, level: int) -> list[LevelPlan]:
     levels = volume.levels[level:]
     first = levels[0]
     scales = [item.scale for item in levels]
-    totals = whole_factors([item.shape for item in levels], scales)
+    totals = whole_factors([item.grid.shape for item in levels], scales)
     if totals is None or len(totals) == 1:
-        return level_plan(first.shape, first.scale)
-    return plan_of(first.shape, first.scale, totals)
+        return level_plan(first.grid.shape, first.scale)
+    return plan_of(first.grid.shape, first.scale, totals)
 
 
 def _output_axis(axis: Axis) -> Axis:

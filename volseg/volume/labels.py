@@ -14,7 +14,7 @@ from volseg.volume.arrays import LevelArray
 from volseg.volume.blocks import Grid, Region, Triple
 from volseg.volume.documents import Documents
 from volseg.volume.groups import group_in
-from volseg.volume.image import Level, Volume, open_volume, read_levels
+from volseg.volume.image import Volume, open_volume, read_levels
 from volseg.volume.label_groups import (
     LABEL_CHUNKS,
     LabelMetadata,
@@ -67,7 +67,7 @@ class Labels:
         self._labels_at = labels_at
         documents = self._documents()
         self.multiscale: Multiscale = read_multiscale(documents)
-        self._levels: list[Level] = read_levels(documents, self.multiscale)
+        self._levels: list[LevelArray] = read_levels(documents, self.multiscale)
         self.metadata: LabelMetadata = read_label_metadata(store)
         if self.dtype.kind not in "iu":
             raise NotOmeZarrError(
@@ -100,12 +100,7 @@ class Labels:
 
     @property
     def levels(self) -> list[LevelArray]:
-        """Lazy arrays with axes (t,) z, y, x, finest first; slicing and `numpy.asarray` read."""
-        return [level.lazy for level in self._levels]
-
-    @property
-    def level_info(self) -> list[Level]:
-        """Per level: path, scale and translation (z, y, x) in micrometres, grid of storage objects."""
+        """Lazy arrays with axes (t,) z, y, x, finest first; see `LevelArray`."""
         return list(self._levels)
 
     @property
@@ -126,7 +121,7 @@ class Labels:
     @property
     def shape(self) -> Triple:
         """Voxels (z, y, x) of level 0."""
-        return self._levels[0].shape
+        return self._levels[0].grid.shape
 
     @property
     def scale(self) -> tuple[float, float, float]:
@@ -136,8 +131,8 @@ class Labels:
     @property
     def n_times(self) -> int:
         """Number of time points, 1 without a time axis."""
-        lazy = self._levels[0].lazy
-        return lazy.shape[0] if "t" in lazy.axes else 1
+        finest = self._levels[0]
+        return finest.shape[0] if "t" in finest.axes else 1
 
     @property
     def channel(self) -> int | list[int] | None:
@@ -159,7 +154,7 @@ class Labels:
             If the levels are no whole multiples, so that volseg can't keep this pyramid.
         """
         totals = whole_factors(
-            [level.shape for level in self._levels], [level.scale for level in self._levels]
+            [level.grid.shape for level in self._levels], [level.scale for level in self._levels]
         )
         if totals is None:
             raise NotOmeZarrError(
@@ -194,7 +189,7 @@ class Labels:
         StorageError
             If the store fails past its retries.
         """
-        return self._level(level).lazy.read(region, time)
+        return self._level(level).read(region, time)
 
     def write_objects(
         self,
@@ -210,7 +205,7 @@ class Labels:
         Parameters
         ----------
         region
-            Half-open voxel ranges of the level, made of whole storage objects (`level_info[level].grid.whole`).
+            Half-open voxel ranges of the level, made of whole storage objects (`levels[level].grid.whole`).
         data
             (z, y, x) ids; those that don't fit the dtype are refused.
         level, time
@@ -229,7 +224,7 @@ class Labels:
         AlignmentError
             If the region is not made of whole objects.
         """
-        return write_whole(self._level(level).lazy, region, data, time=time, fresh=fresh)
+        return write_whole(self._level(level), region, data, time=time, fresh=fresh)
 
     def edit(self, annotator: str, **options: Any) -> Editor:
         """Open for editing in place; see `volseg.editing`."""
@@ -237,7 +232,7 @@ class Labels:
 
         return open_editor(self, annotator, **options)
 
-    def _level(self, index: int) -> Level:
+    def _level(self, index: int) -> LevelArray:
         if not 0 <= index < len(self._levels):
             raise InputError(
                 f"{self.location} has no level {index}; it has {len(self._levels)}, numbered from 0"

@@ -115,7 +115,7 @@ def update_pyramid(labels: Labels, dirty: Region, time: int = 0) -> list[Written
     written: list[Written] = []
     factors = labels.factors
     for level in range(1, len(factors)):
-        grid = labels.level_info[level].grid
+        grid = labels.levels[level].grid
         for index in grid.index_of(coarsened(dirty, factors[level])):
             written.extend(make_block(labels, level, grid.region(index), time))
     return written
@@ -123,7 +123,7 @@ def update_pyramid(labels: Labels, dirty: Region, time: int = 0) -> list[Written
 
 def pyramid_blocks(labels: Labels, level: int) -> list[Region]:
     """Return the regions of whole storage objects of a level that are made one at a time."""
-    info = labels.level_info
+    info = labels.levels
     step = _step(labels.factors, level)
     return list(info[level].grid.blocks(block_multiple(info[level].grid, step, info[0].dtype)))
 
@@ -131,7 +131,7 @@ def pyramid_blocks(labels: Labels, level: int) -> list[Region]:
 def make_block(labels: Labels, level: int, region: Region, time: int = 0) -> list[Written]:
     """Make a region of whole storage objects of one level from the next finer level."""
     step = _step(labels.factors, level)
-    finer = refined(region, step, labels.level_info[level - 1].shape)
+    finer = refined(region, step, labels.levels[level - 1].grid.shape)
     block = labels.read(finer, level=level - 1, time=time)
     made = _coarser_of(labels, block, step)
     return labels.write_objects(region, made, level=level, time=time)
@@ -166,7 +166,7 @@ def owned_levels(labels: Labels, region: Region) -> list[int]:
     """
     owned: list[int] = []
     factors = labels.factors
-    for level, info in enumerate(labels.level_info):
+    for level, info in enumerate(labels.levels):
         part = coarsened(region, factors[level])
         if refined(part, factors[level], labels.shape) != region or not info.grid.is_whole(part):
             break
@@ -233,7 +233,7 @@ def build_image_pyramid(
 
 def _make_image_block(volume: Volume, level: int, region: Region, time: int, channel: int) -> None:
     step = _image_step(volume, level)
-    finer = refined(region, step, volume.levels[level - 1].shape)
+    finer = refined(region, step, volume.levels[level - 1].grid.shape)
     block = volume.read(finer, level=level - 1, time=time, channel=channel)
     volume.write(region, downsample_image(block, step), level=level, time=time, channel=channel)
 
