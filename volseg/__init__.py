@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from volseg.jobs import segment
     from volseg.prompts import load_prompts, prompts_from_labels
     from volseg.volume.image import open_volume as open  # noqa: A004
+    from volseg.volume.scale_correction import set_scale
 
 __all__ = [
     "__version__",
@@ -28,6 +29,7 @@ __all__ = [
     "open",
     "prompts_from_labels",
     "segment",
+    "set_scale",
 ]
 
 _WHERE = {
@@ -39,6 +41,7 @@ _WHERE = {
     "open": ("volseg.volume.image", "open_volume"),
     "prompts_from_labels": ("volseg.prompts", "prompts_from_labels"),
     "segment": ("volseg.jobs", "segment"),
+    "set_scale": ("volseg.volume.scale_correction", "set_scale"),
 }
 
 

@@ -17,6 +17,7 @@ from volseg.cli import (
     models,
     results,
     runs,
+    scale,
     segmenting,
     volumes,
     worker,
@@ -38,7 +39,19 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options_of_all)
-    rooms = (demo, volumes, segmenting, results, evaluating, edits, models, runs, worker, cloud)
+    rooms = (
+        demo,
+        volumes,
+        segmenting,
+        results,
+        evaluating,
+        edits,
+        models,
+        runs,
+        scale,
+        worker,
+        cloud,
+    )
     for room in rooms:
         room.add_to(app)
     return app

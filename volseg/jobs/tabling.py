@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from volseg.jobs.block import Block
 from volseg.jobs.found import Found, short_digest
 from volseg.jobs.opened import Opened
@@ -66,7 +68,9 @@ class ObjectsStage:
         from volseg.jobs.sharing import has_records
 
         labels = Opened.of(self.plan, context).labels
-        rows = [self._row(*of) for of in block.payload["rows"]]
+        voxel = float(np.prod(labels.scale))  # not the plan's: it may have been corrected since
+        found = block.payload["rows"]
+        rows = [self._row(i, n, box, score, voxel) for i, n, box, score in found]
         context.check()
         if self.plan.existing is None and not has_records(labels):
             labels.objects.replace(rows)
@@ -80,7 +84,9 @@ class ObjectsStage:
             "incomplete": block.payload["incomplete"],
         }
 
-    def _row(self, i: int, voxels: int, box: Sequence[int], score: float) -> ObjectRow:
+    def _row(
+        self, i: int, voxels: int, box: Sequence[int], score: float, voxel_um3: float
+    ) -> ObjectRow:
         from volseg.volume.objects import ObjectRow
 
         source = self.plan.source
@@ -93,6 +99,6 @@ class ObjectsStage:
             channel=channels[0] if len(channels) == 1 else list(channels),
             bbox=((z0, z1), (y0, y1), (x0, x1)),
             voxels=voxels,
-            volume_um3=voxels * source.voxel_um[0] * source.voxel_um[1] * source.voxel_um[2],
+            volume_um3=voxels * voxel_um3,
             confidence=round(float(score), 6),
         )
