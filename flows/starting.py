@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from volseg.errors import VolsegError, exit_status, in_one_line
+from volseg.errors import INTERRUPTED, InputError, exit_status, explain, in_one_line
 
 
 def make_parser(program: str, text: str) -> argparse.ArgumentParser:
@@ -58,10 +58,15 @@ def start(run: Callable[..., dict[str, Any]], arguments: argparse.Namespace) -> 
     lines, as_json = values.pop("progress") == "jsonl", values.pop("json")
     token = LINES.set(sys.stdout if lines else None)
     try:
+        check_server()
         result = run(**values)
-    except (VolsegError, KeyboardInterrupt) as error:
+    except KeyboardInterrupt as error:
         print(in_one_line(error), file=sys.stderr, flush=True)
-        return exit_status(error)
+        return INTERRUPTED
+    except Exception as error:
+        told = explain(error)
+        print(in_one_line(told), file=sys.stderr, flush=True)
+        return exit_status(told)
     finally:
         LINES.reset(token)
     if lines or as_json:
@@ -69,3 +74,37 @@ def start(run: Callable[..., dict[str, Any]], arguments: argparse.Namespace) -> 
     else:
         print(result.get("text", ""), flush=True)
     return 0
+
+
+def check_server() -> None:
+    """Find out in seconds whether the Prefect server that the settings name is one; without one Prefect starts its own.
+
+    Raises
+    ------
+    InputError
+        If nobody answers at `PREFECT_API_URL`, or somebody else does.
+    """
+    from prefect.client.base import ServerType
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        return
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True) as client,
+        ):
+            if client.server_type == ServerType.CLOUD:
+                failed = client.api_healthcheck()
+                if failed is not None:
+                    raise failed
+            else:
+                client.api_version()
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"PREFECT_API_URL is {url}, where no Prefect server answers ({type(error).__name__}: {said}). Start "
+            "it (`prefect server start`), correct the address, which ends with /api, or unset the variable"
+        ) from error

@@ -12,16 +12,20 @@ from pathlib import Path
 import pytest
 
 from volseg.cli.flowing import run_flow
-from volseg.errors import BlocksFailedError, InputError, InterruptedRunError
+from volseg.errors import BlocksFailedError, InputError, InterruptedRunError, VolsegError
 
 PROGRAM = """
-import json, signal, sys, time
+import json, os, signal, sys, time
 print(json.dumps({"stage": "count", "done": 1, "total": 2, "message": ""}), flush=True)
 kind = sys.argv[1]
 if kind == "wait":
     signal.signal(signal.SIGINT, lambda *_: (print("volseg: drained", file=sys.stderr), sys.exit(130)))
     print(json.dumps({"stage": "ready", "done": 0, "total": 1, "message": ""}), flush=True)
     time.sleep(60)
+if kind == "-9":
+    os.kill(os.getpid(), 9)
+if kind == "traceback":
+    raise ValueError("no words")
 if kind != "0":
     print("noise", file=sys.stderr)
     print("volseg: it went wrong", file=sys.stderr)
@@ -74,3 +78,12 @@ def test_ctrl_c_reaches_the_flow_and_waits_for_it(flow: str) -> None:
     with pytest.raises(InterruptedRunError, match="drained"):
         run_flow(flow, ["wait"], progress)
     assert sys.version_info  # this process lives on
+
+
+def test_a_flow_that_dies_without_a_word_has_not_quarantined_anything(flow: str) -> None:
+    with pytest.raises(VolsegError, match="killed by signal 9") as ended:
+        run_flow(flow, ["-9"], lambda *_: None)
+    assert not isinstance(ended.value, BlocksFailedError)
+    with pytest.raises(VolsegError, match="ended with status 1: ValueError: no words") as ended:
+        run_flow(flow, ["traceback"], lambda *_: None)
+    assert not isinstance(ended.value, BlocksFailedError)

@@ -6,6 +6,7 @@ The library does not import Prefect; `--flow` and the demonstration go this way.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import typer
+
+from volseg.cli.prefect_home import VARIABLE, notice, prefect_home
 from volseg.errors import (
     FAILED_BLOCKS,
     INTERRUPTED,
@@ -57,7 +61,11 @@ def run_flow(name: str, arguments: list[str], progress: Progress) -> dict[str, A
     """
     command = [sys.executable, "-m", f"flows.{name}", *arguments, "--progress", "jsonl"]
     result: dict[str, Any] | None = None
-    with tempfile.TemporaryFile("w+") as messages:
+    with tempfile.TemporaryFile("w+") as messages, prefect_home() as places:
+        environment = dict(os.environ)
+        if places is not None:
+            environment[VARIABLE] = places[1]
+            typer.echo(f"volseg: {notice(*places)}", err=True)
         # in a session of its own, so that each Ctrl-C reaches it once, from here
         process = subprocess.Popen(
             command,
@@ -65,6 +73,7 @@ def run_flow(name: str, arguments: list[str], progress: Progress) -> dict[str, A
             stdout=subprocess.PIPE,
             stderr=messages,
             text=True,
+            env=environment,
             start_new_session=True,
         )
         with process, _interrupts_go_to(process):
@@ -77,7 +86,7 @@ def run_flow(name: str, arguments: list[str], progress: Progress) -> dict[str, A
         messages.seek(0)
         said = messages.read()
     if process.returncode != 0 or result is None:
-        raise _ERRORS.get(process.returncode, VolsegError)(_last_line(said, process.returncode))
+        raise _ended(process.returncode, said)
     return result
 
 
@@ -108,9 +117,12 @@ def _read(line: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _last_line(text: str, status: int) -> str:
+def _ended(status: int, text: str) -> VolsegError:
+    """What a flow's end means: its own last words, which alone can mean that blocks failed."""
     lines = [line for line in text.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("volseg: ")]
     if said:
-        return said[-1].removeprefix("volseg: ")
-    return lines[-1] if lines else f"the flow ended with status {status}"
+        return _ERRORS.get(status, VolsegError)(said[-1].removeprefix("volseg: "))
+    last = f": {lines[-1]}" if lines else ""
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    return VolsegError(f"the flow {how}{last}")
