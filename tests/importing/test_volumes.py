@@ -209,7 +209,7 @@ def test_labels_from_tiff_on_both_back_ends(tmp_path: Path, work_url: str) -> No
         (np.zeros((3, 4, 5), np.float32), "no object ids"),
         (np.full((3, 4, 5), -2, np.int16), "negative id -2"),
         (np.full((3, 4, 5), 2**32, np.uint64), "4294967296"),
-        (np.zeros((2, 3, 4, 5), np.uint8), "one channel"),
+        (np.zeros((2, 3, 4, 5), np.uint8), "layers c0, c1; choose one"),
     ],
 )
 def test_labels_that_do_not_fit_leave_nothing(

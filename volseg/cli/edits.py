@@ -82,12 +82,27 @@ def _facts(entry: HistoryEntry) -> dict[str, Any]:
 
 
 def _import_labels(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="TIFF or volseg JSON.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="TIFF and other images, volseg JSON, ImageJ ROIs, QuPath GeoJSON, DICOM SEG, Cellpose _seg.npy.",
+        ),
+    ],
     url: Url,
-    name: LabelName,
-    layer: Annotated[
-        str | None, typer.Option(help="Which layer of a JSON file that has several.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="One per layer or channel; one is put before theirs."
+        ),
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Which layer or channel of a file that has several.")
+    ] = None,
+    components: Annotated[
+        bool,
+        typer.Option("--components", help="A mask: each component (26 neighbours) is an object."),
+    ] = False,
     axes: Annotated[str | None, typer.Option(help="Axes of an image file, such as zyx.")] = None,
     time: Annotated[int | None, typer.Option(min=0, help="Time point of the labels.")] = None,
     overwrite: Annotated[
@@ -96,19 +111,22 @@ def _import_labels(
     labels_at: LabelsAt = None,
 ) -> None:
     """Make a label image from labels that exist already."""
-    from volseg.importing import import_labels
+    from volseg.importing import import_label_layers
     from volseg.volume.image import open_volume
 
     volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:
-        labels = import_labels(
+        made = import_label_layers(
             file,
             volume,
-            name,
+            names or (),
             layer=layer,
+            components=components,
             axes=axes,
             time=time,
             overwrite=overwrite,
             progress=bars,
         )
-    typer.echo(f"{volume.location}: labels {labels.name}")
+    for labels in made:
+        channel = "" if labels.channel is None else f" of channel {labels.channel}"
+        typer.echo(f"{volume.location}: labels {labels.name}{channel}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from volseg.importing.label_files import import_labels
+from volseg.importing.label_files import import_label_layers, import_labels
 from volseg.importing.opened import SourceOptions
 from volseg.importing.opening import open_image
 from volseg.importing.volumes import import_volume
 
-__all__ = ["SourceOptions", "import_labels", "import_volume", "open_image"]
+__all__ = ["SourceOptions", "import_label_layers", "import_labels", "import_volume", "open_image"]

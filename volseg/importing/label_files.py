@@ -1,5 +1,4 @@
-"""Existing labels into a label image: a TIFF (or any image file with whole numbers), or volseg
-JSON.
+"""Existing labels into label images: those of an image file with whole numbers, or of the kinds of `label_kinds`.
 
 The file is read twice: once to find out whether it is sound and fits, then to write.
 """
@@ -9,23 +8,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from volseg.errors import ChangedError, InputError, VolsegError
-from volseg.importing.guard import existing, shown
-from volseg.importing.labels_json import LabelsFile
+from volseg.importing.guard import existing, printable
+from volseg.importing.label_kinds import label_kind, may_hold_labels
+from volseg.importing.label_layer import LabelLayer, Piece, check_ids
 from volseg.importing.opened import OpenedImage, Region
 from volseg.importing.opening import open_image
 from volseg.importing.spool import Spool, fetch
 from volseg.importing.volumes import slabs
 from volseg.progress import Progress, silent
-from volseg.store.urls import parse_url
+from volseg.store.urls import check_name, parse_url
 from volseg.volume.metadata import group_key, to_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from volseg.volume.labels import Labels
     from volseg.volume.objects import ObjectRow
 
-MAX_ID = 2**32 - 1
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _KEPT = (
     ("class_", "class", str),
     ("parent", "parent", int),
@@ -41,16 +41,6 @@ _KEPT = (
     ("annotator", "annotator", str),
     ("modified", "modified", str),
 )
-Piece = tuple[int, Region, NDArray[Any]]
-
-
-class _Source(Protocol):
-    shape: tuple[int, int, int]
-    n_times: int
-
-    def pieces(self, regions: list[Region]) -> Iterator[Piece]:
-        """Yield (time, region, ids) for each time and region in which there may be something."""
-        ...
 
 
 def import_labels(
@@ -61,6 +51,7 @@ def import_labels(
     layer: str | None = None,
     axes: str | None = None,
     time: int | None = None,
+    components: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Labels:
@@ -69,18 +60,20 @@ def import_labels(
     Parameters
     ----------
     file : path or URL
-        An image file with whole numbers (see `volseg.importing.opening.open_image`) or a JSON file
-        written by `volseg export --format json`.
+        An image file with whole numbers (see `volseg.importing.opening.open_image`), or a file of one of
+        `volseg.importing.label_kinds.KINDS`, such as JSON written by `volseg export --format json`.
     volume : Volume
         The image that the labels belong to; they must have the shape of one of its levels.
     name : str
         Of the label image.
     layer : str, optional
-        Which layer of a JSON file that has several.
+        Which layer or channel of a file that has several, by its name.
     axes : str, optional
         Of an image file, where it does not tell.
     time : int, optional
         Time point that labels of a single one belong to (default 0).
+    components : bool
+        The file is a mask: each component of equal voxels (26 neighbours) becomes an object.
     overwrite : bool
         Replace a label image of this name.
     progress : Progress, optional
@@ -93,22 +86,148 @@ def import_labels(
     Raises
     ------
     InputError
-        If the file is damaged, holds no whole numbers or ids beyond 2³²−1, or does not fit the
-        volume. Nothing is left behind.
+        If the file is damaged, holds no whole numbers or ids beyond 2³²−1, does not fit the
+        volume, or has several layers of which none was chosen. Nothing is left behind.
     """
     told, text = progress or silent, os.fspath(file)
-    if not text.lower().endswith(".json"):
-        with open_image(text, axes) as image:
-            return _write(_ImageSource(image), volume, name, {}, time, overwrite, told)
-    with _local(text) as path:
-        with LabelsFile(existing(path)) as opened:
-            facts = opened.layer(layer)
-        source = _JsonSource(path, opened.shape, opened.n_times, facts["index"])
-        return _write(source, volume, name, facts, time, overwrite, told)
+    with _layers(text, volume, axes, components) as found:
+        chosen = _chosen(text, found, layer)
+        if len(chosen) > 1:
+            raise InputError(
+                f"{printable(text)}: has the layers {_listed(chosen)}; choose one of them, or import all with "
+                "import_label_layers"
+            )
+        return _write(chosen[0], volume, name, _facts(chosen[0]), time, overwrite, told)
+
+
+def import_label_layers(
+    file: str | os.PathLike[str],
+    volume: Volume,
+    names: Sequence[str] = (),
+    *,
+    layer: str | None = None,
+    axes: str | None = None,
+    time: int | None = None,
+    components: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Labels]:
+    """Make a label image out of each layer or channel of a file, bound to the channel that the file says.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One per layer; or one, to which the layers' names are added where there are several; or none, for the names that
+        the layers have in the file.
+    file, volume, layer, axes, time, components, overwrite, progress
+        As in `import_labels`.
+
+    Raises
+    ------
+    InputError
+        As `import_labels`, or if the names don't fit the layers. All layers are checked before the first is written.
+    """
+    told, text = progress or silent, os.fspath(file)
+    with _layers(text, volume, axes, components) as found:
+        chosen = _chosen(text, found, layer)
+        called = _names(text, chosen, names)
+        for name in called:
+            check_name(name, "label image")
+        if len(chosen) > 1:
+            for one in chosen:
+                _check(one, volume, time, told)
+        return [
+            _write(one, volume, name, _facts(one), time, overwrite, told)
+            for one, name in zip(chosen, called, strict=True)
+        ]
+
+
+@contextlib.contextmanager
+def _layers(
+    text: str, volume: Volume, axes: str | None, components: bool
+) -> Iterator[list[LabelLayer]]:
+    """The layers of a file, open as long as the context is."""
+    from volseg.importing.components import components_of
+
+    with contextlib.ExitStack() as opened:
+        kind, path = None, None
+        if may_hold_labels(text):
+            path = opened.enter_context(_local(text))
+            kind = label_kind(existing(path)) if path.is_file() else None
+        if kind is not None and path is not None:
+            found = kind.open(path, volume)
+        else:
+            image = opened.enter_context(open_image(text if path is None else path, axes))
+            found = _channels(image, volume)
+        yield [components_of(one) for one in found] if components else found
+
+
+def _channels(image: OpenedImage, volume: Volume) -> list[LabelLayer]:
+    """The label layer of an image file, or one per channel, bound to the volume's channel of its name or number."""
+    if "s" in image.axes or image.n_channels == 1:
+        image.as_labels()
+        return [LabelLayer(None, image.shape_zyx, image.n_times, _reading(image, 0))]
+    if image.dtype.kind == "f":
+        image.as_labels()
+    names = image.channel_names or tuple(f"c{n}" for n in range(image.n_channels))
+    known = [one.name for one in volume.channels]
+    same = set(names) <= set(known) and len(set(known)) == len(known)
+    return [
+        LabelLayer(
+            name,
+            image.shape_zyx,
+            image.n_times,
+            _reading(image, number),
+            channel=known.index(name) if same else number,
+        )
+        for number, name in enumerate(names)
+    ]
+
+
+def _reading(image: OpenedImage, channel: int) -> Callable[[list[Region]], Iterator[Piece]]:
+    def pieces(regions: list[Region]) -> Iterator[Piece]:
+        for time in range(image.n_times):
+            for region in regions:
+                yield time, region, image.read(region, time=time, channel=channel)
+
+    return pieces
+
+
+def _chosen(text: str, layers: list[LabelLayer], name: str | None) -> list[LabelLayer]:
+    if name is None:
+        return layers
+    if found := [one for one in layers if one.name == name]:
+        return found
+    raise InputError(
+        f"{printable(text)}: has the layers {_listed(layers)}; choose one of them, not {name!r}"
+    )
+
+
+def _names(text: str, layers: list[LabelLayer], names: Sequence[str]) -> list[str]:
+    """The names of the label images that layers become."""
+    if len(names) == len(layers):
+        return list(names)
+    if len(names) > 1 or (not names and any(not one.name for one in layers)):
+        raise InputError(
+            f"{printable(text)}: has {len(layers)} layer(s) ({_listed(layers)}), but {len(names)} names are given; "
+            "give a name for each, or one to which theirs are added"
+        )
+    first = f"{names[0]}-" if names else ""
+    plain = [_NOT_IN_NAMES.sub("-", one.name or str(n)).strip(".-") for n, one in enumerate(layers)]
+    found = [f"{first}{name or n}" for n, name in enumerate(plain)]
+    return found if len(set(found)) == len(found) else [f"{n}-{i}" for i, n in enumerate(found)]
+
+
+def _listed(layers: list[LabelLayer]) -> str:
+    return ", ".join(printable(one.name or "one without a name") for one in layers)
+
+
+def _facts(layer: LabelLayer) -> dict[str, Any]:
+    return {"channel": layer.channel, "category": layer.category, "objects": layer.objects}
 
 
 def _write(
-    source: _Source,
+    source: LabelLayer,
     volume: Volume,
     name: str,
     facts: dict[str, Any],
@@ -120,12 +239,7 @@ def _write(
     from volseg.volume.objects import scan_objects
     from volseg.volume.pyramid import build_pyramid
 
-    level = _level(source, volume)
-    first = _first_time(source, volume, time)
-    regions = slabs(volume.levels[level].grid, 4)
-    for done, (_, _, ids) in enumerate(source.pieces(regions), 1):
-        _check_ids(ids)
-        progress("check", done, max(done, len(regions) * source.n_times))
+    level, first = _check(source, volume, time, progress)
     labels = create_labels(
         volume,
         name,
@@ -148,6 +262,19 @@ def _write(
     return labels
 
 
+def _check(
+    source: LabelLayer, volume: Volume, time: int | None, progress: Progress
+) -> tuple[int, int]:
+    """Return the level that labels lie on and their first time, after a look at all of them."""
+    level = _level(source, volume)
+    first = _first_time(source, volume, time)
+    regions = slabs(volume.levels[level].grid, 4)
+    for done, (_, _, ids) in enumerate(source.pieces(regions), 1):
+        check_ids(ids)
+        progress("check", done, max(done, len(regions) * source.n_times))
+    return level, first
+
+
 def _with_facts(rows: list[ObjectRow], told: list[Any]) -> list[ObjectRow]:
     """What a file says of its objects, put into the rows that the voxels gave."""
     known = {(one.get("id"), one.get("t", 0)): one for one in told if isinstance(one, dict)}
@@ -163,7 +290,7 @@ def _with_facts(rows: list[ObjectRow], told: list[Any]) -> list[ObjectRow]:
     return result
 
 
-def _level(source: _Source, volume: Volume) -> int:
+def _level(source: LabelLayer, volume: Volume) -> int:
     for level in volume.levels:
         if level.grid.shape == source.shape:
             return level.index
@@ -174,7 +301,7 @@ def _level(source: _Source, volume: Volume) -> int:
     )
 
 
-def _first_time(source: _Source, volume: Volume, time: int | None) -> int:
+def _first_time(source: LabelLayer, volume: Volume, time: int | None) -> int:
     if time is None:
         if source.n_times not in (1, volume.n_times):
             raise InputError(
@@ -197,72 +324,6 @@ def _channel(value: object, volume: Volume) -> int | list[int] | None:
     if not all(isinstance(c, int) and 0 <= c < volume.n_channels for c in several):
         return None
     return value  # type: ignore[return-value]
-
-
-def _check_ids(ids: NDArray[Any]) -> None:
-    if ids.size and ids.dtype.kind == "i" and int(ids.min()) < 0:
-        raise InputError(f"the labels hold the negative id {int(ids.min())}; ids start at 1")
-    if ids.size and int(ids.max()) > MAX_ID:
-        raise InputError(f"the labels hold id {int(ids.max())}; ids go up to {MAX_ID}")
-
-
-class _ImageSource:
-    """Labels in an image file."""
-
-    def __init__(self, image: OpenedImage) -> None:
-        self._image = image.as_labels()
-        self.shape = image.shape_zyx
-        self.n_times = image.n_times
-
-    def pieces(self, regions: list[Region]) -> Iterator[Piece]:
-        """Read every region of every time."""
-        for time in range(self.n_times):
-            for region in regions:
-                yield time, region, self._image.read(region, time=time)
-
-
-class _JsonSource:
-    """Labels in a volseg-labels file, drawn slice by slice into one slab at a time."""
-
-    def __init__(self, path: Path, shape: tuple[int, int, int], n_times: int, layer: int) -> None:
-        self._path, self._layer = path, layer
-        self.shape, self.n_times = shape, n_times
-
-    def pieces(self, regions: list[Region]) -> Iterator[Piece]:
-        """Draw the slabs of slices in which there is something."""
-        depth = {z: (z0, z1) for (z0, z1), _, _ in regions for z in range(z0, z1)}
-        slab: tuple[int, tuple[int, int]] | None = None
-        buffer = np.zeros(0, np.uint32)
-        last = (-1, -1)
-        with LabelsFile(self._path) as opened:
-            for one in opened.slices():
-                if one.layer != self._layer:
-                    continue
-                if (one.time, one.z) <= last or one.time >= self.n_times:
-                    raise InputError(
-                        f"{shown(self._path)}: slices of a layer must come ordered by t, then z, "
-                        f"each once; t {one.time}, z {one.z} is out of place"
-                    )
-                last = (one.time, one.z)
-                if slab != (one.time, depth[one.z]):
-                    yield from self._cut(slab, buffer, regions)
-                    slab = (one.time, depth[one.z])
-                    z0, z1 = depth[one.z]
-                    buffer = np.zeros((z1 - z0, *self.shape[1:]), np.uint32)
-                _check_ids(one.ids)
-                buffer[one.z - slab[1][0]] = one.ids
-        yield from self._cut(slab, buffer, regions)
-
-    @staticmethod
-    def _cut(
-        slab: tuple[int, tuple[int, int]] | None, buffer: NDArray[Any], regions: list[Region]
-    ) -> Iterator[Piece]:
-        if slab is None:
-            return
-        for region in regions:
-            if region[0] == slab[1]:
-                _, (y0, y1), (x0, x1) = region
-                yield slab[0], region, buffer[:, y0:y1, x0:x1]
 
 
 @contextlib.contextmanager

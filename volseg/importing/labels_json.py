@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.guard import reading, shown, whole_number
 from volseg.importing.json_stream import JsonStream
+from volseg.importing.label_layer import LabelLayer, Piece, check_ids
+from volseg.importing.opened import Region
+
+if TYPE_CHECKING:
+    from volseg.volume.image import Volume
 
 MAX_ID = 2**64 - 1
 _NEEDED = {"format", "version", "shape", "layers", "times"}
@@ -186,3 +191,72 @@ def decode_slice(
     if drawn != np.count_nonzero(flat):
         raise UnsupportedFormatError(f"{where}: objects overlap")
     return flat.reshape(shape)
+
+
+def open_json(path: Path, volume: Volume) -> list[LabelLayer]:
+    """Open a volseg-labels file as its layers.
+
+    Raises
+    ------
+    InputError
+        If it is damaged or of another kind.
+    """
+    with LabelsFile(path) as opened:
+        layers = [opened.layer(str(one["name"])) for one in opened.layers]
+        shape, n_times = opened.shape, opened.n_times
+    return [
+        LabelLayer(
+            str(one["name"]),
+            shape,
+            n_times,
+            _Slabs(path, shape, n_times, number).pieces,
+            channel=one.get("channel"),
+            category=one.get("category"),
+            objects=one["objects"],
+        )
+        for number, one in enumerate(layers)
+    ]
+
+
+class _Slabs:
+    """Labels in a volseg-labels file, drawn slice by slice into one slab at a time."""
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], n_times: int, layer: int) -> None:
+        self._path, self._layer = path, layer
+        self.shape, self.n_times = shape, n_times
+
+    def pieces(self, regions: list[Region]) -> Iterator[Piece]:
+        """Draw the slabs of slices in which there is something."""
+        depth = {z: (z0, z1) for (z0, z1), _, _ in regions for z in range(z0, z1)}
+        slab: tuple[int, tuple[int, int]] | None = None
+        buffer = np.zeros(0, np.uint32)
+        last = (-1, -1)
+        with LabelsFile(self._path) as opened:
+            for one in opened.slices():
+                if one.layer != self._layer:
+                    continue
+                if (one.time, one.z) <= last or one.time >= self.n_times:
+                    raise InputError(
+                        f"{shown(self._path)}: slices of a layer must come ordered by t, then z, "
+                        f"each once; t {one.time}, z {one.z} is out of place"
+                    )
+                last = (one.time, one.z)
+                if slab != (one.time, depth[one.z]):
+                    yield from self._cut(slab, buffer, regions)
+                    slab = (one.time, depth[one.z])
+                    z0, z1 = depth[one.z]
+                    buffer = np.zeros((z1 - z0, *self.shape[1:]), np.uint32)
+                check_ids(one.ids)
+                buffer[one.z - slab[1][0]] = one.ids
+        yield from self._cut(slab, buffer, regions)
+
+    @staticmethod
+    def _cut(
+        slab: tuple[int, tuple[int, int]] | None, buffer: NDArray[Any], regions: list[Region]
+    ) -> Iterator[Piece]:
+        if slab is None:
+            return
+        for region in regions:
+            if region[0] == slab[1]:
+                _, (y0, y1), (x0, x1) = region
+                yield slab[0], region, buffer[:, y0:y1, x0:x1]
