@@ -155,9 +155,7 @@ def parent_of(url: str) -> str:
     location = parse_url(url)
     if location.local_path is not None:
         return str(location.local_path.parent)
-    if location.scheme == "s3" and not location.key:
-        return location.url
-    return location.url.rpartition("/")[0]
+    return location.parent.url
 
 
 def _below(location: Location, name: str) -> Location | None:

@@ -51,7 +51,7 @@ def test_parts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  ", "gs://bucket/x", "s3://", "s3:///key", "s3://bucket/../other", "s3://bucket/a\nb",
+    ["", "  ", "gopher://bucket/x", "s3://", "s3:///key", "s3://bucket/../other", "s3://bucket/a\nb",
      "https://user:secret@host/x", "https://host/x?token=1", "https:///x", "file://host/x", "a\0b"],
 )  # fmt: skip
 def test_refused_urls(text: str) -> None:

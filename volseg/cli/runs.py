@@ -11,6 +11,7 @@ from rich.table import Table
 
 from volseg.cli.console import Console
 from volseg.cli.options import AsJson, LabelsAt, Url
+from volseg.errors import NoListingError
 
 Run = Annotated[
     str | None, typer.Argument(metavar="[PLAN]", help="First letters of the plan's hash.")
@@ -31,7 +32,15 @@ def _list(url: Url, labels_at: LabelsAt = None, as_json: AsJson = False) -> None
     from volseg.jobs import list_runs
     from volseg.volume.image import open_volume
 
-    found = list_runs(open_volume(url, labels_at))
+    volume = open_volume(url, labels_at)
+    try:
+        found = list_runs(volume)
+    except NoListingError:
+        where = volume.output_store.location
+        typer.echo(f"volseg: {where} can't list what it has, so its runs are not known", err=True)
+        if as_json:
+            typer.echo("null")
+        return
     if as_json:
         typer.echo(json.dumps([asdict(run) for run in found]))
         return

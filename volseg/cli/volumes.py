@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,6 +11,10 @@ from rich.table import Table
 from volseg.cli.bars import Bars
 from volseg.cli.console import Console
 from volseg.cli.options import AsJson, LabelsAt, Url
+from volseg.errors import NoListingError
+
+if TYPE_CHECKING:
+    from volseg.volume.image import Volume
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,7 +75,6 @@ def _info(url: Url, labels_at: LabelsAt = None, as_json: AsJson = False) -> None
 
 
 def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
-    from volseg.jobs import list_runs
     from volseg.volume.image import open_volume
 
     volume = open_volume(url, labels_at)
@@ -105,12 +108,20 @@ def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
             for name, labels in labels_of.items()
         ],
         "unreadable_labels": labels_of.unreadable,
-        "embeddings": volume.output_store.list_names("volseg/embeddings"),
-        "runs": [
-            {"plan": run.plan_hash, "labels": run.labels, "status": run.status}
-            for run in list_runs(volume)
-        ],
+        "embeddings": volume.output_store.list_names_or_none("volseg/embeddings"),
+        "runs": _runs(volume),
     }
+
+
+def _runs(volume: Volume) -> list[dict[str, str]] | None:
+    """Return the runs beside a volume, None where the place can't tell."""
+    from volseg.jobs import list_runs
+
+    try:
+        runs = list_runs(volume)
+    except NoListingError:
+        return None
+    return [{"plan": run.plan_hash, "labels": run.labels, "status": run.status} for run in runs]
 
 
 def _show(facts: dict[str, Any]) -> None:
@@ -129,9 +140,11 @@ def _show(facts: dict[str, Any]) -> None:
         console.print(f"labels {labels['name']}: {labels['dtype']}, {len(labels['levels'])} levels")
     for name, why in facts["unreadable_labels"].items():
         console.print(f"labels {name} can't be read: {why}", markup=False)
-    for key in facts["embeddings"]:
+    if facts["runs"] is None:
+        console.print("embeddings and runs: not known, since this place can't list what it has")
+    for key in facts["embeddings"] or ():
         console.print(f"embeddings {key}")
-    for run in facts["runs"]:
+    for run in facts["runs"] or ():
         console.print(f"run {run['plan'][:12]} → {run['labels']}: {run['status']}")
 
 

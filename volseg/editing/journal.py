@@ -18,7 +18,13 @@ from threading import Lock
 from volseg.editing.deltas import Delta
 from volseg.editing.packs import PACK, decode_pack, encode_pack, pack_key
 from volseg.editing.record import PartBytes, PartRef, Record, decode_record, encode_record
-from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError, UnsupportedFormatError
+from volseg.errors import (
+    AlreadyWrittenError,
+    ChangedError,
+    NoListingError,
+    NotThereError,
+    UnsupportedFormatError,
+)
 from volseg.store.objects import Store
 
 FOLDER = "volseg/journal"
@@ -97,11 +103,30 @@ class Journal:
     def last(self, known: int = 0) -> int:
         """Return the newest number, 0 for an empty journal, by listing (one request per 1,000 records).
 
+        Where the place can't list, by asking for one record after the other, in steps that double.
+
         Parameters
         ----------
         known
             A number that surely exists, to start from; 0 to look at everything.
         """
+        try:
+            return self._last_listed(known)
+        except NoListingError:
+            return self._last_found(known)
+
+    def _last_found(self, known: int) -> int:
+        """Return the newest number from single requests: numbers have no gaps."""
+        step = 1
+        while self.store.exists(_key(known + step)):
+            step *= 2
+        low, high = known + step // 2, known + step  # `low` is there (or `known`), `high` is not
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.store.exists(_key(middle)) else (low, middle)
+        return low
+
+    def _last_listed(self, known: int) -> int:
         groups = self.store.list_names("records") if known == 0 else []
         group = int(groups[-1]) if groups else known // GROUP
         while True:

@@ -100,7 +100,7 @@ def stored_prompts(labels: Labels) -> PromptSet:
 
 
 def _documents(labels: Labels) -> Iterator[dict[str, Any]]:
-    for name in sorted(labels.store.list_names("volseg/prompts")):
+    for name in sorted(labels.store.list_names_or_none("volseg/prompts") or ()):
         yield json.loads(labels.store.get(f"volseg/prompts/{name}"))
 
 

@@ -6,6 +6,7 @@ Slices are written as they are read, one per line, so memory does not grow with 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,8 @@ from volseg.errors import StorageError
 from volseg.exporting.runs import runs_of
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
+
+_LOG = logging.getLogger(__name__)
 
 
 def write_json(
@@ -144,7 +147,10 @@ def _prompts(selection: Selection) -> list[Any]:
     """The prompts stored with the labels, each a prompts document."""
     store = selection.labels.store
     found = []
-    for name in store.list_names("volseg/prompts"):
+    names = store.list_names_or_none("volseg/prompts")
+    if names is None:
+        _LOG.warning("%s can't list its prompts; they are left out", store.location)
+    for name in names or ():
         data = store.get_or_none(f"volseg/prompts/{name}")
         if data is not None and name.endswith(".json"):
             found.append(json.loads(data))

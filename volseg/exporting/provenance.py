@@ -89,7 +89,7 @@ def last_plan(store: Store, name: str) -> tuple[datetime, dict[str, Any]] | None
         Of the label image.
     """
     newest: tuple[datetime, dict[str, Any]] | None = None
-    for run in store.list_names("volseg/runs"):
+    for run in store.list_names_or_none("volseg/runs") or ():
         key = f"volseg/runs/{run}/plan.json"
         stat = store.head(key)
         plan = _json(store.get_or_none(key)) if stat is not None else None

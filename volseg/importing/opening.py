@@ -10,6 +10,7 @@ from volseg.importing.dicom_files import looks_like_dicom
 from volseg.importing.guard import existing, reading, shown
 from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.spool import Spool, fetch
+from volseg.store.chains import ARCHIVES
 from volseg.store.urls import parse_url
 
 KINDS = (
@@ -46,8 +47,8 @@ def open_image(
     Parameters
     ----------
     source : path or URL
-        A file, a folder of slices or of one DICOM series, or an OME-Zarr image; local, ``s3://``
-        or ``https://``. Remote files are copied to a temporary file first.
+        A file, a folder of slices or of one DICOM series, or an OME-Zarr image; local, ``s3://``,
+        ``https://`` or what else fsspec reads. Remote files are copied to a temporary file first.
     axes : str, optional
         One letter per axis, such as zyx or tczyx, where the file does not tell.
     options : SourceOptions
@@ -66,10 +67,10 @@ def open_image(
         If it is damaged or of another kind.
     """
     text = os.fspath(source)
-    if "://" in text and not text.lower().startswith("file://"):
+    location = parse_url(text) if "://" in text or text.lower().endswith(ARCHIVES) else None
+    path = Path(os.path.expanduser(text)) if location is None else location.local_path
+    if path is None:
         return _open_remote(text, axes, options)
-    path = parse_url(text).local_path if "://" in text else Path(os.path.expanduser(text))
-    assert path is not None  # file:// locations have one
     existing(path)
     if path.is_dir():
         return _open_folder(path, axes, options)
@@ -85,7 +86,7 @@ def _open_remote(text: str, axes: str | None, options: SourceOptions) -> OpenedI
         try:
             return open_ome_zarr(text)
         except NotOmeZarrError:
-            if location.scheme != "s3" or location.name.lower().endswith(".zarr"):
+            if location.scheme.startswith("http") or location.name.lower().endswith(".zarr"):
                 raise
     spool = Spool()
     try:

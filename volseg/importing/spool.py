@@ -11,11 +11,12 @@ import shutil
 import tempfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+from urllib.parse import quote
 
-from volseg.errors import NotThereError, UnsupportedFormatError
+from volseg.errors import NoListingError, NotThereError, UnsupportedFormatError
 from volseg.importing.guard import reading, shown
-from volseg.store.urls import Location, check_name, parse_url
+from volseg.store.urls import Location
 
 _PIECE = 2**22
 
@@ -74,38 +75,31 @@ def fetch(location: Location, spool: Spool) -> Path:
     NotThereError
         If there is nothing at the location.
     """
-    import obstore
+    from volseg.store.objects import Store
 
-    from volseg.store.failures import translated
-    from volseg.store.objects import open_store
-    from volseg.store.remote import open_obstore
-
-    head, _, name = location.url.rpartition("/")
-    parent = parse_url(head)
-    with translated(location):
-        store: Any = open_obstore(parent)
+    target = spool.folder / _file_name(location.name)
+    if location.parent != location:
         try:
-            return _download(obstore, store, name, spool.folder / check_name(location.name, "file"))
-        except FileNotFoundError:
-            pass
-    folder = spool.folder / check_name(location.name, "folder")
-    names = open_store(location).list_names() if location.scheme == "s3" else []
+            Store(location.parent, read_only=True).download(location.name, target)
+            return target
+        except NotThereError:
+            target.unlink(missing_ok=True)
+    below = Store(location, read_only=True)
+    try:
+        names = below.list_names()
+    except NoListingError:
+        names = []
     if not names:
         raise NotThereError(f"{location}: there is nothing")
-    folder.mkdir()
-    with translated(location):
-        below: Any = open_obstore(location)
-        for one in names:
-            _download(obstore, below, one, folder / check_name(one, "slice file"))
-    return folder
-
-
-def _download(obstore: Any, store: Any, key: str, target: Path) -> Path:
-    answer = obstore.get(store, key)
-    with target.open("wb") as out:
-        for piece in answer.stream(min_chunk_size=_PIECE):
-            out.write(piece)
+    target.mkdir()
+    for name in names:
+        below.download(name, target / _file_name(name))
     return target
+
+
+def _file_name(name: str) -> str:
+    """A name that any file system takes, another one for each name."""
+    return quote(name, safe=" ()[]{},;+=@!&'$~")
 
 
 def open_binary(path: Path) -> IO[bytes]:

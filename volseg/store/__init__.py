@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from volseg.store.objects import Store, open_store
 from volseg.store.stat import Stat, digest
-from volseg.store.urls import Location, check_key, check_name, parse_url
+from volseg.store.urls import WRITABLE, Location, check_key, check_name, parse_url
 
 __all__ = [
+    "WRITABLE",
     "Location",
     "Stat",
     "Store",

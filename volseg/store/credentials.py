@@ -47,6 +47,8 @@ def s3_settings() -> tuple[S3Config, ClientConfig, Callable[[], Any] | None]:
     config["region"] = region or "us-east-1"
     endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
     endpoint = endpoint or profile.get("endpoint_url")
+    if env.get("AWS_REQUEST_PAYER", "").lower() in (*_TRUE, "requester"):
+        config["request_payer"] = True
     client: ClientConfig = {"connect_timeout": "5s", "timeout": "120s"}
     if endpoint:
         config["endpoint"] = _checked_endpoint(endpoint)

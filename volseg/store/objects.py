@@ -1,20 +1,22 @@
-"""`Store`: the objects below one location, on a folder, on S3 or (read only) on a web server, alike.
+"""`Store`: the objects below one location, on a folder, on S3 or (read only) wherever else, alike.
 
 This is the one door to storage. Everything that it raises is a class of `volseg.errors`.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from volseg.errors import InputError, NotThereError
+from volseg.errors import InputError, NoListingError, NotThereError
 from volseg.store.failures import translated
+from volseg.store.filesystems import FilesystemObjects
 from volseg.store.local import LocalObjects
 from volseg.store.remote import RemoteObjects
 from volseg.store.stat import Names, Stat
-from volseg.store.urls import Location, check_key, parse_url
+from volseg.store.urls import WRITABLE, Location, check_key, parse_url
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrStore
@@ -34,18 +36,22 @@ class Store:
     location
         Root of the store; nothing outside of it is ever touched.
     read_only
-        Refuse every write with InputError. Web locations are always read only.
+        Refuse every write with InputError. All but folders and S3 are always read only.
+    like
+        A store of this place or one above, which knows how the place says that something is missing.
     """
 
-    def __init__(self, location: Location | str | Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        location: Location | str | Path,
+        *,
+        read_only: bool = False,
+        like: Store | None = None,
+    ) -> None:
         self.location = parse_url(location)
-        web = self.location.scheme in ("http", "https")
-        self.read_only = read_only or web
-        path = self.location.local_path
+        self.read_only = read_only or self.location.scheme not in WRITABLE
         with translated(self.location):
-            self._objects: LocalObjects | RemoteObjects = (
-                RemoteObjects(self.location) if path is None else LocalObjects(path)
-            )
+            self._objects = _objects(self.location, like)
 
     def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, bool]]:
         return _reopen, (self.location.url, self.read_only)
@@ -113,8 +119,8 @@ class Store:
         StorageFullError, AccessDeniedError, StorageError
             What stands in the way; the former version is then still whole.
         """
-        self._check_write(key)
-        return self._call(key, lambda: self._objects.put(key, data, durable=durable))
+        objects = self._writable(key)
+        return self._call(key, lambda: objects.put(key, data, durable=durable))
 
     def sync(self, keys: Iterable[str]) -> None:
         """Let objects that were put survive a loss of power: to be called before something durable names them.
@@ -124,7 +130,9 @@ class Store:
         named = list(keys)
         for key in named:
             check_key(key)
-        self._call(named[0] if named else "", lambda: self._objects.sync(named))
+        if named:
+            objects = self._writable(named[0])
+            self._call(named[0], lambda: objects.sync(named))
 
     def put_new(self, key: str, data: bytes) -> str:
         """Create an object and return its entity tag. Of concurrent callers exactly one succeeds.
@@ -137,8 +145,8 @@ class Store:
         AlreadyWrittenError
             If there is one of this key.
         """
-        self._check_write(key)
-        return self._call(key, lambda: self._objects.put_new(key, data))
+        objects = self._writable(key)
+        return self._call(key, lambda: objects.put_new(key, data))
 
     def put_if(self, key: str, data: bytes, etag: str) -> str:
         """Replace exactly the version `etag` of an object and return the new entity tag.
@@ -148,20 +156,20 @@ class Store:
         ChangedError
             If another version is there, or none.
         """
-        self._check_write(key)
-        return self._call(key, lambda: self._objects.put_if(key, data, etag))
+        objects = self._writable(key)
+        return self._call(key, lambda: objects.put_if(key, data, etag))
 
     def delete(self, key: str) -> None:
         """Delete an object; none of this key is no error."""
-        self._check_write(key)
-        self._call(key, lambda: self._objects.delete(key))
+        objects = self._writable(key)
+        self._call(key, lambda: objects.delete(key))
 
     def delete_all(self, prefix: str = "") -> None:
         """Delete every object below a prefix ("" for the whole store)."""
         if prefix:
             check_key(prefix)
-        self._check_write(prefix or "all")
-        self._call(prefix, lambda: self._objects.delete_all(prefix))
+        objects = self._writable(prefix or "all")
+        self._call(prefix, lambda: objects.delete_all(prefix))
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
         """Yield the objects below a prefix (whole components: "a" is not the prefix of "ab/c"), sorted by key.
@@ -182,26 +190,59 @@ class Store:
             check_key(prefix)
         return self._call(prefix, lambda: self._objects.list_names(prefix))
 
+    def list_names_or_none(self, prefix: str = "") -> Names | None:
+        """Return the names one level below a prefix, None where the place can't list what it has."""
+        try:
+            return self.list_names(prefix)
+        except NoListingError:
+            return None
+
     def is_empty(self) -> bool:
         """Tell whether there is no object at all below this location."""
         return next(self.list(), None) is None
 
     def sub(self, key: str) -> Store:
         """Return the store of everything below a relative key ("labels/cells")."""
-        return Store(self.location.joined(key), read_only=self.read_only)
+        return Store(self.location.joined(key), read_only=self.read_only, like=self)
+
+    def download(self, key: str, target: Path) -> None:
+        """Copy an object to a local file, piece by piece.
+
+        Raises
+        ------
+        NotThereError
+            If there is none of this key.
+        """
+        if any(part in ("", ".", "..") for part in key.split("/")):
+            raise NotThereError(f"{self.location}/{key} does not exist")
+        objects, path = self._objects, self.location.local_path
+        if isinstance(objects, LocalObjects):
+            self._call(key, lambda: shutil.copyfile(f"{path}/{key}", target))
+        else:
+            self._call(key, lambda: objects.download(key, target))
 
     def zarr(self) -> ZarrStore:
         """Return a picklable Zarr store rooted here, with the same credentials and retries."""
+        if isinstance(self._objects, FilesystemObjects):
+            from volseg.store.filesystem_view import FilesystemView
+
+            return FilesystemView(self.location.url)
         from volseg.store.zarr_view import ZarrView
 
-        return ZarrView(self.location.url, read_only=self.read_only)
+        witness = self._objects.witness if isinstance(self._objects, RemoteObjects) else None
+        return ZarrView(self.location.url, read_only=self.read_only, witness=witness)
 
     def check(self) -> None:
         """Raise NotThereError or AccessDeniedError if the bucket or folder can't be used."""
         path = self.location.local_path
         if path is None:
-            if isinstance(self._objects, RemoteObjects):
-                self._objects.check()
+            objects = self._objects
+            assert not isinstance(objects, LocalObjects)
+            try:
+                self._call("", objects.check)
+            except NoListingError:
+                if not self.read_only:
+                    raise
             return
         with translated(self.location):
             if not path.exists():
@@ -210,14 +251,27 @@ class Store:
                 raise NotThereError(f"{path} is a file; expected a folder")
             next(path.iterdir(), None)
 
-    def _check_write(self, key: str) -> None:
+    def _writable(self, key: str) -> LocalObjects | RemoteObjects:
         check_key(key)
-        if self.read_only:
+        if self.read_only or isinstance(self._objects, FilesystemObjects):
             raise InputError(f"{self.location}/{key}: opened read only, can't be written")
+        return self._objects
 
     def _call(self, key: str, operation: Callable[[], T]) -> T:
         with translated(self.location, key):
             return operation()
+
+
+def _objects(
+    location: Location, like: Store | None
+) -> LocalObjects | RemoteObjects | FilesystemObjects:
+    path = location.local_path
+    if path is not None:
+        return LocalObjects(path)
+    if location.scheme in ("s3", "http", "https"):
+        known = like._objects if like is not None else None
+        return RemoteObjects(location, known.witness if isinstance(known, RemoteObjects) else None)
+    return FilesystemObjects(location)
 
 
 def _reopen(url: str, read_only: bool) -> Store:

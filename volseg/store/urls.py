@@ -12,8 +12,11 @@ from pathlib import Path
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from volseg.errors import InputError, NameRefusedError
+from volseg.store.chains import ARCHIVES, parse_chain
 
 SCHEMES = ("file", "s3", "https", "http")
+"""What volseg reads itself; all others go through fsspec."""
+WRITABLE = ("file", "s3")
 MAX_NAME_BYTES = 200  # file systems allow 255 bytes; temporary names need some of them
 _RESERVED = frozenset({"zarr.json"})
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -95,14 +98,34 @@ class Location:
 
     @property
     def scheme(self) -> str:
-        """One of `SCHEMES`."""
+        """One of `SCHEMES`, or one that fsspec reads (of a chain, the first)."""
         return self.url.partition("://")[0]
+
+    @property
+    def _head(self) -> str:
+        """The link of a chain that the path is in; the whole URL of `SCHEMES`."""
+        return self.url if self.scheme in SCHEMES else self.url.partition("::")[0]
 
     @property
     def name(self) -> str:
         """The last part of the path (of a bucket's root, the bucket)."""
-        last = self.url.rstrip("/").rpartition("/")[2]
-        return unquote(last) if self.scheme != "s3" else last
+        last = self._head.rstrip("/").rpartition("/")[2]
+        if self.scheme in SCHEMES:
+            return unquote(last) if self.scheme != "s3" else last
+        if self._head.partition("://")[2]:
+            return last
+        outer = Location(self.url.partition("::")[2]).name if "::" in self.url else ""
+        return outer.removesuffix(".zip").removesuffix(".ozx") or self.scheme
+
+    @property
+    def parent(self) -> Location:
+        """What it lies in; a bucket, host or archive is its own."""
+        above = self._head.rpartition("/")[0]
+        if above.endswith(":/") and "::" in self.url and self.scheme not in SCHEMES:
+            above += "/"  # the root of an archive
+        elif "://" not in above:
+            return self
+        return Location(above + self.url[len(self._head) :])
 
     @property
     def local_path(self) -> Path | None:
@@ -128,16 +151,25 @@ class Location:
     def joined(self, key: str) -> Location:
         """Return the location of a checked relative key ("a/b/c") below this one."""
         check_key(key)
-        tail = key if self.scheme == "s3" else quote(key)
-        return Location(f"{self.url.rstrip('/')}/{tail}")
+        if self.scheme in SCHEMES:
+            tail = key if self.scheme == "s3" else quote(key)
+            return Location(f"{self.url.rstrip('/')}/{tail}")
+        head, rest = self._head, self.url[len(self._head) :]
+        return Location(f"{head}{'' if head.endswith('://') else '/'}{key}{rest}")
 
     def __str__(self) -> str:
         path = self.local_path
+        if path is None and self.url.startswith(
+            "zip://::"
+        ):  # an archive that was named by its own path
+            return str(Location(self.url[len("zip://::") :]))
         return self.url if path is None else str(path)
 
 
 def parse_url(text: str | Path | Location) -> Location:
-    """Read a path, ``file://``, ``s3://bucket/key`` or ``https://`` URL.
+    """Read a path, a ``file://``, ``s3://bucket/key`` or ``https://`` URL, or one that fsspec reads.
+
+    An archive ``x.zarr.zip`` or ``x.ozx``, wherever it is, stands for what is packed in it.
 
     Raises
     ------
@@ -147,6 +179,13 @@ def parse_url(text: str | Path | Location) -> Location:
     """
     if isinstance(text, Location):
         return text
+    location = _parse(text)
+    if location.scheme in SCHEMES and location.url.lower().endswith(ARCHIVES):
+        return Location(f"zip://::{location.url}")
+    return location
+
+
+def _parse(text: str | Path) -> Location:
     text = os.fspath(text) if isinstance(text, os.PathLike) else text
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"expected a path or URL, got {text!r}")
@@ -162,9 +201,7 @@ def parse_url(text: str | Path | Location) -> Location:
         return _parse_s3(text, rest)
     if scheme in ("https", "http"):
         return _parse_http(text, scheme)
-    raise InputError(
-        f"{text!r}: unknown kind of URL {scheme!r}; use a path or {', '.join(SCHEMES)}"
-    )
+    return Location(parse_chain(text, lambda link: _parse(link).url))
 
 
 def _local(path: str) -> Location:

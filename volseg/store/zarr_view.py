@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import ObjectStore
 
-from volseg.errors import NotThereError
+from volseg.errors import AccessDeniedError, NotThereError
 from volseg.store.failures import translated
+from volseg.store.presence import Witness, is_forbidden
 from volseg.store.remote import open_obstore
 from volseg.store.urls import Location
+from volseg.store.web import is_gone, is_page
 
 
 class ZarrView(ObjectStore):
@@ -21,10 +25,16 @@ class ZarrView(ObjectStore):
         Normalised URL of the root.
     read_only
         Refuse writes.
+    witness
+        What was read at this place before, by which missing chunks are told from forbidden ones.
     """
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self, url: str, *, read_only: bool = False, witness: Witness | None = None
+    ) -> None:
         self.location = Location(url)
+        self.witness = witness or Witness()
+        self._whole: tuple[str, bytes] | None = None
         super().__init__(_open(self.location, make=not read_only), read_only=read_only)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -45,10 +55,45 @@ class ZarrView(ObjectStore):
         """Return the same view, read only or not."""
         return ZarrView(self.location.url, read_only=read_only)
 
-    async def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Read an object or a byte range; None if it is not there."""
-        with translated(self.location, key):
-            return await super().get(key, *args, **kwargs)
+        try:
+            with translated(self.location, key):
+                if self.location.scheme in ("http", "https"):
+                    return await self._get_from_web(key, prototype, byte_range)
+                return await super().get(key, prototype, byte_range)
+        except AccessDeniedError as error:
+            if is_forbidden(error.__cause__) and await asyncio.to_thread(self.witness.stands):
+                return None
+            raise
+
+    async def _get_from_web(self, key: str, prototype: Any, byte_range: Any) -> Any:
+        """Read from a server that may send pages for missing files, or know nothing of ranges."""
+        import obstore
+
+        if byte_range is not None:
+            try:
+                return await super().get(key, prototype, byte_range)
+            except obstore.exceptions.NotSupportedError:
+                pass  # the whole object, below
+        if self._whole is not None and self._whole[0] == key and byte_range is not None:
+            body = self._whole[1]
+        else:
+            try:
+                answer = await obstore.get_async(self.store, key)
+            except FileNotFoundError:
+                return None
+            except obstore.exceptions.GenericError as error:
+                if is_gone(error):
+                    return None
+                raise
+            body = bytes(await answer.bytes_async())
+            if is_page(answer.attributes, body):
+                return None
+        if byte_range is None:
+            return prototype.buffer.from_bytes(body)
+        self._whole = (key, body)  # of a shard, several parts are asked for
+        return prototype.buffer.from_bytes(body[slice_of(byte_range)])
 
     async def get_partial_values(self, *args: Any, **kwargs: Any) -> Any:
         """Read several byte ranges."""
@@ -69,6 +114,16 @@ class ZarrView(ObjectStore):
         """Delete an object."""
         with translated(self.location, key):
             await super().delete(key)
+
+
+def slice_of(byte_range: ByteRequest) -> slice:
+    """Return Zarr's byte range as a slice of the whole object."""
+    if isinstance(byte_range, RangeByteRequest):
+        return slice(byte_range.start, byte_range.end)
+    if isinstance(byte_range, OffsetByteRequest):
+        return slice(byte_range.offset, None)
+    assert isinstance(byte_range, SuffixByteRequest)
+    return slice(-byte_range.suffix, None)
 
 
 def _open(location: Location, *, make: bool) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from volseg.errors import ExistsError, InputError, VolsegError
-from volseg.store import Location, Store
+from volseg.store import WRITABLE, Location, Store, parse_url
 from volseg.volume.blocks import Triple
 from volseg.volume.image import Volume, open_volume
 from volseg.volume.levels import LevelPlan, level_plan
@@ -264,9 +264,10 @@ def _checked_sizes(
 
 
 def _claim(url: str | Path | Location, overwrite: bool) -> Store:
-    store = Store(url)
-    if store.read_only:
-        raise InputError(f"{store.location} can't be written: web addresses are read only")
+    location = parse_url(url)
+    if location.scheme not in WRITABLE:
+        raise InputError(f"{location} can't be written: volseg writes to folders and S3")
+    store = Store(location)
     if store.location.local_path is None:
         store.check()
     if not store.is_empty():

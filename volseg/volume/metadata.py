@@ -169,8 +169,8 @@ def _nothing(store: Store) -> NotThereError | NotOmeZarrError:
         names = store.list_names()
     except NoListingError:
         return NotThereError(
-            f"{where}: no OME-Zarr there (no zarr.json, .zattrs or .zgroup), and this place can't list what it has; "
-            "check the address"
+            f"{where} does not exist, or is no OME-Zarr (no zarr.json, .zattrs or .zgroup); this place can't list "
+            "what it has: check the address"
         )
     if not names:
         return NotThereError(f"{where} does not exist, or is empty")
