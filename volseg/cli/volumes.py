@@ -41,13 +41,16 @@ def _import(
     series: Annotated[
         str | None, typer.Option(help="Which of several series, as the error lists them.")
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="PATH", help="HDF5: which data set of several.")
+    ] = None,
     resample_tilt: Annotated[
         bool,
         typer.Option("--resample-tilt", help="DICOM: straighten what a tilted gantry shears."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Write an OME-Zarr volume from TIFF, image stacks, DICOM, NIfTI, NRRD, NumPy or OME-Zarr."""
+    """Write an OME-Zarr volume from TIFF, image stacks, DICOM, NIfTI, HDF5, MRC, LIF, ND2, OME-Zarr, …"""
     from volseg.importing import SourceOptions, import_volume
 
     with Bars() as bars:
@@ -60,7 +63,7 @@ def _import(
             progress=bars,
             overwrite=overwrite,
             patient_data=patient_data,
-            options=SourceOptions(series, resample_tilt),
+            options=SourceOptions(series, resample_tilt, dataset),
         )
     typer.echo(f"{volume.location}: {_size(volume.shape)} voxels (z, y, x), {volume.dtype}")
 

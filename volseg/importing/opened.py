@@ -29,12 +29,15 @@ class SourceOptions:
     ----------
     series
         A series by the name, number or UID under which the reader lists it; None where there is one only.
+    dataset
+        HDF5: path of the data set; None where there is one only.
     resample_tilt
         DICOM: resample slices that a tilted gantry shifts against each other onto a straight grid.
     """
 
     series: str | None = None
     resample_tilt: bool = False
+    dataset: str | None = None
 
 
 AS_IT_IS = SourceOptions()

@@ -8,13 +8,21 @@ from pathlib import Path
 from volseg.errors import UnsupportedFormatError
 from volseg.importing.dicom_files import looks_like_dicom
 from volseg.importing.guard import existing, reading, shown
+from volseg.importing.image_kinds import (
+    IMAGE_KINDS,
+    LEFT_TO_OTHERS,
+    image_kind,
+    left_to_bioformats,
+    maker_of,
+)
 from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.spool import Spool, fetch
 from volseg.store.chains import ARCHIVES
 from volseg.store.urls import parse_url
 
 KINDS = (
-    "TIFF (OME, ImageJ, LSM), DICOM, NIfTI, NRRD, NumPy, PNG, JPEG, a folder of slices, OME-Zarr"
+    "TIFF (OME, ImageJ, LSM), DICOM, NIfTI, NRRD, HDF5, MRC, LIF, ND2, NumPy, PNG, JPEG, a folder of slices, "
+    "OME-Zarr"
 )
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SUFFIXES = {
@@ -35,6 +43,11 @@ _SUFFIXES = {
     ".jpeg": "picture",
     ".bmp": "picture",
 }
+_ENDINGS = (
+    *_SUFFIXES,
+    *(end for one in IMAGE_KINDS for end in one.endings),
+    *(end for endings in LEFT_TO_OTHERS.values() for end in endings),
+)
 
 
 def open_image(
@@ -79,7 +92,7 @@ def open_image(
 
 def _open_remote(text: str, axes: str | None, options: SourceOptions) -> OpenedImage:
     location = parse_url(text)
-    if not location.name.lower().endswith(tuple(_SUFFIXES)):
+    if not location.name.lower().endswith(_ENDINGS):
         from volseg.errors import NotOmeZarrError
         from volseg.importing.ome_zarr import open_ome_zarr
 
@@ -128,7 +141,12 @@ def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedIm
     if kind == "tiff":
         from volseg.importing.tiff import open_tiff
 
-        return open_tiff(path, axes)
+        try:
+            return open_tiff(path, axes)
+        except UnsupportedFormatError:
+            if maker_of(path.name) is None:
+                raise
+            raise left_to_bioformats(path) from None
     if kind == "numpy":
         from volseg.importing.numpy_files import open_numpy
 
@@ -149,6 +167,10 @@ def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedIm
         from volseg.importing.stack import open_picture
 
         return open_picture(path, axes)
+    if (other := image_kind(path)) is not None:
+        return other.open(path, axes, options)
+    if maker_of(path.name) is not None:
+        raise left_to_bioformats(path)
     raise UnsupportedFormatError(f"{shown(path)}: not a kind of file that volseg reads ({KINDS})")
 
 
