@@ -17,17 +17,20 @@ from volseg.exporting.selection import Selection
 from volseg.progress import Progress
 
 _COMMENT = 6  # NIfTI extension code for plain text
+_PER_MM = {"mm": 1.0, "micron": 1e3, "meter": 1e-3}
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def affine_of(selection: Selection) -> NDArray[np.float64]:
     """Voxel (x, y, z) of the selection → millimetres to the right, front and up.
 
-    The directions are those of the imported file where it told them; the steps are the volume's
-    voxel size, which may have been corrected since.
+    The directions and the place of the first voxel are those of the imported file where it told
+    them, else the volume's translation; the steps are the volume's voxel size, which may have been
+    corrected since.
     """
     image, level = selection.volume.levels[0], selection.labels.levels[selection.level]
     affine = np.diag([*(n / 1000 for n in image.scale[::-1]), 1.0])
+    affine[:3, 3] = np.array(image.translation[::-1]) / 1000
     known = _source_affine(selection)
     if known is not None:
         lengths = np.linalg.norm(known[:3, :3], axis=0)
@@ -42,34 +45,48 @@ def affine_of(selection: Selection) -> NDArray[np.float64]:
 
 
 def _source_affine(selection: Selection) -> NDArray[np.float64] | None:
-    data = selection.volume.store.get_or_none("volseg/source.json")
     try:
-        facts = json.loads(data)["facts"] if data is not None else {}
-        affine = np.array(facts["affine_ras_mm"], float)
+        affine = np.array(_source_facts(selection)["affine_ras_mm"], float)
     except (KeyError, TypeError, ValueError):
         return None
     usable = affine.shape == (4, 4) and np.isfinite(affine).all()
     return affine if usable and (np.linalg.norm(affine[:3, :3], axis=0) > 0).all() else None
 
 
+def _source_facts(selection: Selection) -> dict[str, Any]:
+    """What the importer kept of the source's header."""
+    data = selection.volume.store.get_or_none("volseg/source.json")
+    try:
+        facts = json.loads(data)["facts"] if data is not None else {}
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
 def write_nifti(
     selection: Selection, path: Path, provenance: dict[str, Any], progress: Progress
 ) -> None:
-    """Write NIfTI (packed where the name ends in .gz), provenance as a comment extension."""
+    """Write NIfTI (packed where the name ends in .gz), provenance as a comment extension.
+
+    In millimetres, or in the unit of the NIfTI file that the volume was made from.
+    """
     import nibabel
     from nibabel.nifti1 import Nifti1Extension
 
     shape = selection.shape[::-1]
     kind = nibabel.Nifti1Header if max(shape) < 2**15 else nibabel.Nifti2Header
-    affine = affine_of(selection)
+    unit = _source_facts(selection).get("nifti_unit")
+    unit = unit if unit in _PER_MM else "mm"
+    affine = np.diag([_PER_MM[unit]] * 3 + [1.0]) @ affine_of(selection)
+    straight = _is_straight(affine)
 
     def head(dtype: np.dtype[Any]) -> Callable[[IO[bytes]], None]:
         header = kind()
         header.set_data_shape(shape)
         header.set_data_dtype(dtype)
-        header.set_xyzt_units("mm")
+        header.set_xyzt_units(unit)
         header.set_sform(affine, code=1)
-        header.set_qform(affine, code=1)
+        header.set_qform(affine, code=1 if straight else 0)  # it has no place for a shear
         note = Nifti1Extension(_COMMENT, json.dumps(provenance).encode())
         header.extensions.append(note)
         return lambda file: header.write_to(file)
@@ -80,6 +97,12 @@ def write_nifti(
     if found.shape != shape or not np.allclose(found.affine, affine, rtol=1e-4, atol=1e-4):
         raise StorageError(f"{path}: reads back with another shape or affine; try again")
     _compare(selection, path, np.asarray(found.dataobj[..., middle]).T, middle)
+
+
+def _is_straight(affine: NDArray[np.float64]) -> bool:
+    """Whether the axes are at right angles."""
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return np.allclose(unit.T @ unit, np.eye(3), atol=1e-4)
 
 
 def write_nrrd(

@@ -49,7 +49,8 @@ def looks_like_dicom(start: bytes) -> bool:
     if group not in (2, 8) or element > 0x70:
         return False
     explicit = start[4:6] in (b"UL", b"CS", b"UI", b"OB", b"DA", b"TM", b"SH", b"LO")
-    return explicit or 0 < int.from_bytes(start[4:8], "little") <= 64
+    length = int.from_bytes(start[4:8], "little" if little else "big")
+    return explicit or (length == 4 if element == 0 else 0 < length <= 64)
 
 
 def read_file(path: Path) -> DicomFile:

@@ -2,60 +2,85 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from volseg.errors import UnsupportedFormatError
-from volseg.importing.guard import check_size, reading, shown
+from volseg.importing.guard import check_size, printable, reading, shown
+from volseg.importing.nrrd_header import (
+    NrrdHeader,
+    affine_of,
+    axis_letters,
+    colour_samples,
+    data_files,
+    read_header,
+    scale_of,
+)
 from volseg.importing.opened import OpenedImage
-from volseg.importing.spool import Spool, open_binary, unpack
-from volseg.importing.tiff_facts import in_micrometres
-from volseg.store.urls import check_name
+from volseg.importing.spool import Spool, open_binary, unpacked
 
-_SPACES = {
-    name: signs
-    for names, signs in [
-        (("left-posterior-superior", "lps"), (-1.0, -1.0, 1.0)),
-        (("right-anterior-superior", "ras"), (1.0, 1.0, 1.0)),
-        (("left-anterior-superior", "las"), (-1.0, 1.0, 1.0)),
-    ]
-    for name in names
+_ENCODINGS = {
+    "raw": "raw",
+    "gzip": "gzip",
+    "gz": "gzip",
+    "bzip2": "bzip2",
+    "bz2": "bzip2",
+    "txt": "text",
+    "text": "text",
+    "ascii": "text",
+    "hex": "hex",
 }
-_COLOURS = {"rgb-color", "rgba-color", "3-color", "4-color"}
+_PACKED = ("gzip", "bzip2")
+_BZIP2_RATIO = 10**6
+_PIECE = 2**22
+_LOG = logging.getLogger(__name__)
 
 
 def open_nrrd(path: Path, axes: str | None) -> OpenedImage:
-    """Open an NRRD file with raw or gzip encoding.
+    """Open an NRRD file of any encoding, attached or beside its data, also spread over many files.
 
     Parameters
     ----------
     axes : str, optional
-        Slowest first; default by the header's kinds, then zyx, czyx.
+        Slowest first; default by the header's kinds and directions, then zyx, czyx.
 
     Raises
     ------
     UnsupportedFormatError
-        If it is damaged or truncated, or its data is text, bzip2 or spread over many files.
+        If it is damaged or truncated, or its data lie outside of its folder.
     """
-    import nrrd
-
     spool = Spool()
     try:
         with reading(path, "NRRD file"), open_binary(path) as source:
-            header = dict(nrrd.read_header(source))
-            data = _data(path, source, header, spool)
-            letters = axes or _letters(header, data.ndim)
+            header = read_header(source)
+            data = _data(path, header, spool)
+            letters = axes or axis_letters(header)
+            samples = colour_samples(header)
+            if letters.endswith("s") and samples == 4:
+                data = data[..., :3]
+            scale, by_thickness = (
+                scale_of(header, letters) if len(letters) == data.ndim else ((None,) * 3, ())
+            )
+            if by_thickness:
+                _LOG.warning(
+                    "%s: tells no spacing along %s; its thickness is taken (or give --voxel-size Z Y X)",
+                    shown(path),
+                    ", ".join(by_thickness),
+                )
+            affine = affine_of(header, letters)
             return OpenedImage(
                 path,
                 "NRRD file",
-                data[..., :3] if letters.endswith("s") else data,
+                data,
                 letters,
-                scale_um=_scale(header, letters),
-                is_rgb=letters.endswith("s") and data.dtype == np.uint8,
-                facts=_facts(header),
+                scale_um=scale,  # type: ignore[arg-type]
+                is_rgb=letters.endswith("s") and data.dtype == np.uint8 and data.shape[-1] == 3,
+                facts={} if affine is None else {"affine_ras_mm": affine},
                 close_with=spool.close,
             )
     except BaseException:
@@ -63,83 +88,132 @@ def open_nrrd(path: Path, axes: str | None) -> OpenedImage:
         raise
 
 
-def _data(path: Path, source: Any, header: dict[str, Any], spool: Spool) -> Any:
-    import nrrd.reader
-
-    dtype = np.dtype(nrrd.reader._determine_datatype(header))
-    shape = tuple(int(n) for n in reversed(header["sizes"]))
-    if any(n < 1 for n in shape):
+def _data(path: Path, header: NrrdHeader, spool: Spool) -> Any:
+    """The voxels, slowest axis first, as a mapped array."""
+    dtype, shape = _type(path, header), header.shape
+    if not shape or any(n < 1 for n in shape):
         raise UnsupportedFormatError(f"{shown(path)}: no image in it (sizes {shape})")
     nbytes = math.prod(shape) * dtype.itemsize
-    detached = header.get("data file", header.get("datafile"))
-    holder, offset = path, int(source.tell())
-    if detached:
-        if not isinstance(detached, str) or detached.upper().startswith("LIST") or "%" in detached:
-            raise UnsupportedFormatError(f"{shown(path)}: its data lies in many files; join them")
-        holder, offset = path.parent / check_name(detached, "NRRD data file"), 0
-    if int(header.get("line skip", header.get("lineskip", 0))):
-        raise UnsupportedFormatError(f"{shown(path)}: 'line skip' is not read; use 'byte skip'")
-    skip = int(header.get("byte skip", header.get("byteskip", 0)))
-    size = holder.stat().st_size
-    encoding = str(header["encoding"]).lower()
+    said = str(header.get("encoding")).lower()
+    encoding = _ENCODINGS.get(said)
+    if encoding is None:
+        raise UnsupportedFormatError(
+            f"{shown(path)}: encoding {printable(said)!r}; expected raw, gzip, bzip2, text or hex"
+        )
+    files = data_files(path, header)
+    parts = [(file, 0) for file in files] or [(path, header.size)]
+    if nbytes % len(parts):
+        raise UnsupportedFormatError(
+            f"{shown(path)}: {nbytes:,} bytes of image don't spread evenly over {len(parts)} data files"
+        )
+    each = nbytes // len(parts)
+    byte_skip = int(header.get("byte skip", "byteskip") or 0)
+    starts = [(file, _after_lines(file, start, header)) for file, start in parts]
+    if encoding == "raw" and len(starts) == 1:
+        offset = _raw_start(*starts[0], byte_skip, each)
+        check_size(path, offset + each, starts[0][0].stat().st_size, compressed=False)
+        return np.memmap(starts[0][0], dtype, "r", offset, shape)
+    for file, start in starts:
+        _check_part(file, start, encoding, byte_skip, each, dtype)
+    target = spool.folder / "voxels"
+    with target.open("wb") as out:
+        for file, start in starts:
+            with open_binary(file) as source:
+                source.seek(
+                    _raw_start(file, start, byte_skip, each) if encoding == "raw" else start
+                )
+                skip = max(0, byte_skip) if encoding in _PACKED else 0
+                pieces = _pieces(source, file, encoding, dtype)
+                _write(out, file, pieces, skip, each)
+    return np.memmap(target, dtype, "r", 0, shape)
+
+
+def _type(path: Path, header: NrrdHeader) -> np.dtype[Any]:
+    import nrrd.reader
+
+    if str(header.get("type")).lower() == "block":
+        raise UnsupportedFormatError(f"{shown(path)}: values of type block are no numbers")
+    fields = dict(header.fields)
+    if _ENCODINGS.get(str(header.get("encoding")).lower()) == "text":
+        fields.setdefault("endian", "little")
+    return np.dtype(nrrd.reader._determine_datatype(fields))
+
+
+def _after_lines(file: Path, start: int, header: NrrdHeader) -> int:
+    """Where the data begin once `line skip` lines are skipped."""
+    lines = int(header.get("line skip", "lineskip") or 0)
+    with open_binary(file) as source:
+        source.seek(start)
+        for _ in range(lines):
+            if not source.readline():
+                break
+        return source.tell()
+
+
+def _raw_start(file: Path, start: int, byte_skip: int, nbytes: int) -> int:
+    """Where raw data begin: -1 bytes to skip means that they end with the file."""
+    return max(0, file.stat().st_size - nbytes) if byte_skip == -1 else start + byte_skip
+
+
+def _check_part(
+    file: Path, start: int, encoding: str, byte_skip: int, nbytes: int, dtype: np.dtype[Any]
+) -> None:
+    """Refuse a file that can't hold what the header announces, before anything is unpacked."""
+    size = file.stat().st_size - start
     if encoding == "raw":
-        offset = size - nbytes if skip == -1 else offset + skip
-        check_size(path, max(0, offset) + nbytes, size, compressed=False)
-        return np.memmap(holder, dtype, "r", offset, shape)
-    if encoding not in ("gzip", "gz"):
-        raise UnsupportedFormatError(f"{shown(path)}: encoding {encoding!r}; expected raw or gzip")
-    check_size(path, nbytes, size, compressed=True)
-    with open_binary(holder) as packed:
-        packed.seek(offset)
-        plain = unpack(packed, path, nbytes + max(0, skip), spool)
-    return np.memmap(plain, dtype, "r", max(0, skip), shape)
+        check_size(file, max(0, byte_skip) + nbytes, size, compressed=False)
+    elif encoding == "gzip":
+        check_size(file, nbytes, size, compressed=True)
+    elif encoding == "bzip2":
+        check_size(file, nbytes // _BZIP2_RATIO, size, compressed=False)
+    elif encoding == "text":
+        check_size(file, 2 * (nbytes // dtype.itemsize) - 1, size, compressed=False)
+    else:
+        check_size(file, 2 * nbytes, size, compressed=False)
 
 
-def _letters(header: dict[str, Any], ndim: int) -> str:
-    kinds = [str(kind).lower() for kind in header.get("kinds", [])]
-    if kinds and len(kinds) == ndim:
-        first = kinds[0]
-        if first in _COLOURS:
-            return _space(ndim - 1) + "s"
-        if first in ("vector", "list", "3-vector") and ndim > 2:
-            return _space(ndim - 1) + "c"
-        if kinds[-1] in ("time", "list") and ndim > 3:
-            return "t" + _space(ndim - 1)
-    return _space(ndim)
+def _pieces(source: IO[bytes], file: Path, encoding: str, dtype: np.dtype[Any]) -> Iterator[bytes]:
+    """Yield the bytes of voxels in a file, decoded."""
+    if encoding in _PACKED:
+        yield from unpacked(source, file, encoding)
+    elif encoding == "text":
+        yield from _numbers(source, dtype)
+    elif encoding == "hex":
+        yield from _hex(source)
+    else:
+        while piece := source.read(_PIECE):
+            yield piece
 
 
-def _space(ndim: int) -> str:
-    return {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}.get(ndim, "?" * ndim)
+def _numbers(source: IO[bytes], dtype: np.dtype[Any]) -> Iterator[bytes]:
+    rest = b""
+    while piece := source.read(_PIECE):
+        words = (rest + piece).replace(b",", b" ")
+        cut = len(words) if len(piece) < _PIECE else max(words.rfind(b" "), words.rfind(b"\n")) + 1
+        rest = words[cut:]
+        kind = np.int64 if dtype.kind == "i" else np.uint64 if dtype.kind == "u" else np.float64
+        yield np.array(words[:cut].split(), kind).astype(dtype).tobytes()
 
 
-def _scale(header: dict[str, Any], letters: str) -> tuple[float | None, float | None, float | None]:
-    """Lengths of the steps along z, y, x in micrometres; medical NRRDs without units mean mm."""
-    steps: dict[str, float | None] = {"z": None, "y": None, "x": None}
-    units = [str(u) for u in header.get("space units", [])]
-    unit = units[0] if units else "mm"
-    vectors = header.get("space directions")
-    plain = header.get("spacings")
-    for at, letter in enumerate(reversed(letters)):
-        if letter not in steps:
-            continue
-        if vectors is not None and at < len(vectors) and vectors[at] is not None:
-            steps[letter] = in_micrometres(float(np.linalg.norm(vectors[at])), unit)
-        elif plain is not None and at < len(plain):
-            steps[letter] = in_micrometres(float(plain[at]), unit)
-    return steps["z"], steps["y"], steps["x"]
+def _hex(source: IO[bytes]) -> Iterator[bytes]:
+    rest = b""
+    while piece := source.read(_PIECE):
+        digits = rest + b"".join(piece.split())
+        cut = len(digits) // 2 * 2
+        rest = digits[cut:]
+        yield bytes.fromhex(digits[:cut].decode("ascii"))
 
 
-def _facts(header: dict[str, Any]) -> dict[str, Any]:
-    """The place in space, for NIfTI and NRRD exports; nothing else of the header is kept."""
-    signs = _SPACES.get(str(header.get("space", "")).lower())
-    vectors, origin = header.get("space directions"), header.get("space origin")
-    if signs is None or vectors is None:
-        return {}
-    rows = [row for row in vectors if row is not None and np.isfinite(row).all()]
-    if len(rows) != 3:
-        return {}
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(rows, float).T
-    if origin is not None:
-        affine[:3, 3] = origin
-    return {"affine_ras_mm": (np.diag([*signs, 1.0]) @ affine).tolist()}
+def _write(out: IO[bytes], file: Path, pieces: Iterator[bytes], skip: int, nbytes: int) -> None:
+    """Write `nbytes` of the pieces after the first `skip`."""
+    left = nbytes
+    for piece in pieces:
+        part = piece[skip : skip + left]
+        skip = max(0, skip - len(piece))
+        out.write(part)
+        left -= len(part)
+        if not left:
+            return
+    raise UnsupportedFormatError(
+        f"{shown(file)}: truncated; {nbytes - left:,} of {nbytes:,} bytes are there"
+    )

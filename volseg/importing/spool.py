@@ -6,10 +6,12 @@ Memory stays at one piece; the temporary folder goes with the `Spool`.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -51,20 +53,33 @@ def unpack(source: IO[bytes], path: Path, expected: int, spool: Spool) -> Path:
     """
     target = spool.folder / "unpacked"
     left = expected
+    with target.open("wb") as out:
+        for piece in unpacked(source, path):
+            out.write(piece[:left])
+            left -= min(left, len(piece))
+            if not left:
+                return target
+    raise UnsupportedFormatError(
+        f"{shown(path)}: truncated; {expected - left:,} of {expected:,} bytes are there"
+    )
+
+
+def unpacked(source: IO[bytes], path: Path, packing: str = "gzip") -> Iterator[bytes]:
+    """Yield what is packed by gzip or bzip2, piece by piece.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        If it is damaged.
+    """
     try:
-        with gzip.GzipFile(fileobj=source) as packed, target.open("wb") as out:
-            while left and (piece := packed.read(min(_PIECE, left))):
-                out.write(piece)
-                left -= len(piece)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        with gzip.GzipFile(fileobj=source) if packing == "gzip" else bz2.BZ2File(source) as packed:
+            while piece := packed.read(_PIECE):
+                yield piece
+    except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
         raise UnsupportedFormatError(
             f"{shown(path)}: its packed data is truncated or damaged ({error})"
         ) from error
-    if left:
-        raise UnsupportedFormatError(
-            f"{shown(path)}: truncated; {expected - left:,} of {expected:,} bytes are there"
-        )
-    return target
 
 
 def fetch(location: Location, spool: Spool) -> Path:
