@@ -10,7 +10,7 @@ from rich.table import Table
 
 from volseg.cli.bars import Bars
 from volseg.cli.console import Console
-from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
+from volseg.cli.options import AcceptGaps, AsJson, LabelName, LabelsAt, Series, Url
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,13 +105,15 @@ def _import_labels(
     ] = False,
     axes: Annotated[str | None, typer.Option(help="Axes of an image file, such as zyx.")] = None,
     time: Annotated[int | None, typer.Option(min=0, help="Time point of the labels.")] = None,
+    series: Series = None,
+    accept_gaps: AcceptGaps = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the label image.")
     ] = False,
     labels_at: LabelsAt = None,
 ) -> None:
     """Make a label image from labels that exist already."""
-    from volseg.importing import import_label_layers
+    from volseg.importing import SourceOptions, import_label_layers
     from volseg.volume.image import open_volume
 
     volume = open_volume(url, labels_at, writable=True)
@@ -126,6 +128,7 @@ def _import_labels(
             time=time,
             overwrite=overwrite,
             progress=bars,
+            options=SourceOptions(series, accept_gaps=accept_gaps),
         )
     for labels in made:
         channel = "" if labels.channel is None else f" of channel {labels.channel}"

@@ -17,6 +17,13 @@ LabelsAt = Annotated[
     str | None,
     typer.Option(help="Where labels, cache and runs lie, if the image itself is read-only."),
 ]
+Series = Annotated[
+    str | None, typer.Option(help="Which of several series or images, as the error lists them.")
+]
+AcceptGaps = Annotated[
+    bool,
+    typer.Option("--accept-gaps", help="Leave missing slices of a folder or set of files black."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

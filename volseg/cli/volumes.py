@@ -10,7 +10,7 @@ from rich.table import Table
 
 from volseg.cli.bars import Bars
 from volseg.cli.console import Console
-from volseg.cli.options import AsJson, LabelsAt, Url
+from volseg.cli.options import AcceptGaps, AsJson, LabelsAt, Series, Url
 from volseg.errors import NoListingError
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ def _import(
         bool,
         typer.Option("--patient-data", help="DICOM: keep what it says of patient and study."),
     ] = False,
-    series: Annotated[
-        str | None, typer.Option(help="Which of several series, as the error lists them.")
-    ] = None,
+    series: Series = None,
+    accept_gaps: AcceptGaps = False,
     dataset: Annotated[
         str | None, typer.Option(metavar="PATH", help="HDF5: which data set of several.")
     ] = None,
@@ -63,7 +62,7 @@ def _import(
             progress=bars,
             overwrite=overwrite,
             patient_data=patient_data,
-            options=SourceOptions(series, resample_tilt, dataset),
+            options=SourceOptions(series, resample_tilt, dataset, accept_gaps),
         )
     typer.echo(f"{volume.location}: {_size(volume.shape)} voxels (z, y, x), {volume.dtype}")
 

@@ -219,6 +219,7 @@ def _open_path(text: str, level: int, time: int) -> LabelSource:
         from volseg.volume.labels import open_labels
 
         return LabelImageSource(open_labels(open_volume(head), name), level, time)
+    from volseg.importing.opened import SourceOptions
     from volseg.importing.opening import open_image
 
-    return FileSource(open_image(text).as_labels(), text)
+    return FileSource(open_image(text, options=SourceOptions(labels=True)).as_labels(), text)

@@ -20,7 +20,7 @@ from volseg.errors import ChangedError, InputError, VolsegError
 from volseg.importing.guard import existing, printable
 from volseg.importing.label_kinds import label_kind, may_hold_labels
 from volseg.importing.label_layer import LabelLayer, Piece, check_ids
-from volseg.importing.opened import OpenedImage, Region
+from volseg.importing.opened import AS_IT_IS, OpenedImage, Region, SourceOptions
 from volseg.importing.opening import open_image
 from volseg.importing.spool import Spool, fetch
 from volseg.importing.volumes import slabs
@@ -54,6 +54,7 @@ def import_labels(
     components: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    options: SourceOptions = AS_IT_IS,
 ) -> Labels:
     """Make a label image out of labels that exist already.
 
@@ -77,6 +78,8 @@ def import_labels(
     overwrite : bool
         Replace a label image of this name.
     progress : Progress, optional
+    options : SourceOptions
+        Which image of a source that holds several, and whether missing slices are left empty.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def import_labels(
         volume, or has several layers of which none was chosen. Nothing is left behind.
     """
     told, text = progress or silent, os.fspath(file)
-    with _layers(text, volume, axes, components) as found:
+    with _layers(text, volume, axes, components, options) as found:
         chosen = _chosen(text, found, layer)
         if len(chosen) > 1:
             raise InputError(
@@ -111,6 +114,7 @@ def import_label_layers(
     components: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    options: SourceOptions = AS_IT_IS,
 ) -> list[Labels]:
     """Make a label image out of each layer or channel of a file, bound to the channel that the file says.
 
@@ -119,7 +123,7 @@ def import_label_layers(
     names : sequence of str
         One per layer; or one, to which the layers' names are added where there are several; or none, for the names that
         the layers have in the file.
-    file, volume, layer, axes, time, components, overwrite, progress
+    file, volume, layer, axes, time, components, overwrite, progress, options
         As in `import_labels`.
 
     Raises
@@ -128,7 +132,7 @@ def import_label_layers(
         As `import_labels`, or if the names don't fit the layers. All layers are checked before the first is written.
     """
     told, text = progress or silent, os.fspath(file)
-    with _layers(text, volume, axes, components) as found:
+    with _layers(text, volume, axes, components, options) as found:
         chosen = _chosen(text, found, layer)
         called = _names(text, chosen, names)
         for name in called:
@@ -144,7 +148,7 @@ def import_label_layers(
 
 @contextlib.contextmanager
 def _layers(
-    text: str, volume: Volume, axes: str | None, components: bool
+    text: str, volume: Volume, axes: str | None, components: bool, options: SourceOptions
 ) -> Iterator[list[LabelLayer]]:
     """The layers of a file, open as long as the context is."""
     from volseg.importing.components import components_of
@@ -157,7 +161,8 @@ def _layers(
         if kind is not None and path is not None:
             found = kind.open(path, volume)
         else:
-            image = opened.enter_context(open_image(text if path is None else path, axes))
+            source = text if path is None else path
+            image = opened.enter_context(open_image(source, axes, replace(options, labels=True)))
             found = _channels(image, volume)
         yield [components_of(one) for one in found] if components else found
 

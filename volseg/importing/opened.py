@@ -33,11 +33,17 @@ class SourceOptions:
         HDF5: path of the data set; None where there is one only.
     resample_tilt
         DICOM: resample slices that a tilted gantry shifts against each other onto a straight grid.
+    accept_gaps
+        Folders and OME-TIFF sets: missing slices are black instead of an error.
+    labels
+        The numbers are wanted as object ids: a palette's indices instead of its colours.
     """
 
     series: str | None = None
     resample_tilt: bool = False
     dataset: str | None = None
+    accept_gaps: bool = False
+    labels: bool = False
 
 
 AS_IT_IS = SourceOptions()

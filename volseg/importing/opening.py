@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from volseg.errors import UnsupportedFormatError
+from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.dicom_files import looks_like_dicom
 from volseg.importing.guard import existing, reading, shown
 from volseg.importing.image_kinds import (
@@ -15,7 +15,7 @@ from volseg.importing.image_kinds import (
     left_to_bioformats,
     maker_of,
 )
-from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
+from volseg.importing.opened import AS_IT_IS, LETTERS, OpenedImage, SourceOptions
 from volseg.importing.spool import Spool, fetch
 from volseg.store.chains import ARCHIVES
 from volseg.store.urls import parse_url
@@ -83,7 +83,20 @@ def open_image(
     UnsupportedFormatError
         If it is damaged or of another kind.
     """
-    text = os.fspath(source)
+    image = _open(os.fspath(source), axes, options)
+    others = {letter for letter in image.axes if letter != "s" and image.size(letter) > 1}
+    if axes is not None and not others <= set(axes) <= {*image.axes, "s"}:
+        image.close()
+        raise InputError(
+            f"{shown(source)}: axes {axes!r} contradict the {image.format_name}, which tells its axes itself: "
+            + ", ".join(
+                f"{letter} {image.size(letter)}" for letter in LETTERS if letter in image.axes
+            )
+        )
+    return image
+
+
+def _open(text: str, axes: str | None, options: SourceOptions) -> OpenedImage:
     location = parse_url(text) if "://" in text or text.lower().endswith(ARCHIVES) else None
     path = Path(os.path.expanduser(text)) if location is None else location.local_path
     if path is None:
@@ -137,7 +150,7 @@ def _open_folder(path: Path, axes: str | None, options: SourceOptions) -> Opened
         return open_dicom(path, options)
     from volseg.importing.stack import open_folder
 
-    return open_folder(path, axes)
+    return open_folder(path, axes, options)
 
 
 def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedImage:
@@ -146,7 +159,7 @@ def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedIm
         from volseg.importing.tiff import open_tiff
 
         try:
-            return open_tiff(path, axes)
+            return open_tiff(path, axes, options)
         except UnsupportedFormatError:
             if maker_of(path.name) is None:
                 raise
@@ -168,9 +181,9 @@ def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedIm
 
         return open_dicom(path, options)
     if kind == "picture":
-        from volseg.importing.stack import open_picture
+        from volseg.importing.pictures import open_picture
 
-        return open_picture(path, axes)
+        return open_picture(path, axes, options)
     if (other := image_kind(path)) is not None:
         return other.open(path, axes, options)
     if maker_of(path.name) is not None:

@@ -1,9 +1,9 @@
-"""Single pictures (PNG, JPEG, BMP through Pillow) and folders of slices in natural order."""
+"""Folders of slices: one file per slice, in the order and with the gaps that their names tell."""
 
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,143 +11,166 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
-from volseg.importing.guard import check_size, reading, shown
-from volseg.importing.opened import OpenedImage
+from volseg.importing.guard import reading, shown
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
+from volseg.importing.pictures import PICTURES, load_picture, open_picture, picture_header
+from volseg.importing.slice_names import SliceGrid, natural_key, slice_grid
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 TIFFS = (".tif", ".tiff")
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key by which "slice2" comes before "slice10"."""
-    parts = re.split(r"([0-9]+)", name)
-    return tuple((0, int(p), p) if p.isdigit() else (1, 0, p.lower()) for p in parts if p)
+def open_folder(
+    path: Path, axes: str | None = None, options: SourceOptions = AS_IT_IS
+) -> OpenedImage:
+    """Open a folder of slices (TIFF, PNG, JPEG, BMP), one file per slice, by the numbers in their names.
 
-
-def open_picture(path: Path, axes: str | None) -> OpenedImage:
-    """Open one PNG, JPEG or BMP as a single slice.
-
-    Raises
-    ------
-    UnsupportedFormatError
-        If it is damaged or truncated.
-    """
-    picture = load_picture(path)
-    colour = picture.ndim == 3
-    return OpenedImage(path, "picture", picture, axes or ("yxs" if colour else "yx"), is_rgb=colour)
-
-
-def open_folder(path: Path, axes: str | None) -> OpenedImage:
-    """Open a folder of slices (TIFF, PNG, JPEG, BMP), one file per z, in natural order of names.
-
-    Other files are left alone.
+    Other and hidden files are left alone. A folder with a single file is that file, and the folder of one OME-TIFF set
+    is that set.
 
     Raises
     ------
+    InputError
+        If the names are of several kinds, slices are missing, or it can't be told what the numbers count.
     UnsupportedFormatError
         If there is no slice, slices differ in shape or type, or a slice is damaged.
     """
     with reading(path, "folder"):
-        names = sorted((n for n in os.listdir(path) if not n.startswith(".")), key=natural_key)
-    files = [path / name for name in names if name.lower().endswith(PICTURES + TIFFS)]
-    if not files:
+        names = sorted(
+            (
+                entry.name
+                for entry in os.scandir(path)
+                if not entry.name.startswith(".")
+                and entry.name.lower().endswith(PICTURES + TIFFS)
+                and entry.is_file()
+            ),
+            key=natural_key,
+        )
+    if not names:
         raise UnsupportedFormatError(
             f"{shown(path)}: no slices in this folder; expected TIFF, PNG, JPEG, BMP or DICOM files"
         )
-    first = _header(files[0])
-    for file in files[1:]:
-        found = _header(file)
-        if found != first:
+    if len(names) == 1 or _is_one_set(path, names):
+        return _open_file(path / names[0], axes, options)
+    grid = slice_grid(names, path, axes=axes, accept_gaps=options.accept_gaps)
+    headers = {name: _header(path / name, options) for name in names}
+    first = headers[names[0]]
+    for name, found in headers.items():
+        if found[:2] != first[:2]:
             raise UnsupportedFormatError(
-                f"{shown(file)}: a slice of shape {found[0]} and type {found[1]}, but "
-                f"{shown(files[0].name)} has {first[0]} and {first[1]}; all must be alike"
+                f"{shown(path / name)}: a slice of shape {found[0]} and type {found[1]}, but "
+                f"{shown(names[0])} has {first[0]} and {first[1]}; all must be alike"
             )
-    stack = _Slices(files, *first)
+    shape, dtype, scale_um = first
     return OpenedImage(
         path,
         "folder of slices",
-        stack,
-        axes or ("zyxs" if len(first[0]) == 3 else "zyx"),
-        is_rgb=len(first[0]) == 3 and first[1] == "uint8",
+        _Slices(path, grid, shape, dtype, options),
+        f"{grid.axes}yxs" if len(shape) == 3 else f"{grid.axes}yx",
+        scale_um=scale_um,
+        channel_names=grid.channels,
+        is_rgb=len(shape) == 3 and dtype == "uint8",
     )
 
 
-def load_picture(path: Path) -> NDArray[Any]:
-    """Decode one picture.
+def _is_tiff(path: Path) -> bool:
+    return path.name.lower().endswith(TIFFS)
 
-    Returns
-    -------
-    ndarray, shape (y, x) or (y, x, 3)
-        uint8, or uint16/int32/float32 grey; opacity is dropped, palettes become colours.
+
+def _open_file(
+    path: Path, axes: str | None, options: SourceOptions, *, as_slice: bool = False
+) -> OpenedImage:
+    if not _is_tiff(path):
+        return open_picture(path, axes, options)
+    from volseg.importing.tiff import open_tiff
+
+    return open_tiff(path, axes, options, as_slice=as_slice)
+
+
+def _is_one_set(folder: Path, names: list[str]) -> bool:
+    """Whether the files are one OME-TIFF set.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        If there are such a set and other files.
     """
-    from PIL import Image
+    first = folder / names[0]
+    if not _is_tiff(first):
+        return False
+    import tifffile
 
-    with reading(path, "picture"), Image.open(path) as image:
-        _check_picture(path, image)
-        if image.mode in ("P", "RGBA", "CMYK", "YCbCr", "PA", "LAB", "HSV"):
-            return np.asarray(image.convert("RGB"))
-        if image.mode in ("LA", "1"):
-            return np.asarray(image.convert("L"))
-        return np.asarray(image)
+    from volseg.importing.tiff_set import ome_set
+
+    with reading(first, "TIFF"), tifffile.TiffFile(first) as file:
+        members = ome_set(file, first).names
+    if len(members) < 2:
+        return False
+    if strangers := [name for name in names if name not in members]:
+        raise UnsupportedFormatError(
+            f"{shown(folder)}: {shown(names[0])} belongs to an OME-TIFF set of {len(members)} files, "
+            f"{shown(strangers[0])} does not; import one file of the set instead of the folder"
+        )
+    return True
 
 
-def _check_picture(path: Path, image: Any) -> None:
-    if image.width < 1 or image.height < 1:
-        raise UnsupportedFormatError(f"{shown(path)}: a picture without pixels")
-    nbytes = image.width * image.height * len(image.getbands())
-    check_size(path, nbytes, path.stat().st_size, compressed=True)
+def _header(
+    path: Path, options: SourceOptions
+) -> tuple[tuple[int, ...], str, tuple[float | None, float | None, float | None]]:
+    """Return shape (y, x) or (y, x, 3), type and voxel size of a slice, without decoding it."""
+    if not _is_tiff(path):
+        return *picture_header(path, options), (None, None, None)
+    with _open_file(path, None, _of_slice(options), as_slice=True) as one:
+        if one.shape_zyx[0] > 1 or one.n_times > 1 or one.n_channels not in (1, 3):
+            raise UnsupportedFormatError(
+                f"{shown(path)}: has several pages or channels; a folder of slices has one per file. Import this file "
+                "by itself"
+            )
+        shape: tuple[int, ...] = one.shape_zyx[1:]
+        return (*shape, 3) if one.n_channels == 3 else shape, str(one.dtype), one.scale_um
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], str]:
-    """Shape (y, x) or (y, x, 3) and type of a slice, without decoding it."""
-    if path.name.lower().endswith(TIFFS):
-        from volseg.importing.tiff import open_tiff
-
-        with open_tiff(path, None) as one:
-            if one.shape_zyx[0] > 1 or one.n_times > 1 or ("c" in one.axes and one.n_channels > 1):
-                raise UnsupportedFormatError(
-                    f"{shown(path)}: has several pages; a folder of slices has one per file"
-                )
-            shape: tuple[int, ...] = one.shape_zyx[1:]
-            return (*shape, 3) if one.n_channels == 3 else shape, str(one.dtype)
-    from PIL import Image
-
-    with reading(path, "picture"), Image.open(path) as image:
-        _check_picture(path, image)
-        size: tuple[int, ...] = (image.height, image.width)
-        if image.mode in ("L", "1", "LA"):
-            return size, "uint8"
-        grey = {"I;16": "uint16", "I;16B": "uint16", "I": "int32", "F": "float32"}
-        return (size, grey[image.mode]) if image.mode in grey else ((*size, 3), "uint8")
+def _of_slice(options: SourceOptions) -> SourceOptions:
+    """What is said of a folder, as far as it is meant for each file."""
+    return replace(options, series=None)
 
 
 class _Slices:
-    """Files as a lazy array (z, y, x) or (z, y, x, s)."""
+    """Files as a lazy array: the axes of the grid, then y, x and maybe s."""
 
-    def __init__(self, files: list[Path], shape: tuple[int, ...], dtype: str) -> None:
-        self._files = files
-        self.shape = (len(files), *shape)
+    def __init__(
+        self,
+        folder: Path,
+        grid: SliceGrid,
+        shape: tuple[int, ...],
+        dtype: str,
+        options: SourceOptions,
+    ) -> None:
+        self._folder, self._options = folder, _of_slice(options)
+        self._names = np.array([*grid.names, None], object)[:-1].reshape(grid.shape)
+        self._slice_shape = shape
+        self.shape = (*grid.shape, *shape)
         self.dtype = np.dtype(dtype)
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
-        wanted = index[0]
-        if isinstance(wanted, slice):
-            numbers = range(*wanted.indices(len(self._files)))
-            return np.stack([self._slice(n)[index[1:]] for n in numbers])
-        return self._slice(int(wanted))[index[1:]]
+        lead = self._names.ndim
+        chosen = self._names[index[:lead]]
+        if not isinstance(chosen, np.ndarray):
+            return self._slice(chosen)[index[lead:]]
+        slices = [self._slice(name)[index[lead:]] for name in chosen.reshape(-1)]
+        return np.stack(slices).reshape(*chosen.shape, *slices[0].shape)
 
-    def _slice(self, number: int) -> NDArray[Any]:
-        path = self._files[number]
-        if path.name.lower().endswith(TIFFS):
-            from volseg.importing.tiff import open_tiff
-
-            with open_tiff(path, None) as one:
+    def _slice(self, name: str | None) -> NDArray[Any]:
+        if name is None:
+            return np.zeros(self._slice_shape, self.dtype)
+        path = self._folder / name
+        if _is_tiff(path):
+            with _open_file(path, None, self._options, as_slice=True) as one:
                 whole = one.read(tuple((0, n) for n in one.shape_zyx), channel=None)  # type: ignore[arg-type]
-                found = whole[0, 0] if len(self.shape) == 3 else np.moveaxis(whole[:, 0], 0, -1)
+            found = whole[0, 0] if len(self._slice_shape) == 2 else np.moveaxis(whole[:, 0], 0, -1)
         else:
-            found = load_picture(path)
-        if found.shape != self.shape[1:]:
+            found = load_picture(path, self._options)
+        if found.shape != self._slice_shape:
             raise UnsupportedFormatError(
-                f"{shown(path)}: decoded to {found.shape}, expected {self.shape[1:]}"
+                f"{shown(path)}: decoded to {found.shape}, expected {self._slice_shape}"
             )
         return found.astype(self.dtype, copy=False)

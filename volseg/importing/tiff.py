@@ -1,157 +1,163 @@
-"""TIFF, BigTIFF, OME-TIFF, ImageJ hyperstacks and LSM through tifffile, page by page or mapped."""
+"""TIFF, BigTIFF, OME-TIFF, ImageJ hyperstacks, LSM and STK through tifffile, page by page or mapped."""
 
 from __future__ import annotations
 
-import math
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.guard import check_size, reading, shown
-from volseg.importing.opened import OpenedImage
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.tiff_chain import check_chain
 from volseg.importing.tiff_facts import channel_names_of, voxel_size_um
+from volseg.importing.tiff_pages import Picked, stored_array
+from volseg.importing.tiff_pixels import check_pixels, is_colour, opacity_samples, shown_values
+from volseg.importing.tiff_series import TiffImage, choose_image
+from volseg.importing.tiff_set import check_planes, check_set, ome_set
 
-_LARGE_PAGE = 2**26  # bytes; larger pages are read tile by tile instead of whole
+_UNNAMED = "iq"  # tifffile's letters for an axis that nobody named
 
 
-def open_tiff(path: Path, axes: str | None, series: int | None = None) -> OpenedImage:
+def open_tiff(
+    path: Path,
+    axes: str | None = None,
+    options: SourceOptions = AS_IT_IS,
+    *,
+    as_slice: bool = False,
+) -> OpenedImage:
     """Open a TIFF file.
 
     Parameters
     ----------
     axes : str, optional
         Overrides what the file says about the axes that are longer than 1.
-    series : int, optional
-        Which image, where the file holds several that differ in shape or type.
+    options : SourceOptions
+    as_slice : bool
+        The file counts for itself, whatever set it says it belongs to.
 
     Raises
     ------
+    NotThereError
+        If files of the set that it belongs to are missing.
     UnsupportedFormatError
-        If it is damaged or truncated, or holds several different images and none was chosen.
+        If it is damaged or truncated, its pixels can't be told, or it holds several different images and none was
+        chosen.
     """
-    import tifffile
-
-    with reading(path, "TIFF"):
-        file = tifffile.TiffFile(path)
+    file = _open(path, options, as_slice)
     try:
         with reading(path, "TIFF"):
             check_chain(file, path)
-            chosen = _choose(file, path, series)
-            _check_data(file, chosen, path)
-            return _opened(file, chosen, path, axes)
+            image = choose_image(file, path, options.series, as_stack=axes is not None)
+            check_pixels(image.page, path, options)
+            _check_data(file, image, path)
+            if image.kind == "ome":
+                check_planes(image.pages, path, options)
+            return _opened(file, image, path, axes, options)
     except BaseException:
         file.close()
         raise
 
 
-def _choose(file: Any, path: Path, series: int | None) -> Any:
-    found = list(file.series)
-    if not found or not len(file.pages):
-        raise UnsupportedFormatError(f"{shown(path)}: a TIFF without any image")
-    if series is not None:
-        if not 0 <= series < len(found):
-            raise InputError(f"{shown(path)}: has images 0 to {len(found) - 1}, not {series}")
-        return found[series]
-    if len(found) > 1 and not (file.is_svs or file.is_ndpi):
-        shapes = ", ".join(f"{'×'.join(map(str, one.shape))} {one.dtype}" for one in found[:4])
-        raise UnsupportedFormatError(
-            f"{shown(path)}: holds {len(found)} images of different shape or type ({shapes}"
-            f"{', …' if len(found) > 4 else ''}); expected slices of one shape. Export the one "
-            "wanted to a file of its own"
-        )
-    return found[0]
+def _open(path: Path, options: SourceOptions, as_slice: bool) -> Any:
+    import tifffile
+
+    with reading(path, "TIFF"):
+        file = tifffile.TiffFile(path, _multifile=not as_slice)
+        try:
+            if as_slice:
+                return file
+            found = ome_set(file, path)
+            check_set(found, path, options)
+        except BaseException:
+            file.close()
+            raise
+        if found.xml is None:
+            return file
+        file.close()
+        return tifffile.TiffFile(path, omexml=found.xml)
 
 
-def _check_data(file: Any, series: Any, path: Path) -> None:
+def _check_data(file: Any, image: TiffImage, path: Path) -> None:
     """Refuse a file whose header announces data that can't be in it, before anything is written."""
     size = int(file.filehandle.size)
-    if series.dtype is None or math.prod(series.shape) == 0:
-        raise UnsupportedFormatError(f"{shown(path)}: a TIFF without image data")
-    compressed = int(series.keyframe.compression) != 1
-    check_size(path, series.nbytes, size, compressed=True)
-    if series.dataoffset is not None and not compressed:
-        check_size(path, series.dataoffset + series.nbytes, size, compressed=False)
+    nbytes = image.dtype.itemsize
+    for n in image.shape:
+        nbytes *= n
+    compressed = int(image.page.compression) != 1
+    within = [page for page in image.pages if page is not None and page.parent is file]
+    if len(within) == len(image.pages):
+        check_size(path, nbytes, size, compressed=True)
+    if image.offset is not None and not compressed:
+        check_size(path, image.offset + nbytes, size, compressed=False)
         return
-    for number, page in enumerate(series.pages):
+    for number, page in enumerate(image.pages):
         if page is None:
             continue
         offsets, counts = page.dataoffsets, page.databytecounts
         if len(offsets) != len(counts) or not offsets:
             raise UnsupportedFormatError(f"{shown(path)}: page {number} has no image data")
         end = max(o + c for o, c in zip(offsets, counts, strict=True))
-        if end > size:
+        if end > page.parent.filehandle.size:
             raise UnsupportedFormatError(
-                f"{shown(path)}: truncated; page {number} ends at byte {end:,}, "
-                f"the file at {size:,}"
+                f"{shown(page.parent.filehandle.path)}: truncated; page {number} ends at byte {end:,}, "
+                f"the file at {page.parent.filehandle.size:,}"
             )
 
 
-def _opened(file: Any, series: Any, path: Path, axes: str | None) -> OpenedImage:
-    letters, keep = _letters(series, path, axes)
-    mapped = series.dataoffset is not None and int(series.keyframe.compression) == 1
-    if mapped and _plain(series.keyframe):
-        array: Any = np.memmap(
-            path,
-            series.dtype.newbyteorder(file.byteorder),
-            "r",
-            series.dataoffset,
-            tuple(series.shape),
+def _opened(
+    file: Any, image: TiffImage, path: Path, axes: str | None, options: SourceOptions
+) -> OpenedImage:
+    letters, keep = _letters(image, path, axes)
+    cut = {}
+    if (at := image.axes.upper().find("S")) >= 0 and (opacity := opacity_samples(image.page)):
+        cut[at] = image.shape[at] - opacity
+        if cut[at] == 1 and at in keep:
+            letters = "".join(a for a, axis in zip(letters, keep, strict=True) if axis != at)
+            keep = tuple(axis for axis in keep if axis != at)
+    stored = Picked(stored_array(file, image, path), keep, cut)
+    array = shown_values(image.page, stored, path, options, imagej=bool(file.is_imagej))
+    coloured = len(array.shape) > len(stored.shape)
+    if coloured:
+        letters += "s"
+    if {"c", "s"} <= set(letters):
+        raise UnsupportedFormatError(
+            f"{shown(path)}: several channels, each in colours (axes {letters}, {array.shape}); if the channels are "
+            f"slices, give --axes {letters.replace('z', '').replace('c', 'z')}"
         )
-    else:
-        array = _Pages(file, series)
-    array = _Picked(array, keep)
-    rgb = letters.endswith("s") and np.dtype(series.dtype) == np.uint8
-    if letters.endswith("s") and array.shape[-1] == 4:  # the fourth is opacity
-        array = _Picked(array.inner, keep, last=3)
+    at = letters.find("s")
+    rgb = coloured or (at >= 0 and array.shape[at] == 3 and is_colour(image.page))
     return OpenedImage(
         path,
         "TIFF",
         array,
         letters,
-        scale_um=voxel_size_um(file),
-        channel_names=channel_names_of(file),
-        is_rgb=rgb and array.shape[-1] == 3,
+        scale_um=voxel_size_um(file, image.number),
+        channel_names=channel_names_of(file, image.number),
+        is_rgb=rgb and np.dtype(array.dtype) == np.uint8,
         close_with=file.close,
     )
 
 
-def _plain(page: Any) -> bool:
-    """Whether the bytes in the file are the values."""
-    return (
-        int(page.fillorder) == 1
-        and int(page.bitspersample) in (8, 16, 32, 64)
-        and int(page.predictor) == 1
-    )
-
-
-def _letters(series: Any, path: Path, axes: str | None) -> tuple[str, tuple[int, ...]]:
-    """Letters of the axes that are kept, and which those are (axes of length 1 may be dropped)."""
-    given = str(series.axes).lower()
-    shape = tuple(int(n) for n in series.shape)
-    long = tuple(at for at, n in enumerate(shape) if n > 1)
+def _letters(image: TiffImage, path: Path, axes: str | None) -> tuple[str, tuple[int, ...]]:
+    """Return the letters of the axes that are kept, and which those are (axes of length 1 may be dropped)."""
+    given, shape = image.axes.lower(), image.shape
     if axes is not None:
-        for kept in (tuple(range(len(shape))), long):
-            if len(axes) == len(kept):
-                return axes, kept
-        raise InputError(
-            f"{shown(path)}: axes {axes!r} name {len(axes)} axes, the file has {len(shape)} "
-            f"of lengths {shape} ({given})"
-        )
-    found, kept_axes, unknown = [], [], []
+        return axes, _named(axes, given, shape, path)
+    found, kept, unknown = [], [], []
     for at, letter in enumerate(given):
-        if letter in "tczyxs":
-            found.append(letter)
-        elif shape[at] == 1:
+        if shape[at] == 1 and letter not in "tczyxs":
             continue
-        else:
-            found.append("?")
+        if letter in _UNNAMED:
             unknown.append(at)
-        kept_axes.append(at)
+        elif letter not in "tczyxs":
+            raise UnsupportedFormatError(
+                f"{shown(path)}: {shape[at]} images along an axis {letter.upper()!r}, of which volseg knows "
+                f"nothing (its axes are {image.axes}, {shape}); say what it is with --axes, such as tzyx"
+            )
+        found.append("?" if letter in _UNNAMED else letter)
+        kept.append(at)
     if len(unknown) > 1 or (unknown and {"z", "t"} <= set(found)):
         raise InputError(
             f"{shown(path)}: can't tell what its axes {shape} ({given}) are; "
@@ -159,78 +165,22 @@ def _letters(series: Any, path: Path, axes: str | None) -> tuple[str, tuple[int,
         )
     if unknown:
         found[found.index("?")] = "z" if "z" not in found else "t"
-    return "".join(found), tuple(kept_axes)
+    return "".join(found), tuple(kept)
 
 
-class _Picked:
-    """A lazy array without some axes of length 1, and with the last axis cut to `last`."""
-
-    def __init__(self, inner: Any, keep: tuple[int, ...], last: int | None = None) -> None:
-        self.inner, self.keep, self.last = inner, keep, last
-        self.dtype = np.dtype(inner.dtype)
-        shape = [int(inner.shape[at]) for at in keep]
-        if last is not None:
-            shape[-1] = last
-        self.shape = tuple(shape)
-
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
-        whole: list[Any] = [0] * len(self.inner.shape)
-        for at, part in zip(self.keep, index, strict=True):
-            whole[at] = part
-        if self.last is not None and isinstance(index[-1], slice):
-            whole[self.keep[-1]] = slice(0, self.last)
-        return np.asarray(self.inner[tuple(whole)])
-
-
-class _Pages:
-    """The pages of a series as a lazy array; the pages last decoded are kept."""
-
-    def __init__(self, file: Any, series: Any) -> None:
-        self.shape = tuple(int(n) for n in series.shape)
-        self.dtype = np.dtype(series.dtype)
-        self._series, self._file = series, file
-        page_shape = tuple(int(n) for n in series.keyframe.shape)
-        lead, total = 0, 1
-        count = math.prod(self.shape) // math.prod(page_shape)
-        while total < count:
-            total *= self.shape[lead]
-            lead += 1
-        self._lead = lead
-        self._page_shape = self.shape[lead:]
-        self._tiles = None
-        if math.prod(page_shape) * self.dtype.itemsize > _LARGE_PAGE:
-            import zarr
-
-            opened = zarr.open(series.aszarr(level=0), mode="r")
-            self._tiles = opened if isinstance(opened, zarr.Array) else None
-        self._lock = threading.Lock()
-        self._last: tuple[int, NDArray[Any]] | None = None
-
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
-        if self._tiles is not None:
-            return np.asarray(self._tiles[index])
-        head, tail = index[: self._lead], index[self._lead :]
-        ranges = [
-            range(*part.indices(n)) if isinstance(part, slice) else range(part, part + 1)
-            for part, n in zip(head, self.shape, strict=False)
-        ]
-        kept = [len(r) for r, part in zip(ranges, head, strict=True) if isinstance(part, slice)]
-        numbers = np.arange(math.prod(self.shape[: self._lead])).reshape(self.shape[: self._lead])
-        wanted = numbers[np.ix_(*ranges)].reshape(-1) if head else np.zeros(1, int)
-        first = self._page(int(wanted[0]))[tail]
-        out = np.empty((len(wanted), *first.shape), self.dtype)
-        out[0] = first
-        for place, number in enumerate(wanted[1:], 1):
-            out[place] = self._page(int(number))[tail]
-        return out.reshape(*kept, *first.shape)
-
-    def _page(self, number: int) -> NDArray[Any]:
-        with self._lock:
-            if self._last is None or self._last[0] != number:
-                page = self._series[number]
-                if page is None:
-                    data = np.zeros(self._page_shape, self.dtype)
-                else:
-                    data = page.asarray().reshape(self._page_shape)
-                self._last = (number, data)
-            return self._last[1]
+def _named(axes: str, given: str, shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """Return which axes of the file a person named."""
+    long = tuple(at for at, n in enumerate(shape) if n > 1)
+    kept = next((k for k in (tuple(range(len(shape))), long) if len(k) == len(axes)), None)
+    if kept is None:
+        raise InputError(
+            f"{shown(path)}: axes {axes!r} name {len(axes)} axes, the file has {len(shape)} "
+            f"of lengths {shape} ({given})"
+        )
+    for letter, at in zip(axes, kept, strict=True):
+        if (given[at] == "s" and letter not in "sc") or (letter == "s" and shape[at] not in (3, 4)):
+            raise InputError(
+                f"{shown(path)}: axes {axes!r} contradict the file, whose axes are {given} of lengths {shape}: "
+                f"axis {letter!r} has length {shape[at]}{' and holds colours' if given[at] == 's' else ''}"
+            )
+    return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SLAB_BYTES = 2**27
 RECORD = "volseg/source.json"
+_LOG = logging.getLogger(__name__)
 
 
 def import_volume(
@@ -88,6 +90,7 @@ def import_volume(
     told = progress or silent
     layout: dict[str, Any] = {"ngff": ngff, "chunks": chunks, "shards": shards}
     with open_image(src, axes, options) as image:
+        _tell_times(image, axes)
         layout["scale_um"] = image.voxel_size(voxel_size_um)
         layout["channels"] = _channel_names(image, channels)
         if overwrite:
@@ -172,6 +175,17 @@ def _copy(image: OpenedImage, volume: Volume, progress: Progress) -> None:
             for c, block in blocks:
                 volume.write(region, block, time=time, channel=c)
             progress("import", done, len(jobs))
+
+
+def _tell_times(image: OpenedImage, axes: str | None) -> None:
+    """Tell of times that may be meant as slices."""
+    if axes is None and image.n_times > 1 and image.shape_zyx[0] == 1:
+        _LOG.warning(
+            "%s: read as %d times of one slice; if these are the slices of a stack, give --axes %s",
+            printable(str(image.path)),
+            image.n_times,
+            image.axes.replace("z", "").replace("t", "z"),
+        )
 
 
 def _has(image: OpenedImage, letter: str) -> bool:
