@@ -117,7 +117,8 @@ class InteractivePredictor:
         from volseg.propagation.sam_predictor import open_sam_predictor
         from volseg.sam.registry import load_model
 
-        cores = threads or len(os.sched_getaffinity(0))
+        on_linux = hasattr(os, "sched_getaffinity")
+        cores = threads or (len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1)
         if not isinstance(choice.model, str):
             raise InputError("true labels are no model: see `open_interactive`")
         model = load_model(choice.model, threads=cores)

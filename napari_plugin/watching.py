@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_plugin.tracing import pieces_of
 from volseg.errors import BlocksFailedError, InterruptedRunError, NotThereError, VolsegError
+from volseg.processes import runs
 
 if TYPE_CHECKING:
     from napari_plugin.cluster import Cluster
@@ -99,15 +99,7 @@ def follow_here(
 
 def is_alive(task: Task) -> bool:
     """Whether the worker process of a run here is at work (of other machines nobody knows)."""
-    if task.host != socket.gethostname() or not task.pid:
-        return False
-    try:
-        os.kill(task.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return task.host == socket.gethostname() and bool(task.pid) and runs(task.pid)
 
 
 def follow_cluster(

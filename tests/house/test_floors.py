@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import PROJECT
 
 FLOORS = [
-    {"volseg.errors", "volseg.progress"},
+    {"volseg.errors", "volseg.processes", "volseg.progress"},
     {"volseg.store"},
     {"volseg.volume"},
     {"volseg.sam", "volseg.embeddings", "volseg.prompts"},

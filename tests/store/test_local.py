@@ -100,7 +100,7 @@ def test_leftovers_of_killed_writers_are_not_objects(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from volseg.store.local import _locked
+from volseg.store.locks import locked as _locked
 with _locked(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

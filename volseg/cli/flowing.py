@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -28,6 +28,7 @@ from volseg.errors import (
     InterruptedRunError,
     VolsegError,
 )
+from volseg.processes import apart, interrupt
 from volseg.progress import Progress
 
 _ERRORS: dict[int, type[VolsegError]] = {
@@ -74,7 +75,7 @@ def run_flow(name: str, arguments: list[str], progress: Progress) -> dict[str, A
             stderr=messages,
             text=True,
             env=environment,
-            start_new_session=True,
+            **apart(),
         )
         with process, _interrupts_go_to(process):
             assert process.stdout is not None
@@ -98,8 +99,7 @@ def _interrupts_go_to(process: subprocess.Popen[str]) -> Iterator[None]:
         return
 
     def forward(number: int, frame: object) -> None:
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
+        interrupt(process, number)
 
     before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -12,6 +12,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field
 
+from volseg.processes import runs
 from volseg.store.objects import Store
 
 STALE_SECONDS = 900.0
@@ -41,7 +42,7 @@ class Session:
 
     def lives(self, now: float) -> bool:
         """Tell whether the editor is (or may be) still open: on this host its process, elsewhere its heartbeat."""
-        if self.host == socket.gethostname() and not _runs(self.process):
+        if self.host == socket.gethostname() and not runs(self.process):
             return False
         return now - self.heartbeat < STALE_SECONDS
 
@@ -72,13 +73,3 @@ class Sessions:
             if other.uuid != session.uuid:
                 (living if other.lives(time.time()) else crashed).append(other)
         return living, crashed
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

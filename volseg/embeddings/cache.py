@@ -28,6 +28,7 @@ from volseg.embeddings.container import DamagedError, pack, unpack
 from volseg.embeddings.local_copies import LocalCopies
 from volseg.embeddings.reading import ReadBlock, SourceVersions, TileEncoder
 from volseg.errors import AlreadyWrittenError
+from volseg.processes import runs
 from volseg.sam.rendering import Rendering
 from volseg.sam.tiling import Tile, Tiling
 
@@ -383,12 +384,9 @@ def _is_gone(note: bytes) -> bool:
         held = json.loads(note)
         if held["host"] != socket.gethostname():
             return False
-        os.kill(int(held["pid"]), 0)
-    except ProcessLookupError:
-        return True
+        return not runs(int(held["pid"]))
     except (ValueError, KeyError, OSError):
         return False
-    return False
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPPING = [signal.SIGINT, signal.SIGTERM]
+if hasattr(signal, "SIGBREAK"):  # how a program on Windows tells another one to stop
+    STOPPING.append(signal.SIGBREAK)
+
 
 class Cancel:
     """A request to stop, set by a signal, a button or another thread."""
@@ -38,7 +42,7 @@ class Cancel:
                 raise KeyboardInterrupt
             self.request()
 
-        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        old = {number: signal.signal(number, handle) for number in STOPPING}
         try:
             yield
         finally:

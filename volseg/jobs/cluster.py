@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError
+from volseg.processes import apart, kill_with_children
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -185,15 +185,14 @@ def local_workers(
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        start_new_session=True,
+        **apart(),
     )  # fmt: skip
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Nothing is in flight any more, or it was given up: the whole process groups go."""
+    """Nothing is in flight any more, or it was given up: nannies and workers go."""
     for process in processes:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_with_children(process)
     for process in processes:
         process.wait()
 

@@ -24,12 +24,12 @@ from volseg.errors import (
     LeaseLostError,
     StorageError,
 )
+from volseg.processes import runs
+from volseg.store import Store
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
-
-    from volseg.store import Store
 
 LEASES = "volseg/leases"
 HEARTBEAT_SECONDS = 10.0
@@ -320,13 +320,7 @@ def process_name(pid: int | None = None) -> str:
 def process_lives(name: str) -> bool:
     """Whether the process of `process_name` still runs on this host."""
     pid = int(name.partition(":")[0])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return process_name(pid) == name
+    return runs(pid) and process_name(pid) == name
 
 
 def _start_time(pid: int) -> str:

@@ -6,18 +6,17 @@ What is fetched and why lives in `registry`.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import json
 import logging
-import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from volseg.errors import ModelUnavailableError
 from volseg.progress import Progress, silent
@@ -72,7 +71,7 @@ def download(
         The server can't be reached or refuses, or the file has another digest.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(target.with_name(target.name + ".lock")):
+    with FileLock(target.with_name(target.name + ".lock")):  # between the processes of one machine
         if target.exists():
             return target  # another process was quicker
         part = target.with_name(target.name + ".part")
@@ -193,21 +192,3 @@ def _read_note(part: Path, url: str) -> dict[str, str] | None:
     except (OSError, ValueError):
         return None
     return note if isinstance(note, dict) and note.get("url") == url else None
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold a lock between the processes of one machine; the system releases it when its holder
-    dies.
-    """
-    try:
-        import fcntl
-    except ImportError:  # no such locks here: two downloads at once would only cost time
-        yield
-        return
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -1,4 +1,7 @@
-"""Objects as files: atomic writes, conditional creates by hard link, conditional updates by lock file.
+"""Objects as files: atomic writes; conditional creates by lock and hard link, conditional updates by lock.
+
+Where hard links don't exist, as on exFAT and some network shares, a create looks under the lock whether the file is
+there, and renames. Every create takes the lock, so that both ways keep each other out.
 
 No write is torn when a process dies. Conditional writes are brought to the disk before they count, with the folders
 that they make; plain ones only where it is asked for, or later by `sync`, before something durable names them: a flush
@@ -11,11 +14,10 @@ from one version of a file to the next, so that a reused inode never repeats a t
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,10 +25,16 @@ from secrets import randbits
 from typing import BinaryIO
 
 from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError
+from volseg.store.locks import WINDOWS, locked
 from volseg.store.stat import Names, Stat
 
 _TEMPORARY = re.compile(r".*#\d+")  # the form that obstore's LocalStore leaves out of listings too
-_LOCK_SUFFIX = "#0"
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
+"""What file systems without hard links answer; EPERM is exFAT's word."""
+_COARSENESS_NS = (1, 1_000, 10_000_000, 2_000_000_000)
+"""How far apart times must be for file systems to tell them apart: most, SMB's, exFAT's, FAT's."""
+PATIENCE_SECONDS = 5.0
+"""How long a file that somebody has open is waited for, on Windows."""
 
 
 class LocalObjects:
@@ -39,7 +47,7 @@ class LocalObjects:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = long_path(root) if WINDOWS else root
 
     def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
         """Return the bytes and tag of one version of an object, None if it is not there."""
@@ -61,7 +69,7 @@ class LocalObjects:
     def put(self, key: str, data: bytes, *, durable: bool = False) -> str:
         """Write an object whole, replacing what was there; atomic, but else left to the system to bring to the disk."""
         path = self._path(key)
-        with self._staged(key, data, durable=durable) as temporary, _locked(path):
+        with self._staged(key, data, durable=durable) as temporary, locked(path):
             return self._replace(temporary, path, durable=durable)
 
     def sync(self, keys: Iterable[str]) -> None:
@@ -83,14 +91,14 @@ class LocalObjects:
         ]
 
     def put_new(self, key: str, data: bytes) -> str:
-        """Create an object; AlreadyWrittenError if it is there. A hard link gives it its name."""
+        """Create an object; AlreadyWrittenError if it is there. Of concurrent callers exactly one succeeds."""
         path = self._path(key)
-        with self._staged(key, data) as temporary:
+        with self._staged(key, data) as temporary, locked(path):
             now = time.time_ns()
             os.utime(temporary, ns=(now, now))
             etag = _etag(os.stat(temporary))
             try:
-                os.link(temporary, path)
+                _name_new(temporary, path)
             except FileExistsError:
                 raise AlreadyWrittenError(f"{path} exists already") from None
             try:
@@ -106,7 +114,7 @@ class LocalObjects:
         found = self.head(key)
         if found is None or found.etag != etag:  # early, before anything is written
             raise ChangedError(f"{path} was changed by someone else since it was read")
-        with self._staged(key, data) as temporary, _locked(path):
+        with self._staged(key, data) as temporary, locked(path):
             found = self.head(key)
             if found is None or found.etag != etag:
                 raise ChangedError(f"{path} was changed by someone else since it was read")
@@ -117,8 +125,8 @@ class LocalObjects:
         path = self._path(key)
         if not path.parent.is_dir():
             return
-        with _locked(path), suppress(FileNotFoundError, IsADirectoryError):
-            os.unlink(path)
+        with locked(path), suppress(FileNotFoundError, IsADirectoryError):
+            _patiently(lambda: os.unlink(path))
         self._prune(path.parent)
 
     def delete_all(self, prefix: str) -> None:
@@ -196,10 +204,12 @@ class LocalObjects:
         """Rename under the lock; the new time is later than the old version's, so that tags never repeat."""
         now = time.time_ns()
         with suppress(FileNotFoundError):
-            now = max(now, os.stat(path).st_mtime_ns + 1)
+            before = os.stat(path).st_mtime_ns
+            if now - before < _COARSENESS_NS[-1]:
+                now = max(now, _later_than(before, temporary))
         os.utime(temporary, ns=(now, now))
         etag = _etag(os.stat(temporary))
-        os.replace(temporary, path)
+        _patiently(lambda: os.replace(temporary, path))
         if durable:
             _sync_folder(path.parent)
         return etag
@@ -238,38 +248,52 @@ def _make_folder(folder: Path, durable: bool) -> None:
                 _sync_folder(made.parent)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file of an object; the kernel frees it when its holder dies, and no lock file is left behind."""
-    lock = path.with_name(path.name + _LOCK_SUFFIX)
+def _name_new(temporary: Path, path: Path) -> None:
+    """Give a file its name, under the lock; FileExistsError if the name is taken.
+
+    A hard link fails then by itself, whatever other programs do, and so does a rename on Windows.
+    """
+    if hasattr(os, "link"):
+        try:
+            os.link(temporary, path)
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    os.rename(temporary, path)
+
+
+def _later_than(before_ns: int, file: Path) -> int:
+    """The next time after `before_ns` that the file system of `file` tells apart from it."""
+    for step in _COARSENESS_NS:
+        os.utime(file, ns=(before_ns + step, before_ns + step))
+        if os.stat(file).st_mtime_ns > before_ns:
+            break
+    return before_ns + step
+
+
+def _patiently(operation: Callable[[], None]) -> None:
+    """Do something to a file that somebody may have open; Windows refuses it for as long."""
+    until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder went away: whatever was there is gone, make it again
-            path.parent.mkdir(parents=True, exist_ok=True)
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if _same_file(
-                handle, lock
-            ):  # else the former holder unlinked it: this lock protects nothing
-                try:
-                    yield
-                finally:
-                    with suppress(FileNotFoundError):
-                        os.unlink(lock)
-                return
-        finally:
-            os.close(handle)
+            return operation()
+        except PermissionError:
+            if not WINDOWS or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
-def _same_file(handle: int, path: Path) -> bool:
-    try:
-        named = os.stat(path)
-    except FileNotFoundError:
-        return False
-    held = os.fstat(handle)
-    return (held.st_ino, held.st_dev) == (named.st_ino, named.st_dev)
+def long_path(path: Path) -> Path:
+    """Return a path of Windows in the form that may have more than 260 letters."""
+    text = str(path)
+    if text.startswith("\\\\?\\"):
+        return path
+    if text.startswith("\\\\"):
+        return type(path)("\\\\?\\UNC\\" + text[2:])
+    return type(path)("\\\\?\\" + text)
 
 
 def _remove_if_empty(folder: Path | str) -> bool:
@@ -281,7 +305,7 @@ def _remove_if_empty(folder: Path | str) -> bool:
 
 
 def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -289,6 +313,8 @@ def _sync_file(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if WINDOWS:  # which brings names to the disk by itself
+        return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -17,8 +17,12 @@ from volseg.store.chains import ARCHIVES, parse_chain
 SCHEMES = ("file", "s3", "https", "http")
 """What volseg reads itself; all others go through fsspec."""
 WRITABLE = ("file", "s3")
+WINDOWS = os.name == "nt"
 MAX_NAME_BYTES = 200  # file systems allow 255 bytes; temporary names need some of them
 _RESERVED = frozenset({"zarr.json"})
+_DEVICES = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
+)  # on Windows, in every folder
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
@@ -54,6 +58,8 @@ def _why_refused(name: str) -> str | None:
         return "it starts with a dot"
     if name.startswith("__") or name in _RESERVED:
         return "Zarr reserves it"
+    if _DEVICES.fullmatch(name) or name.endswith("."):
+        return "Windows can't have such a file"
     if name != name.strip():
         return "it starts or ends with white space"
     if any(c in "/\\#?%" for c in name):
@@ -132,7 +138,7 @@ class Location:
         """The absolute path of a ``file://`` location, else None."""
         if self.scheme != "file":
             return None
-        return Path(os.fsdecode(unquote_to_bytes(self.url[len("file://") :])))
+        return Path(path_of_url(self.url))
 
     @property
     def bucket(self) -> str:
@@ -192,7 +198,7 @@ def _parse(text: str | Path) -> Location:
     if "\0" in text:
         raise InputError(f"path {text!r} has a NUL character")
     scheme, separator, rest = text.partition("://")
-    if not separator:
+    if not separator or (WINDOWS and len(scheme) == 1):  # a drive
         return _local(os.path.expanduser(text))
     scheme = scheme.lower()
     if scheme == "file":
@@ -205,8 +211,23 @@ def _parse(text: str | Path) -> Location:
 
 
 def _local(path: str) -> Location:
-    """The location of a path; one on an old share may not be UTF-8, its bytes are kept."""
-    return Location("file://" + quote(os.fsencode(os.path.abspath(path))))
+    return Location(url_of_path(os.path.abspath(path)))
+
+
+def url_of_path(absolute: str, *, windows: bool = WINDOWS) -> str:
+    """Return the ``file://`` URL of an absolute path; bytes of it that are no UTF-8, as on old shares, are kept."""
+    if not windows:
+        return "file://" + quote(os.fsencode(absolute))
+    slashed = absolute.replace("\\", "/")
+    return (
+        f"file://{'' if slashed.startswith('/') else '/'}{quote(os.fsencode(slashed), safe='/:')}"
+    )
+
+
+def path_of_url(url: str, *, windows: bool = WINDOWS) -> str:
+    """Return the absolute path of a ``file://`` URL."""
+    path = os.fsdecode(unquote_to_bytes(url[len("file://") :]))
+    return path[1:] if windows and re.match("/[A-Za-z]:", path) else path
 
 
 def _parse_file(text: str, rest: str) -> Location:
@@ -215,7 +236,7 @@ def _parse_file(text: str, rest: str) -> Location:
         raise InputError(
             f"{text!r}: a file URL has three slashes and an absolute path: file:///data/x.zarr"
         )
-    return _local("/" + unquote(path))
+    return _local(path_of_url("file:///" + path))
 
 
 def _parse_s3(text: str, rest: str) -> Location:
