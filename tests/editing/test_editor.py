@@ -143,6 +143,34 @@ def test_relabel_takes_class_and_refuses_what_is_taken(labels: Labels) -> None:
     assert {row.id: row.class_ for row in labels.objects.rows()} == {4: None, 3: "nucleus"}
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_objects_that_are_not_there_are_refused(labels: Labels, saved: bool) -> None:
+    with labels.edit("ann", flush_after=None) as editor:
+        editor[0, :9, :9] = 3
+        editor[1, :9, :9] = 4
+        if saved:
+            editor.flush()
+        before = len(editor.pending)
+        for call in (
+            lambda: editor.delete(99),
+            lambda: editor.merge([3, 99]),
+            lambda: editor.merge([99, 3]),
+            lambda: editor.relabel(99, 7),
+            lambda: editor.set_class(99, "nucleus"),
+        ):
+            with pytest.raises(InputError, match="no object 99"):
+                call()
+        assert len(editor.pending) == before
+        editor.delete(4)
+        with pytest.raises(InputError, match="no object 4"):
+            editor.delete(4)  # gone, though the table may still list it
+        with pytest.raises(InputError, match="no object 4"):
+            editor.set_class(4, "nucleus")
+        editor.set_class(3, "nucleus")
+        editor.set_class(3, None)
+    assert {row.id for row in labels.objects.rows()} == {3}
+
+
 def test_new_ids_are_nobody_elses(anywhere: Labels) -> None:
     with (
         anywhere.edit("ann", flush_after=None) as ann,

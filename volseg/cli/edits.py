@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from volseg.editing.past import HistoryEntry
 
 
+SHOWN_OBJECTS = 8
+"""How many objects of an edit are named; --json names all."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this room."""
     app.command("history")(_history)
@@ -57,13 +61,34 @@ def _history(
         "record", "time (UTC)", "annotator", "what", "voxels", "chunks", "objects", box=None
     )
     for entry in entries:
-        ids = ", ".join(f"{one} {change:+d}" for one, change in list(entry.ids.items())[:4])
-        more = " …" if len(entry.ids) > 4 else ""
+        changes = _changes(entry)
+        more = f" and {len(changes) - SHOWN_OBJECTS} more" if len(changes) > SHOWN_OBJECTS else ""
         kind = f"{entry.kind} (undone)" if entry.undone else entry.kind
         when = f"{entry.time:%Y-%m-%d %H:%M:%S}"
         counts = (str(entry.voxels), str(entry.chunks))
-        table.add_row(str(entry.number), when, entry.annotator, kind, *counts, ids + more)
+        table.add_row(
+            str(entry.number),
+            when,
+            entry.annotator,
+            kind,
+            *counts,
+            ", ".join(changes[:SHOWN_OBJECTS]) + more,
+        )
     Console().print(table)
+
+
+def _changes(entry: HistoryEntry) -> list[str]:
+    """What an edit did to each object: voxels gained or lost, and its class."""
+    named = dict.fromkeys([*entry.ids, *entry.classes, *entry.details.get("ids", ())])
+    return [_change(entry, one) for one in named]
+
+
+def _change(entry: HistoryEntry, one: int) -> str:
+    voxels = f" {entry.ids[one]:+d}" if one in entry.ids else ""
+    if one not in entry.classes:
+        return f"{one}{voxels}"
+    old, new = entry.classes[one]
+    return f"{one}{voxels} {old or 'no class'} → {new or 'no class'}"
 
 
 def _facts(entry: HistoryEntry) -> dict[str, Any]:
@@ -77,6 +102,7 @@ def _facts(entry: HistoryEntry) -> dict[str, Any]:
         "chunks": entry.chunks,
         "bbox_zyx": entry.bbox,
         "ids": {str(one): change for one, change in entry.ids.items()},
+        "classes": {str(one): list(change) for one, change in entry.classes.items()},
         "undone": entry.undone,
     }
 

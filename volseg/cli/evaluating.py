@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 
 from volseg.cli.bars import Bars
 from volseg.cli.options import AsJson, LabelName, LabelsAt, Url, parse_zoom
+from volseg.cli.unfinished import warn_of_unfinished
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ def _evaluate(
     ] = None,
     model: Annotated[str, typer.Option(help="With --preprocess: the model.")] = "nano",
     zoom: Annotated[str | None, typer.Option(help="With --preprocess: auto or a number.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Score every true object, prompted or not.")
+    ] = False,
     labels_at: LabelsAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a label image against true labels, beside the plain Otsu component under each point."""
     from volseg.evaluation import evaluate, write_page
-    from volseg.evaluation.prompted import otsu_baseline
+    from volseg.evaluation.prompted import otsu_baseline, prompted_objects
     from volseg.store.files import file_to_write
     from volseg.volume.image import open_volume
     from volseg.volume.labels import open_labels
@@ -68,8 +72,15 @@ def _evaluate(
         file_to_write(page)
     volume = open_volume(url, labels_at)
     labels = open_labels(volume, name)
+    warn_of_unfinished(volume, name)
+    boxes = truth.lower().endswith(".csv")
+    prompted = None if boxes else prompted_objects(labels, truth, level=level, time=time)
+    scored = None if every or prompted is None or not prompted.points else prompted.points
     with Bars() as bars:
-        report = evaluate(labels, truth, match=match, level=level, time=time, progress=bars)
+        how: dict[str, Any] = {"match": match, "level": level, "time": time}
+        report = evaluate(labels, truth, objects=scored, progress=bars, **how)
+    if prompted is not None:
+        report = replace(report, beside_truth=prompted.beside)
     masks = report.truth_kind == "masks"
     baseline = otsu_baseline(volume, labels, truth, level=level, time=time) if masks else None
     gains = None

@@ -14,6 +14,7 @@ import typer
 
 from volseg.cli.bars import Bars
 from volseg.cli.options import LabelsAt, Url, parse_ids, parse_range
+from volseg.cli.unfinished import warn_of_unfinished
 from volseg.errors import InputError
 
 
@@ -92,6 +93,8 @@ def _export(
 
     volume = open_volume(url, labels_at)
     labels = [open_labels(volume, name) for name in names]
+    for name in names:
+        warn_of_unfinished(volume, name)
     with Bars() as bars, _target(out, format) as target:
         result = export(
             labels,

@@ -138,8 +138,12 @@ def _show(facts: dict[str, Any]) -> None:
         sizes = " ".join(f"{size:g}" for size in level["voxel_size_um_zyx"])
         table.add_row(level["path"], _size(level["shape_zyx"]), sizes, _size(level["chunks_zyx"]))
     console.print(table)
+    last = {run["labels"]: run["status"] for run in facts["runs"] or ()}
     for labels in facts["labels"]:
-        console.print(f"labels {labels['name']}: {labels['dtype']}, {len(labels['levels'])} levels")
+        status = last.get(labels["name"], "done")
+        unfinished = "" if status == "done" else f"; may be incomplete, the last run is {status}"
+        levels = len(labels["levels"])
+        console.print(f"labels {labels['name']}: {labels['dtype']}, {levels} levels{unfinished}")
     for name, why in facts["unreadable_labels"].items():
         console.print(f"labels {name} can't be read: {why}", markup=False)
     if facts["runs"] is None:

@@ -37,11 +37,18 @@ class Editor(Painting):
     # --- whole objects
 
     def merge(self, ids: Sequence[int], *, progress: Progress = silent) -> int:
-        """Make one object of several; return its id, the first of them."""
+        """Make one object of several; return its id, the first of them.
+
+        Raises
+        ------
+        InputError
+            If there is no object of one of the ids.
+        """
         first, *others = (int(i) for i in ids)
         others = [label for label in dict.fromkeys(others) if label != first]
         if first < 1 or not others or min(others) < 1:
             raise InputError(f"merge({list(ids)}): expected two or more different ids above 0")
+        self._check_exists(first)
         self._rename(dict.fromkeys(others, first), "merge", progress, ids=[first, *others])
         return first
 
@@ -51,7 +58,7 @@ class Editor(Painting):
         Raises
         ------
         InputError
-            If an object has the new id: `merge` makes one of two.
+            If there is no object `old`, or one has the new id: `merge` makes one of two.
         """
         if old == new or old < 1 or new < 1:
             raise InputError(f"relabel({old}, {new}): expected two different ids above 0")
@@ -63,15 +70,29 @@ class Editor(Painting):
         self._rename({old: new}, "relabel", progress, ids=[old, new])
 
     def delete(self, label: int, *, progress: Progress = silent) -> None:
-        """Make all voxels of an object background."""
+        """Make all voxels of an object background.
+
+        Raises
+        ------
+        InputError
+            If there is no object of this id.
+        """
         if label < 1:
             raise InputError(f"delete({label}): expected an id above 0")
         self._rename({label: 0}, "delete", progress, ids=[label])
 
     def set_class(self, label: int, class_: str | None) -> None:
-        """Say what an object is, as "nucleus"; None takes it back."""
+        """Say what an object is, as "nucleus"; None takes it back.
+
+        Raises
+        ------
+        InputError
+            If there is no object of this id.
+        """
         self._check_open()
         old = self._classes().get(label)
+        if old is None:
+            self._check_exists(label)
         if old != class_:
             with self._operating:
                 self.push(
@@ -196,16 +217,28 @@ class Editor(Painting):
             collect(
                 self._places(names, rows), self.block, change, self._grid, collector, progress, kind
             )
+            classes = _renamed_classes(names, kind, self._classes(rows))
+            for old in names:  # one that is there loses voxels, or at least its class
+                if not collector.counts.get(old) and old not in classes:
+                    raise self._no_object(old)
             operation = Operation(
                 kind,
                 collector.deltas(),
                 uuid=collector.uuid,
-                classes=_renamed_classes(names, kind, self._classes(rows)),
+                classes=classes,
                 counts=collector.counts,
                 details=details,
             )
-            if operation.deltas or operation.classes:
-                self.push(operation, base)
+            self.push(operation, base)
+
+    def _check_exists(self, label: int) -> None:
+        """Raise InputError if no voxel, at any time, is of an object."""
+        places = self._places([label], self.labels.objects.rows())
+        if not any((self.block(place) == label).any() for place in sorted(places)):
+            raise self._no_object(label)
+
+    def _no_object(self, label: int) -> InputError:
+        return InputError(f"{self.labels.location} has no object {label}")
 
     def _places(self, ids: Iterable[int], rows: Iterable[ObjectRow]) -> set[Place]:
         """Return the chunks in which objects may lie: by the table, and wherever records or edits are newer than it."""

@@ -67,6 +67,10 @@ class Report:
         positives.
     objects
         One row per truth object, by id.
+    left_out
+        Truth objects that were not asked for; they count as background in every score.
+    beside_truth
+        Prompted objects of the labels whose prompts lie on the truth's background.
     truth_kind
         "masks", or "boxes" where truth has boxes only (then no score compares voxels).
     """
@@ -82,6 +86,8 @@ class Report:
     objects: tuple[ObjectScore, ...] = ()
     spacing_um: tuple[float, float, float] | None = None
     boxes: tuple[BoxScore, ...] = ()
+    left_out: int = 0
+    beside_truth: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values that JSON can hold (no NaN)."""
@@ -102,6 +108,16 @@ class Report:
         ]
         if self.mean_dice is not None:
             lines.append(f"{'mean Dice':<24}{self.mean_dice:.4f}  over {len(self.objects)} objects")
+        if self.left_out:
+            lines.append(
+                f"{'left out':<24}{self.left_out} truth objects without a prompt (--all scores them too)"
+            )
+        if self.beside_truth:
+            listed = ", ".join(map(str, self.beside_truth[:20]))
+            more = f" and {len(self.beside_truth) - 20} more" if len(self.beside_truth) > 20 else ""
+            lines.append(
+                f"{'prompts beside truth':<24}objects {listed}{more}: not scored, as truth has none there"
+            )
         lines += [f"{name:<24}{_show(value)}" for name, value in self.overall.items()]
         for name, scores in self.classes.items():
             lines.append(

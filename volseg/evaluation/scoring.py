@@ -35,6 +35,7 @@ def evaluate(
     spacing_um: tuple[float, float, float] | None = None,
     match: str = "overlap",
     classes: Mapping[int, str] | None = None,
+    objects: Iterable[int] | None = None,
     level: int = 0,
     time: int = 0,
     block_voxels: int = 2**24,
@@ -57,6 +58,8 @@ def evaluate(
         How objects are paired; see `volseg.evaluation.overlap.match_objects`.
     classes : mapping of truth id to class, optional
         Default: what truth's object table says.
+    objects : iterable of truth ids, optional
+        Score these alone, as those that were prompted; the others count as background. Default: all.
     level, time : int
         Of label images.
     block_voxels : int
@@ -83,6 +86,11 @@ def evaluate(
     spacing = spacing_um or ours.spacing_um or theirs.spacing_um
     wanted = _families(metrics, spacing)
     counts, boxes, predicted_boxes = _count(ours, theirs, block_voxels, progress)
+    left_out = 0
+    if objects is not None:
+        known = len(counts.truth_sizes())
+        counts = counts.of_truth_ids(objects)
+        left_out = known - len(counts.truth_sizes())
     pairs = overlap.overlaps(counts)
     partner = overlap.match_objects(pairs, match)
     kinds = dict(classes) if classes is not None else theirs.classes()
@@ -103,6 +111,7 @@ def evaluate(
         classes=_per_class(counts, rows),
         objects=tuple(rows),
         spacing_um=spacing,
+        left_out=left_out,
     )
 
 

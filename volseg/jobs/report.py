@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError, NotThereError, PlanMismatchError
 from volseg.jobs.block import Block, Failure, Marker, Output
+from volseg.jobs.doubts import describe_doubts
 from volseg.jobs.lease import STALE_SECONDS, host_name, process_lives, read_lease
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.ledger import list_runs as _hashes
@@ -82,10 +83,7 @@ class RunDetails:
                 f"  failed: {f.stage}/{f.block} after {f.attempts} attempts on {f.worker}: "
                 f"{f.kind}: {f.error}"
             )
-        made = self.report.get("objects", {})
-        for what, text in (("empty", "nothing found for"), ("incomplete", "not finished")):
-            if made.get(what):
-                lines.append(f"  {text} objects {', '.join(map(str, made[what][:50]))}")
+        lines += [f"  {line}" for line in describe_doubts(self.report.get("objects", {}))]
         return "\n".join(lines)
 
 
@@ -147,6 +145,18 @@ def list_runs(volume: Volume) -> list[RunSummary]:
     """The runs whose ledgers lie beside a volume, oldest first."""
     found = [_summary(Ledger(volume.output_store, name)) for name in _hashes(volume.output_store)]
     return sorted((one for one in found if one is not None), key=lambda one: one.started)
+
+
+def unfinished_run(volume: Volume, labels: str) -> RunSummary | None:
+    """Return the last run into a label image if it has not ended well: its labels may be part of what was asked.
+
+    Labels that no run is known of, as on a place that can't list what it has, are taken for finished.
+    """
+    try:
+        runs = [run for run in list_runs(volume) if run.labels == labels]
+    except InputError:
+        return None
+    return runs[-1] if runs and runs[-1].status != "done" else None
 
 
 def show_run(volume: Volume, plan: str | None = None) -> RunDetails:

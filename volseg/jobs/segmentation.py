@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from volseg.errors import BlocksFailedError, InputError
 from volseg.jobs.block import Failure, Stage
 from volseg.jobs.cancel import Cancel
+from volseg.jobs.doubts import describe_doubts
 from volseg.jobs.lease import Lease
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.plan import Plan
@@ -115,10 +116,13 @@ class RunResult:
         resumed = sum(c["resumed"] for _, c in counts)
         again = f", {resumed} found done" if resumed else ""
         place = self.plan.labels_at or self.plan.url
-        return (
-            f"labels {self.plan.labels.name} in {place}: {done} blocks in "
+        objects = self.report.get("objects", {})
+        made = f"{objects['made']} of {len(self.plan.objects)} objects, " if objects else ""
+        first = (
+            f"labels {self.plan.labels.name} in {place}: {made}{done} blocks in "
             f"{self.report['seconds']:.1f} s{again} (run {self.plan.hash[:12]})"
         )
+        return "\n".join([first, *(f"  {line}" for line in describe_doubts(objects))])
 
 
 def run(

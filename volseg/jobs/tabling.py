@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.jobs.block import Block
+from volseg.jobs.doubts import doubts_of
 from volseg.jobs.found import Found, short_digest
 from volseg.jobs.opened import Opened
 
@@ -46,6 +47,7 @@ class ObjectsStage:
             "incomplete": incomplete,
             "empty": empty,
             "gone": sorted(set(self.found.tracks) - set(self.found.extents)),
+            "doubts": doubts_of(self.found, self.plan.source.shape[0]),
             "settled": 0 if recorded is None else recorded.settled,
         }
         yield Block(self.name, "all", payload, short_digest([rows, incomplete, empty]))
@@ -82,6 +84,7 @@ class ObjectsStage:
             "made": len(rows),
             "empty": block.payload["empty"],
             "incomplete": block.payload["incomplete"],
+            **block.payload["doubts"],
         }
 
     def _row(
