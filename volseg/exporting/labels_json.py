@@ -36,7 +36,7 @@ def write_json(
     """
     first = selections[0]
     shape = first.labels.levels[first.level].grid.shape
-    times = _times(first)
+    times = times_of(first)
     head = {
         "format": "volseg-labels",
         "version": 1,
@@ -157,8 +157,8 @@ def _prompts(selection: Selection) -> list[Any]:
     return found
 
 
-def _times(selection: Selection) -> range:
-    """All times for time 0, else the one."""
+def times_of(selection: Selection) -> range:
+    """Return all times for time 0, else the one."""
     one = selection.time
     return range(one, one + 1) if one else range(selection.labels.n_times)
 

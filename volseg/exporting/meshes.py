@@ -10,6 +10,7 @@ import numpy as np
 from volseg.errors import InputError, StorageError
 from volseg.exporting.measure import measure
 from volseg.exporting.selection import Selection
+from volseg.exporting.smoothing import smoothed
 from volseg.progress import Progress
 from volseg.volume.blocks import Region
 
@@ -31,7 +32,7 @@ def write_obj(
 
 
 def mesh_of(selection: Selection, object_id: int, box: Region) -> Any:
-    """The closed surface of one object.
+    """Return the closed surface of one object, without the steps of voxels and of the voxels' volume.
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ def mesh_of(selection: Selection, object_id: int, box: Region) -> Any:
     mesh = trimesh.Trimesh((vertices + corner)[:, ::-1], faces, process=False)
     if mesh.volume < 0:
         mesh.invert()
-    return mesh
+    voxels = np.count_nonzero(mask) * float(np.prod(selection.scale))
+    return smoothed(mesh, selection.scale[::-1], voxels)
 
 
 def _write(selection: Selection, folder: Path, kind: str, progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import zipfile
@@ -134,7 +135,7 @@ def _drawn(path: Path, roi: Any, outline: Outline, volume: Volume) -> Drawn:
     z, t, channel = _place(path, roi, volume)
     told = dict(roi.properties) if roi.props else {}
     number = str(told.get("volseg.id", ""))
-    class_ = told.get("volseg.class") or (f"group {roi.group}" if roi.group > 0 else None)
+    class_ = _text(told.get("volseg.class")) or (f"group {roi.group}" if roi.group > 0 else None)
     own = str(told.get("volseg.channel", ""))
     return Drawn(
         outline,
@@ -142,10 +143,18 @@ def _drawn(path: Path, roi: Any, outline: Outline, volume: Volume) -> Drawn:
         t,
         name=roi.name,
         id=int(number) if number.isdigit() and int(number) > 0 else None,
-        class_=None if class_ is None else str(class_),
-        layer=told.get("volseg.layer"),
+        class_=class_,
+        layer=_text(told.get("volseg.layer")),
         channel=int(own) if own.isdigit() else channel,
     )
+
+
+def _text(value: Any) -> str | None:
+    """A text that volseg wrote into the properties, as JSON since properties are lines."""
+    if not isinstance(value, str):
+        return None
+    found = json.loads(value) if value.startswith('"') else value
+    return str(found) or None
 
 
 def _place(path: Path, roi: Any, volume: Volume) -> tuple[int, int, int | None]:
