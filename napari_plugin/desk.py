@@ -327,12 +327,12 @@ class Desk(Telling):
         """Show an object on a slice."""
         prompting, running, layers, _ = self._busy()
         track = running.tracks.get(object_id)
-        self.viewer.dims.set_point(self.viewer.dims.ndim - 3, z * layers.mask.scale[-3])
+        first, size = layers.mask.translate[-3:], layers.mask.scale[-3:]
+        self.viewer.dims.set_point(self.viewer.dims.ndim - 3, first[0] + z * size[0])
         if track is not None and z in track:
             y0, x0, y1, x1 = track.bbox(z)
-            sy, sx = layers.mask.scale[-2:]
-            centre = (self.viewer.camera.center[0], (y0 + y1) / 2 * sy, (x0 + x1) / 2 * sx)
-            self.viewer.camera.center = centre
+            y, x = first[1:] + size[1:] * [(y0 + y1) / 2, (x0 + x1) / 2]
+            self.viewer.camera.center = (self.viewer.camera.center[0], y, x)
         if self._label_layer is not None:
             self._label_layer.selected_label = object_id
         if object_id in prompting.book:

@@ -63,7 +63,7 @@ def _channel(volume: Volume, index: int) -> LayerData:
 
 def _channel_options(volume: Volume, index: int) -> dict[str, Any]:
     channel = volume.channels[index]
-    options = _placed(volume, volume.scale) | {
+    options = _placed(volume, volume.scale, volume.levels[0].translation) | {
         "name": channel.name if volume.n_channels > 1 else volume.name,
         "blending": "additive",
         "metadata": {"volseg": {"url": volume.location.url, "channel": index}},
@@ -83,7 +83,7 @@ def _rgb(volume: Volume) -> LayerData:
 
 def _rgb_options(volume: Volume) -> dict[str, Any]:
     told = {"url": volume.location.url, "channel": [0, 1, 2]}
-    return _placed(volume, volume.scale) | {
+    return _placed(volume, volume.scale, volume.levels[0].translation) | {
         "name": volume.name,
         "rgb": True,
         "metadata": {"volseg": told},
@@ -96,7 +96,9 @@ def _slider_options(session: Session) -> dict[str, Any]:
     placed = {
         key: (first, *rest)
         for (key, rest), first in zip(
-            _placed(volume, volume.scale).items(), (1.0, "pixel", "c"), strict=True
+            _placed(volume, volume.scale, volume.levels[0].translation).items(),
+            (1.0, 0.0, "pixel", "c"),
+            strict=True,
         )
     }
     low, high = zip(*session.contrast, strict=True)
@@ -115,12 +117,11 @@ def _labels(volume: Volume, labels: Labels) -> LayerData:
 
 def _label_options(volume: Volume, labels: Labels) -> dict[str, Any]:
     told = {"url": volume.location.url, "labels": labels.name, "channel": labels.channel}
-    placed = _placed(volume, labels.scale)
     # on a coarser grid the first voxel's centre is that of several of the image's
     first, image = labels.levels[0].translation, volume.levels[0].translation
-    shift = tuple(a - b for a, b in zip(first, image, strict=True))
-    if any(abs(a) > 1e-6 * b for a, b in zip(shift, volume.scale, strict=True)):
-        placed["translate"] = (0.0,) * int("t" in volume.axes) + shift
+    apart = zip(first, image, volume.scale, strict=True)
+    near = all(abs(a - b) <= 1e-6 * size for a, b, size in apart)
+    placed = _placed(volume, labels.scale, image if near else first)
     return placed | {"name": labels.name, "metadata": {"volseg": told}}
 
 
@@ -128,11 +129,14 @@ def _channel_axis(volume: Volume) -> int | None:
     return None if "c" not in volume.axes else int("t" in volume.axes)
 
 
-def _placed(volume: Volume, scale_um: tuple[float, float, float]) -> dict[str, Any]:
-    """Scale and units for (t,) z, y, x; time in steps."""
+def _placed(
+    volume: Volume, scale_um: tuple[float, float, float], first_um: tuple[float, float, float]
+) -> dict[str, Any]:
+    """Scale, centre of the first voxel and units for (t,) z, y, x; time in steps."""
     times = int("t" in volume.axes)
     return {
         "scale": (1.0,) * times + tuple(scale_um),
+        "translate": (0.0,) * times + tuple(first_um),
         "units": ("pixel",) * times + ("micrometer",) * 3,
         "axis_labels": ("t",) * times + ("z", "y", "x"),
     }

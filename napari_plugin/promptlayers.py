@@ -52,6 +52,7 @@ class PromptLayers:
         running.preview.use_levels(factors)
         placed = {
             "scale": labels.scale,
+            "translate": labels.levels[0].translation,
             "units": ("micrometer",) * 3,
             "axis_labels": ("z", "y", "x"),
             "metadata": {"volseg": {"url": labels.volume_location.url, "prompts": labels.name}},

@@ -181,7 +181,12 @@ class Workbench:
         name = f"parts of {layer.name} {layer.selected_label}"
         if name not in viewer.layers:
             points = viewer.add_points(
-                ndim=layer.ndim, name=name, size=8, scale=layer.scale, units=layer.units
+                ndim=layer.ndim,
+                name=name,
+                size=8,
+                scale=layer.scale,
+                translate=layer.translate,
+                units=layer.units,
             )
             points.mode = "add"
             points.bind_key("S", lambda _: self.split(), overwrite=True)

@@ -60,7 +60,7 @@ def test_a_bucket_is_its_own_parent_and_the_web_lists_nothing() -> None:
 
 def test_what_is_typed_is_checked(tmp_path: Path) -> None:
     assert checked(Place("  s3://b1c/x.zarr ", " ", None, "")) == Place("s3://b1c/x.zarr")
-    for wrong in (Place(""), Place("ftp://x/y"), Place("/x", endpoint="host:1")):
+    for wrong in (Place(""), Place("gopher://x/y"), Place("/x", endpoint="host:1")):
         with pytest.raises(InputError):
             checked(wrong)
 

@@ -18,7 +18,12 @@ LabelsAt = Annotated[
     typer.Option(help="Where labels, cache and runs lie, if the image itself is read-only."),
 ]
 Series = Annotated[
-    str | None, typer.Option(help="Which of several series or images, as the error lists them.")
+    str | None,
+    typer.Option(
+        "--series",
+        "--image",
+        help="Which of several series, or images of a plate (A/1/0), as the error lists them.",
+    ),
 ]
 AcceptGaps = Annotated[
     bool,

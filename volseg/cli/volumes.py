@@ -43,6 +43,9 @@ def _import(
     dataset: Annotated[
         str | None, typer.Option(metavar="PATH", help="HDF5: which data set of several.")
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels/--no-labels", help="OME-Zarr: its label images too.")
+    ] = True,
     resample_tilt: Annotated[
         bool,
         typer.Option("--resample-tilt", help="DICOM: straighten what a tilted gantry shears."),
@@ -63,6 +66,7 @@ def _import(
             overwrite=overwrite,
             patient_data=patient_data,
             options=SourceOptions(series, resample_tilt, dataset, accept_gaps),
+            labels=labels,
         )
     typer.echo(f"{volume.location}: {_size(volume.shape)} voxels (z, y, x), {volume.dtype}")
 

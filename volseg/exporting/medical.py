@@ -36,6 +36,7 @@ def affine_of(selection: Selection) -> NDArray[np.float64]:
         lengths = np.linalg.norm(known[:3, :3], axis=0)
         affine[:3, :3] = known[:3, :3] / lengths * np.array(image.scale[::-1]) / 1000
         affine[:3, 3] = known[:3, 3]
+    affine[:3, 3] += affine[:3, :3] @ (np.array(image.translation) / np.array(image.scale))[::-1]
     steps = np.array(level.scale) / np.array(image.scale)
     first = (np.array(level.translation) - np.array(image.translation)) / np.array(image.scale)
     first = first + np.array(selection.origin) * steps

@@ -13,6 +13,7 @@ from volseg.errors import InputError, StorageError
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
 from volseg.volume.blocks import Grid, Region, Triple
+from volseg.volume.omero import carry_label_metadata, carry_omero
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume
@@ -75,6 +76,7 @@ def write_ome_zarr(
     rows = [_described(row, known) for row in scan_objects(made, progress=progress)]
     made.objects.replace(rows)
     made.objects.publish()
+    carry_label_metadata(labels, made)
     _check(selection, made)
 
 
@@ -92,10 +94,12 @@ def _copy_image(
     source, level = selection.volume, selection.volume.levels[selection.image_level or 0]
     sizes = {"t": source.n_times, "c": source.n_channels}
     sizes |= dict(zip("zyx", selection.shape, strict=True))
+    axes = [axis for axis in "tczyx" if axis in source.axes]
+    origin = zip(level.translation, selection.origin, level.scale, strict=True)
     copy = create_volume(
         folder,
-        axes=source.axes,
-        shape=[sizes[axis] for axis in source.axes],
+        axes=axes,
+        shape=[sizes[axis] for axis in axes],
         dtype=source.dtype,
         scale_um=level.scale,
         ngff=ngff,
@@ -104,7 +108,9 @@ def _copy_image(
         shards=_times(level.chunks[-3:], SHARD_CHUNKS) if shards else None,
         rgb=source.is_rgb,
         name=source.name,
+        origin_um=[first + n * size for first, n, size in origin],
     )
+    carry_omero(source.multiscale.attributes.get("omero"), copy)
     for time in range(source.n_times):
         for channel in range(source.n_channels):
 

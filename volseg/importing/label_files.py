@@ -172,7 +172,7 @@ def _channels(image: OpenedImage, volume: Volume) -> list[LabelLayer]:
     if "s" in image.axes or image.n_channels == 1:
         image.as_labels()
         return [LabelLayer(None, image.shape_zyx, image.n_times, _reading(image, 0))]
-    if image.dtype.kind == "f":
+    if image.dtype.kind == "f" or image.companions.why_no_labels is not None:
         image.as_labels()
     names = image.channel_names or tuple(f"c{n}" for n in range(image.n_channels))
     known = [one.name for one in volume.channels]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.importing.guard import reading, shown
 from volseg.volume.voxel_size import ANY, Bounds, Size, checked_size, is_length, oddness
+
+if TYPE_CHECKING:
+    from volseg.progress import Progress
+    from volseg.volume.image import Volume
 
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 LETTERS = "tczyxs"
@@ -49,6 +53,28 @@ class SourceOptions:
 AS_IT_IS = SourceOptions()
 
 
+@dataclass(frozen=True)
+class Companions:
+    """What an OME-Zarr source has beside voxels, for the volume that is made from it.
+
+    Attributes
+    ----------
+    omero
+        Its display settings, as they stand in the metadata.
+    why_no_labels
+        Why it is not taken where labels are wanted; None for a label image.
+    copy_labels
+        Writes its label images beside a volume.
+    """
+
+    omero: Any = None
+    why_no_labels: str | None = None
+    copy_labels: Callable[[Volume, Progress], None] | None = None
+
+
+ALONE = Companions()
+
+
 @dataclass
 class OpenedImage:
     """An image in a file.
@@ -68,10 +94,16 @@ class OpenedImage:
         axis. `voxel_size` decides what is believed.
     bounds
         Which voxel sizes are plausible: what kind of instrument made the image, where the file tells.
+    origin_um
+        Where the centre of the first voxel (z, y, x) lies, in micrometres.
+    time_step_s
+        Seconds between two times, where the file tells.
     channel_names
         As far as the file tells them.
     is_rgb
         Three uint8 samples that are a colour.
+    companions
+        What else an OME-Zarr source has.
     facts
         What else is worth keeping with the volume (orientation, rescaling); never patient data.
     private
@@ -84,8 +116,11 @@ class OpenedImage:
     axes: str
     scale_um: tuple[float | None, float | None, float | None] = (None, None, None)
     bounds: Bounds = ANY
+    origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    time_step_s: float | None = None
     channel_names: tuple[str, ...] = ()
     is_rgb: bool = False
+    companions: Companions = ALONE
     facts: dict[str, Any] = field(default_factory=dict)
     private: dict[str, Any] = field(default_factory=dict)
     close_with: Callable[[], None] | None = None
@@ -225,12 +260,14 @@ class OpenedImage:
         return whole if channel is None else whole[0]
 
     def as_labels(self) -> OpenedImage:
-        """Return itself if it can be labels: whole numbers, one channel.
+        """Return itself if it can be labels: whole numbers, one channel, and no OME-Zarr that says it is an image.
 
         Raises
         ------
         InputError
         """
+        if self.companions.why_no_labels is not None:
+            raise InputError(self.companions.why_no_labels)
         if self.n_channels != 1:
             raise InputError(
                 f"{shown(self.path)}: labels have one channel, this has {self.n_channels}"

@@ -114,7 +114,7 @@ def _open_remote(text: str, axes: str | None, options: SourceOptions) -> OpenedI
         from volseg.importing.ome_zarr import open_ome_zarr
 
         try:
-            return open_ome_zarr(text)
+            return open_ome_zarr(text, options)
         except NotOmeZarrError:
             if location.scheme.startswith("http") or location.name.lower().endswith(".zarr"):
                 raise
@@ -141,7 +141,7 @@ def _open_folder(path: Path, axes: str | None, options: SourceOptions) -> Opened
     if any((path / name).exists() for name in ("zarr.json", ".zattrs", ".zgroup")):
         from volseg.importing.ome_zarr import open_ome_zarr
 
-        return open_ome_zarr(os.fspath(path))
+        return open_ome_zarr(os.fspath(path), options)
     with reading(path, "folder"):
         files = [path / name for name in sorted(os.listdir(path)) if not name.startswith(".")]
     if any(file.is_file() and _kind(file) == "dicom" for file in files):

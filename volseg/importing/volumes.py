@@ -43,6 +43,7 @@ def import_volume(
     shards: Sequence[int] | None = None,
     patient_data: bool = False,
     options: SourceOptions = AS_IT_IS,
+    labels: bool = True,
 ) -> Volume:
     """Write an OME-Zarr volume from a file, a folder of slices or of a DICOM series, or OME-Zarr.
 
@@ -70,6 +71,8 @@ def import_volume(
         Keep what DICOM says of the patient and the study in `volseg/source.json`.
     options : SourceOptions
         Which image of a source that holds several, and how it is read.
+    labels : bool
+        Copy the label images of an OME-Zarr source too.
 
     Returns
     -------
@@ -85,6 +88,7 @@ def import_volume(
     """
     from volseg.importing.windows import write_windows
     from volseg.volume.image import open_volume
+    from volseg.volume.omero import carry_omero
     from volseg.volume.pyramid import build_image_pyramid
 
     told = progress or silent
@@ -100,6 +104,9 @@ def import_volume(
             _copy(image, volume, told)
             build_image_pyramid(volume, progress=told)
             write_windows(volume, binary=np.dtype(image.array.dtype).kind == "b")
+            carry_omero(image.companions.omero, volume, names=channels)
+            if labels and image.companions.copy_labels is not None:
+                image.companions.copy_labels(volume, told)
             record = _record(src, image)
             if patient_data and image.private:
                 record["patient"] = image.private
@@ -117,6 +124,8 @@ def _create(image: OpenedImage, url: str | Path, **options: Any) -> Volume:
         shape=_shape(image),
         dtype=image.dtype,
         rgb=image.is_rgb,
+        origin_um=image.origin_um,
+        time_step_s=image.time_step_s,
         **options,
     )
 

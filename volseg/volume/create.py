@@ -157,6 +157,7 @@ def create_volume(
     shards: Sequence[int] | None = None,
     rgb: bool = False,
     time_step_s: float | None = None,
+    origin_um: Sequence[float] = (0.0, 0.0, 0.0),
     name: str | None = None,
     overwrite: bool = False,
 ) -> Volume:
@@ -186,6 +187,8 @@ def create_volume(
         The three uint8 channels are one colour image.
     time_step_s
         Seconds between time points.
+    origin_um
+        Centre of the first voxel (z, y, x) in micrometres.
     name
         Name in the metadata; else the last part of the location.
     overwrite
@@ -207,7 +210,8 @@ def create_volume(
     described = [_axis(kind, time_step_s) for kind in axes]
     by_kind = dict(zip("zyx", scale_um, strict=True), t=time_step_s or 1.0)
     scale = [by_kind.get(kind, 1.0) for kind in axes]
-    datasets = datasets_of(plans, described, scale, [0.0] * len(axes))
+    shift = dict(zip("zyx", map(float, origin_um), strict=True))
+    datasets = datasets_of(plans, described, scale, [shift.get(kind, 0.0) for kind in axes])
     named = multiscale_document(ngff, name or store.location.name, described, datasets)
     omero = _omero(sizes.get("c", 1), dtype, channels, rgb)
     content: dict[str, Any] = {"multiscales": [named], "omero": omero}

@@ -41,6 +41,16 @@ def time_unit(text: str | None) -> str | None:
     return name if known else None
 
 
+def seconds_of(unit: str | None) -> float | None:
+    """Return how many seconds a unit of time is; None for none or an unknown one."""
+    name = time_unit(unit)
+    if name is None:
+        return None
+    if name in _OTHER_TIMES:
+        return {"minute": 60.0, "hour": 3600.0, "day": 86400.0}[name]
+    return 10.0 ** _PREFIXES[name.removesuffix("second")]
+
+
 def _normal(text: str | None) -> str:
     name = text.strip() if isinstance(text, str) else ""
     return _SPELLINGS.get(name, _SPELLINGS.get(name.lower(), name.lower()))
