@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.jobs.volumes import make_truth, make_volume, point_prompts
 from volseg.errors import InputError, ModelUnavailableError, VolsegError
 from volseg.jobs import make_plan, run
+from volseg.jobs.report import verify_run
 from volseg.sam.registry import find_model
-from volseg.volume.image import Volume
+from volseg.volume.create import create_volume
+from volseg.volume.image import Volume, open_volume
 
 TRUTH = make_truth((7, 72, 64), 2, seed=8)
 
@@ -83,3 +86,33 @@ def test_the_model_of_another_plan_is_taken_as_it_was_planned(
     other = first.predictor.model_copy(update={"rendering": rendering})
     with pytest.raises(InputError, match="looks at channels"):
         make_plan(volume, prompts, model=other)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "value"),
+    [
+        ("yx", (30, 41), 0),
+        ("zyx", (5, 1, 40), 200),
+        ("zyx", (3, 40, 1), 0),
+        ("tczyx", (1, 1, 1, 1, 7), 200),
+    ],
+)
+def test_thin_and_constant_images_are_segmented(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], value: int
+) -> None:
+    volume = create_volume(
+        tmp_path / "v.zarr", axes=axes, shape=shape, dtype="uint8", scale_um=(1, 1, 1)
+    )
+    z, y, x = volume.shape
+    volume.write(((0, z), (0, y), (0, x)), np.full((z, y, x), value, np.uint8))
+    point = {"z": z // 2, "points": [[y // 2, x // 2, 1]]}
+    objects = [
+        {"id": 1, "prompts": [point]},
+        {"id": 2, "prompts": [{"z": 0, "box": [0, 0, y, x]}]},
+    ]
+    document = {"format": "volseg-prompts", "version": 1, "objects": objects}
+    plan = make_plan(open_volume(tmp_path / "v.zarr"), document, labels="cells", zoom="auto")
+    labels = run(plan).labels
+    assert labels.shape == (z, y, x)
+    assert set(np.unique(np.asarray(labels.levels[0]))) <= {0, 1, 2}
+    assert verify_run(open_volume(tmp_path / "v.zarr")).complete

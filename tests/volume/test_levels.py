@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volseg.volume.levels import level_plan, plan_of, whole_factors
+from volseg.volume.levels import level_plan, plan_of, voxel_ratio, whole_factors
 
 
 def test_isotropic_voxels_are_halved_along_all_axes() -> None:
@@ -69,3 +69,27 @@ def test_plans_end_and_are_taken_over_whole(shape: tuple, scale: tuple) -> None:
 )
 def test_factors_of_an_image(shapes: list, scales: list, expected: list | None) -> None:
     assert whole_factors(shapes, scales) == expected
+
+
+def test_a_level_that_has_voxels_with_nothing_below_is_no_whole_multiple() -> None:
+    scales = [(1, 1, 1), (2, 2, 2), (4, 4, 4)]
+    assert whole_factors([(5, 9, 9), (2, 4, 4), (1, 2, 2)], scales) is not None
+    assert whole_factors([(5, 9, 9), (2, 4, 4), (2, 3, 3)], scales) is None
+
+
+@pytest.mark.parametrize(
+    ("n0", "n", "scale", "expected"),
+    [
+        (5, 2, 4.0, 4.0),  # rounded up: 2.5 would say 2
+        (7, 1, 2.0, 7.0),  # a size that contradicts the voxel size
+        (3, 1, 4.0, 4.0),
+        (1, 1, 2.0, 2.0),
+        (300, 150, 1.0, 2.0),  # voxel sizes left alone
+        (301, 151, 1.0, 2.0),
+        (300, 133, 300 / 133, 300 / 133),
+        (300, 133, 1.0, 300 / 133),
+    ],
+)
+def test_voxels_along_a_coarser_voxel(n0: int, n: int, scale: float, expected: float) -> None:
+    found = voxel_ratio((n0,) * 3, (1.0,) * 3, (n,) * 3, (scale,) * 3)
+    assert found == pytest.approx((expected,) * 3)

@@ -347,6 +347,6 @@ def _compare(selections: list[Selection], path: Path, file: Any) -> None:
     for z in sorted({0, depth // 2, depth - 1}):
         region: Region = ((z, z + 1), (0, rows), (0, width))
         for channel, selection in enumerate(selections):
-            page = file.pages[z * several + channel].asarray()
+            page = file.pages[z * several + channel].asarray().reshape(height, width)
             if not np.array_equal(page[:rows], selection.read(region)[0]):
                 raise StorageError(f"{path}: slice {z} differs from the labels; try again")

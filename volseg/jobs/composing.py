@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Scored = tuple[int, "Track", float]
 
-_SCANNED_VOXELS = 1 << 20
+_SCANNED_VOXELS = 1 << 18
 
 Touching = dict[Triple, list[tuple[int, str, float]]]
 """Index of a compose block -> (object id, track digest, score) of the tracks whose boxes touch it."""

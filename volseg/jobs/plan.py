@@ -108,8 +108,8 @@ class Plan(_Frozen):
 
     @property
     def memory_per_worker(self) -> int:
-        """Bytes that a worker needs for its largest block."""
-        return max(self.estimates.task_bytes.values())
+        """Bytes that a worker needs with its largest block."""
+        return self.estimates.worker_bytes
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, with its hash."""
@@ -148,7 +148,8 @@ class Plan(_Frozen):
         MemoryBudgetError
             With the numbers and what to change.
         """
-        stage, need = max(self.estimates.task_bytes.items(), key=lambda item: item[1])
+        stage, task = max(self.estimates.task_bytes.items(), key=lambda item: item[1])
+        need = self.estimates.process_bytes + task
         if need > worker_bytes:
             raise MemoryBudgetError(
                 f"a block of stage {stage!r} needs {need / 1e9:.2f} GB, but a worker may use "

@@ -23,6 +23,7 @@ from volseg.jobs.plan import (
 )
 from volseg.prompts import PromptedObject, as_prompts
 from volseg.propagation.settings import Settings
+from volseg.volume.levels import voxel_ratio
 
 if TYPE_CHECKING:
     from volseg.prompts import PromptSet
@@ -126,7 +127,13 @@ def make_plan(
         labels_at=_labels_at(volume),
         overwrite=overwrite,
         estimates=estimate(
-            source.shape, source.dtype, geometry, predictor, objects, existing is not None
+            source.shape,
+            source.dtype,
+            geometry,
+            predictor,
+            objects,
+            "uint32" if there is None else str(there.dtype),
+            existing is not None,
         ),
     )
 
@@ -232,7 +239,7 @@ def _source(volume: Volume, level: int, time: int, channel: int | Sequence[int] 
         time=time,
         channels=_channels(volume, channel),
         shape=at.grid.shape,
-        factors=_factors(volume.shape, at.grid.shape),
+        factors=voxel_ratio(volume.shape, volume.scale, at.grid.shape, at.scale),
         voxel_um=(float(at.scale[0]), float(at.scale[1]), float(at.scale[2])),
         dtype=str(volume.dtype),
     )
@@ -250,17 +257,6 @@ def _channels(volume: Volume, channel: int | Sequence[int] | None) -> tuple[int,
                 f"channel {one} does not exist; {volume.location} has {volume.n_channels}, from 0"
             )
     return chosen
-
-
-def _factors(full: Sequence[int], at: Sequence[int]) -> tuple[float, float, float]:
-    """Whole voxels of level 0 per voxel of the level, where sizes are ceil(n / f)."""
-    z, y, x = (float(round(n / m)) if m > 1 else float(n) for n, m in zip(full, at, strict=True))
-    return (z, y, x)
-
-
-def _triple(values: Sequence[int]) -> Triple:
-    z, y, x = (int(value) for value in values)
-    return (z, y, x)
 
 
 def _predictor(

@@ -96,9 +96,9 @@ def _answer(plane: NDArray[np.unsignedinteger], prompt: SlicePrompt) -> Candidat
     if not ids:
         return Candidates(np.zeros((0, 1, 1), dtype=bool), np.zeros(0))
     found = plane == ids[0]
-    ys, xs = np.nonzero(found)
-    y0, x0 = int(ys.min()), int(xs.min())
-    window = found[y0 : int(ys.max()) + 1, x0 : int(xs.max()) + 1]
+    ys, xs = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    y0, x0 = int(ys[0]), int(xs[0])
+    window = found[y0 : int(ys[-1]) + 1, x0 : int(xs[-1]) + 1]
     return Candidates(window[np.newaxis], np.ones(1), (y0, x0))
 
 

@@ -92,18 +92,38 @@ def whole_factors(
     Parameters
     ----------
     shapes, scales
-        Voxels and voxel size (z, y, x) of each level. Both must agree: the shape may be rounded up or down.
+        Voxels and voxel size (z, y, x) of each level. Both must agree: the shape may be rounded up or down, but no
+        level may have voxels of which the next finer one has nothing.
     """
     totals: list[Triple] = [(1, 1, 1)]
-    for shape, scale in zip(shapes[1:], scales[1:], strict=True):
+    for finer, shape, scale in zip(shapes, shapes[1:], scales[1:], strict=False):
         total = []
-        for n0, s0, n, s, before in zip(
-            shapes[0], scales[0], shape, scale, totals[-1], strict=True
-        ):
+        for axis, (n, s, before) in enumerate(zip(shape, scale, totals[-1], strict=True)):
+            n0, s0 = shapes[0][axis], scales[0][axis]
             factor = round(s / s0)
-            fits = n in (n0 // factor, -(-n0 // factor)) if factor >= 1 else False
-            if not fits or abs(s / s0 - factor) > 1e-3 * factor or factor % before:
+            if factor < 1 or factor % before or abs(s / s0 - factor) > 1e-3 * factor:
+                return None
+            below = -(-finer[axis] // (factor // before))
+            if n not in (n0 // factor, -(-n0 // factor)) or n > below:
                 return None
             total.append(factor)
         totals.append((total[0], total[1], total[2]))
     return totals
+
+
+def voxel_ratio(
+    full: Sequence[int], full_scale: Sequence[float], shape: Sequence[int], scale: Sequence[float]
+) -> tuple[float, float, float]:
+    """Return how many voxels of one level lie along a voxel of a coarser one, per axis z, y, x.
+
+    Voxel sizes decide; where they contradict the shapes, as those of writers who leave them alone, the shapes do.
+    """
+    ratios = []
+    for n0, s0, n, s in zip(full, full_scale, shape, scale, strict=True):
+        ratio = s / s0
+        if abs(n0 / ratio - n) >= 1:
+            whole = round(n0 / n)
+            ratio = whole if n in (n0 // whole, -(-n0 // whole)) else n0 / n
+        whole = round(ratio)
+        ratios.append(float(whole) if abs(ratio - whole) <= 1e-3 * ratio else ratio)
+    return (ratios[0], ratios[1], ratios[2])
