@@ -6,6 +6,7 @@ set -euo pipefail
 
 packages=(
   xvfb xauth            # a screen without a monitor
+  openbox xdotool       # a window manager on it, and a person's mouse and keys
   libgl1 libegl1        # software OpenGL
   libxkbcommon-x11-0 libdbus-1-3 libfontconfig1 libglib2.0-0
   libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0   # Qt's xcb platform

@@ -122,6 +122,27 @@ def channel_in_view(viewer: Any, layer: Any) -> int:
     return int(viewer.dims.current_step[-layer.ndim])
 
 
+def channel_to_bind(viewer: Any, url: str) -> int | None:
+    """Return the channel of a volume that a person looks at: that of the selected layer, if it is seen, else the one
+    on top of those that are seen; None for a colour image, or where none is known.
+    """
+    images = [one for one in viewer.layers if _kind(one) == "image" and _url(one) == url]
+    for image in images:
+        if _told(image).get("slider"):
+            return channel_in_view(viewer, image)
+    seen = [image for image in images if image.visible] or images
+    offered = [_told(image).get("channel") for image in seen]
+    active = viewer.layers.selection.active
+    told = {} if active is None or _url(active) != url else _told(active)
+    if "prompts" in told:  # they are of a label image, which is of a channel
+        labels = (_told(one) for one in viewer.layers if _told(one).get("url") == url)
+        told = next((one for one in labels if one.get("labels") == told["prompts"]), {})
+    chosen = (
+        told.get("channel") if told.get("channel") in offered else next(reversed(offered), None)
+    )
+    return chosen if isinstance(chosen, int) else None
+
+
 def _in_view(viewer: Any, labels: Any, image: Any) -> bool:
     """Tell whether the channels of labels are on the screen, where a slider chooses one."""
     return not _told(image).get("slider") or channel_in_view(viewer, image) in _channels(labels)

@@ -13,6 +13,7 @@ from typing import Any
 from psygnal import Signal
 
 from napari_plugin import keys
+from napari_plugin.channels import channel_to_bind
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.feedback import LastLines
 from napari_plugin.gui import Soon, in_gui, on_gui
@@ -28,7 +29,7 @@ from napari_plugin.session import LabelEditing, Session, open_session
 from napari_plugin.slicing import SliceModel
 from napari_plugin.telling import Telling
 from napari_plugin.workbench import workbench_of
-from volseg.errors import InputError
+from volseg.errors import ConflictError, InputError, StorageError
 from volseg.sam.registry import find_model
 
 
@@ -50,12 +51,15 @@ class Desk(Telling):
         Something of a run is other.
     chosen
         Another model or zoom is used, or one that was asked for can't be.
+    asked
+        Signal(Overlap, answer): see `Prompting.asked`; on the GUI thread.
     """
 
     changed = Signal()
     shown = Signal()
     ran = Signal()
     chosen = Signal()
+    asked = Signal(object, object)
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -78,6 +82,8 @@ class Desk(Telling):
         self.running: Running | None = None
         self.layers: PromptLayers | None = None
         self._label_layer: Any = None
+        self._chosen_object: int | None = None
+        self._time = 0
         self.viewer.layers.events.inserted.connect(_Kept(self, self._inserted))
         self.viewer.layers.events.removed.connect(_Kept(self, self._removed))
         self.viewer.dims.events.point.connect(_Kept(self, self._moved))
@@ -143,7 +149,15 @@ class Desk(Telling):
         self.changed.emit()
 
     def _failed(self, error: Exception) -> None:
-        in_gui(lambda: self.tell(error, "working on the labels"))
+        """Tell of trouble with the labels."""
+        in_gui(lambda: self.warn(error, "working on the labels"))
+
+    def warn(self, error: BaseException, doing: str) -> None:
+        """Tell of trouble; where the sign goes on telling of it, by a line that passes; on the GUI thread."""
+        if isinstance(error, (ConflictError, StorageError)):
+            self.said.emit(self.note(error, doing).text)
+        else:
+            self.tell(error, doing)
 
     def new_labels(self, name: str, channel: int | None = None) -> threading.Thread:
         """Make an empty label image, show it and prompt in it."""
@@ -153,10 +167,24 @@ class Desk(Telling):
             session.create_labels(name, channel)
             in_gui(lambda: add_labels_layer(self.viewer, session, name))
             in_gui(lambda: self.use(name))
+            in_gui(
+                lambda: self.said.emit(f"label image {name} is made: {self.channel_text(channel)}")
+            )
 
         return self.aside(work, f"making label image {name}")
 
     # --- label images
+
+    def channel_in_view(self) -> int | None:
+        """The channel that a new label image belongs to; None for a colour image, which is seen as a whole."""
+        return channel_to_bind(self.viewer, self._session().url)
+
+    def channel_text(self, channel: int | None) -> str:
+        """A channel in words."""
+        volume = self._session().volume
+        if channel is None:
+            return "it belongs to the whole image"
+        return f"it belongs to channel {volume.channels[channel].name} ({channel})"
 
     def use(self, name: str) -> threading.Thread | None:
         """Prompt in a label image of the volume."""
@@ -187,6 +215,7 @@ class Desk(Telling):
         self.running = Running(editing, book, self.choice)
         self.layers = PromptLayers(self.viewer, self.prompting, self.running)
         self._connect()
+        self._chosen_object, self._time = None, 0
         for layer in self.viewer.layers:
             self._bind(layer)
         if self._label_layer is None:  # its layer was deleted before
@@ -200,7 +229,9 @@ class Desk(Telling):
     def _connect(self) -> None:
         prompting, running, _, model = self._busy()
         prompting.changed.connect(on_gui(self._draw))
-        prompting.failed.connect(on_gui(self.tell))
+        prompting.failed.connect(on_gui(self.warn))
+        if len(self.asked):  # somebody can answer
+            prompting.asked.connect(on_gui(self.asked.emit))
         running.changed.connect(on_gui(lambda state: self.ran.emit()))
         running.piece.connect(on_gui(lambda i, track: self._draw_found()))
         running.finished.connect(on_gui(lambda ids, count: self._draw_found()))
@@ -275,6 +306,8 @@ class Desk(Telling):
             "next_object": self.next_object,
             "take_back": lambda: self._prompts().take_back(),
             "clear": lambda: self._prompts().clear(),
+            "undo": lambda: self._prompts().undo(),
+            "redo": lambda: self._prompts().redo(),
             "use_mask": lambda: self._prompts().use_mask(),
             "ends": lambda: self._prompts().mark_end(),
             "propagate": self.propagate,
@@ -295,9 +328,18 @@ class Desk(Telling):
         if self.layers is None:
             return
         if self.layers.active and self._label_layer is not None:
+            self._choose_in_labels()
             self.viewer.layers.selection.active = self._label_layer
         else:
             self.layers.select()
+
+    def _choose_in_labels(self) -> None:
+        """Have the brush work on the object that is prompted."""
+        object_id = None if self.prompting is None else self.prompting.object_id
+        if object_id is not None and self._label_layer is not None:
+            self._chosen_object = object_id
+            if self._label_layer.selected_label != object_id:
+                self._label_layer.selected_label = object_id
 
     def next_object(self) -> None:
         """Begin the next object."""
@@ -391,6 +433,9 @@ class Desk(Telling):
         has_time = self.session is not None and "t" in self.session.volume.axes
         z, time = slice_in_view(self.viewer, self.layers.mask, has_time=has_time)
         if z < self.prompting.shape[0]:
+            if time != self._time:
+                self._time = time
+                self.model.reopen()  # it looks at one time point
             self.prompting.look_at(z, time)
             image = next((one for one in self.viewer.layers if _is_image(one)), None)
             part = None if image is None else part_in_view(self.viewer, image)
@@ -399,6 +444,8 @@ class Desk(Telling):
     def _draw(self) -> None:
         if self.layers is not None:
             self.layers.draw()
+        if self.prompting is not None and self.prompting.object_id != self._chosen_object:
+            self._choose_in_labels()
         self.shown.emit()
 
     def _draw_found(self) -> None:
@@ -420,8 +467,11 @@ class Desk(Telling):
             keys.bind(layer, keys.IMAGES, actions)
 
     def _picked(self, event: Any) -> None:
-        if self.prompting is not None and event.source.selected_label in self.prompting.book:
-            self.prompting.select_object(int(event.source.selected_label))
+        """Prompt the object that was chosen for the brush: there is one current object."""
+        chosen = int(event.source.selected_label)
+        if self.prompting is not None and chosen > 0:
+            self._chosen_object = chosen
+            self.prompting.select_object(chosen)
 
     def _session(self) -> Session:
         if self.session is None:

@@ -96,7 +96,7 @@ class LabelTiles(Tiles):
 
     def paint(self, steps: Sequence[Step], kind: str) -> Future[None]:
         """Hand steps to the editor as one operation; stamps that are drafts are shown until its voxels have come in."""
-        future = self.edit.submit(lambda editor: run_steps(editor, steps, kind), kind)
+        future = self.edit.submit(lambda editor: run_steps(editor, steps, kind), kind, insist=True)
         future.add_done_callback(lambda _: self.drop_drafts(steps))
         return future
 

@@ -8,64 +8,31 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from psygnal import EmitLoopError, Signal, SignalInstance
 
+from napari_plugin.edit_state import EditState
+from napari_plugin.kept_copies import KeptCopies
 from volseg.editing import EditConflictError, Editor
 from volseg.editing.deltas import Box
+from volseg.editing.record import Operation
 from volseg.editing.state import Clash
-from volseg.errors import InputError, VolsegError
+from volseg.editing.unsaved import LocalCopy
+from volseg.errors import InputError, StorageError, VolsegError
 from volseg.volume.blocks import Region
 from volseg.volume.labels import Labels
 
 _log = logging.getLogger(__name__)
 _MOST_REGIONS = 32
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class EditState:
-    """How far the edits of a label image are.
-
-    Parameters
-    ----------
-    unsaved
-        Operations that are not durable yet, jobs in the queue included.
-    synced
-        Whether everything is durable and in all levels.
-    conflicts
-        Where records of others are in the way of unsaved edits.
-    voxels
-        How many voxels the unsaved operations change.
-    error
-        Why the last attempt to store failed, None if it did not; it is tried again.
-    working
-        What is being done right now, None if nothing.
-    """
-
-    unsaved: int = 0
-    synced: bool = True
-    conflicts: tuple[Clash, ...] = ()
-    voxels: int = 0
-    error: str | None = None
-    working: str | None = None
-
-    def __str__(self) -> str:
-        if self.conflicts:
-            people = ", ".join(sorted({clash.annotator for clash in self.conflicts}))
-            operations = len({clash.operation.uuid for clash in self.conflicts})
-            return f"conflict: {operations} of {self.unsaved} unsaved, with {people}"
-        if self.unsaved:
-            return f"{self.unsaved} unsaved" + (" (the store fails)" if self.error else "")
-        if not self.synced:
-            return "saved, being written to all levels"
-        return "synced"
 
 
 class LabelEditing:
@@ -88,9 +55,13 @@ class LabelEditing:
         Signal(EditState).
     failed
         Signal(Exception): a job failed; its future has the same error.
+    decided
+        Signal(Operation or None): objects may be gone, merged, or back; what was taken back or done again, if
+        something was. Emitted on the label image's thread, whose editor a listener may use.
     """
 
     changed = Signal(tuple, int)
+    decided = Signal(object)
     state_changed = Signal(EditState)
     failed = Signal(Exception)
 
@@ -106,6 +77,10 @@ class LabelEditing:
         self._state = EditState()
         self._closed = False
         self._suspect = False  # there may be a conflict: worth the search
+        self._away: VolsegError | None = None  # why the last look at the store failed
+        self._kept = KeptCopies()
+        self._warned: object = None
+        self._again = threading.Event()  # try at once what waits for the store
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"volseg-edit-{labels.name}")
         self._opening: Future[Editor] = self._pool.submit(self._open, options)
 
@@ -141,9 +116,16 @@ class LabelEditing:
         """The state as last looked at; never waits."""
         return self._state
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is not stored, or still to be done; never waits."""
+        return self._waiting > 0 or not self._state.synced
+
     # --- jobs
 
-    def submit(self, function: Callable[[Editor], T], what: str) -> Future[T]:
+    def submit(
+        self, function: Callable[[Editor], T], what: str, *, insist: bool = False
+    ) -> Future[T]:
         """Run a function of the editor on the label image's own thread, after all earlier ones; returns at once.
 
         Parameters
@@ -152,6 +134,8 @@ class LabelEditing:
             Gets the editor.
         what
             What it does, for people: "merge 3 objects".
+        insist
+            Try again until the store answers: for what a person would have to draw anew.
 
         Returns
         -------
@@ -167,7 +151,8 @@ class LabelEditing:
             if self._closed:
                 raise InputError(f"{self.labels.location} is closed; open the volume again")
             self._waiting += 1
-            return self._pool.submit(self._run, function, what)
+            done = partial(self._insist, function) if insist else function
+            return self._pool.submit(self._run, done, what)
 
     def apply_mask(
         self,
@@ -208,24 +193,56 @@ class LabelEditing:
 
         return self.submit(apply, f"object {object_id} in slice {z}")
 
-    def undo(self) -> Future[Any]:
+    def undo(self) -> Future[Operation | None]:
         """Take back the last operation, of a former session too."""
-        return self.submit(lambda editor: editor.undo(), "undo")
+        return self.submit(lambda editor: self._decide(editor.undo()), "undo")
 
-    def redo(self) -> Future[Any]:
+    def redo(self) -> Future[Operation | None]:
         """Do again what was last undone."""
-        return self.submit(lambda editor: editor.redo(), "redo")
+        return self.submit(lambda editor: self._decide(editor.redo()), "redo")
+
+    def merge(self, ids: Sequence[int]) -> Future[int]:
+        """Make one object of several; it keeps the first one's id."""
+        return self.submit(
+            lambda editor: self._after(editor.merge(list(ids))), f"merge {len(ids)} objects"
+        )
+
+    def delete(self, ids: Sequence[int]) -> Future[None]:
+        """Delete objects, each as a step of undo."""
+
+        def run(editor: Editor) -> None:
+            for label in ids:
+                editor.delete(label)
+            self._decide(None)
+
+        return self.submit(run, f"delete {len(ids)} objects")
+
+    def _decide(self, operation: Operation | None) -> Operation | None:
+        self._emit(self.decided, operation)
+        return operation
+
+    def _after(self, result: T) -> T:
+        self._decide(None)
+        return result
 
     def flush(self) -> Future[None]:
-        """Make everything durable now."""
-        return self.submit(lambda editor: editor.flush(), "save")
+        """Make everything durable now that is not in conflict."""
+        self._again.set()
+        return self.submit(lambda editor: editor.flush(around_conflicts=True), "save")
 
     def refresh(self) -> Future[int]:
-        """Take in what others have stored since."""
+        """Take in what others have stored since; that the store is away is told by the state."""
 
         def look(editor: Editor) -> int:
-            found = editor.refresh()
+            try:
+                found = editor.refresh()
+            except StorageError as error:
+                self._away = error
+                return 0
+            self._away = None
             self._suspect |= bool(found)
+            if found:
+                self._decide(None)
             return found
 
         return self.submit(look, "look for edits of others")
@@ -235,10 +252,58 @@ class LabelEditing:
 
         def settle(editor: Editor) -> int:
             number = editor.resolve(keep)
-            editor.flush()
-            return number
+            editor.flush(around_conflicts=True)
+            return self._after(number)
 
         return self.submit(settle, f"keep {keep}")
+
+    def discard(self) -> Future[int]:
+        """Drop all unsaved edits."""
+        return self.submit(lambda editor: editor.discard(), "drop the unsaved edits")
+
+    # --- copies on this machine
+
+    def keep_copy(self, folder: Path | None = None) -> Future[Path | None]:
+        """Write the unsaved edits into a file on this machine; its path, None where there are none.
+
+        It waits for no other job: one of them may wait for the store.
+        """
+        done: Future[Path | None] = Future()
+
+        def keep() -> None:
+            try:
+                done.set_result(self.editor.keep_copy(folder))
+            except OSError as error:
+                place = folder or self.editor.local_folder
+                done.set_exception(
+                    StorageError(
+                        f"no copy of the edits can be kept in {place}: {error}; free some space there, or choose "
+                        "another folder"
+                    )
+                )
+            except Exception as error:
+                done.set_exception(error)
+
+        threading.Thread(target=keep, name="volseg-keep-copy").start()
+        return done
+
+    def take_up(self, copy: LocalCopy) -> Future[None]:
+        """Take up the edits of a local copy and save them; the file goes once they are stored."""
+
+        def restore(editor: Editor) -> None:
+            try:
+                self._kept.take_up(editor, copy)
+                editor.flush(around_conflicts=True)
+            except EditConflictError:
+                self._suspect = True  # they are pending, and the state tells it
+
+        return self.submit(restore, "take up edits of an earlier session")
+
+    def drop_copy(self, copy: LocalCopy) -> Future[None]:
+        """Delete a local copy: nobody wants its edits."""
+        return self.submit(lambda editor: self._kept.forget(copy), "delete a local copy")
+
+    # --- the end
 
     def close(self) -> None:
         """Finish all jobs and close the editor; waits.
@@ -246,15 +311,28 @@ class LabelEditing:
         Raises
         ------
         UnsavedEditsError
-            If not everything could be stored; the message names the local copy.
+            If not everything could be stored; the message names the local copy. Where none could be written, the
+            label image stays open.
         """
+        self._end(lambda editor: editor.close())
+
+    def abandon(self) -> None:
+        """Close the editor without storing what is pending: a copy of it was kept, or nobody wants it; waits."""
+        self._end(lambda editor: editor.abandon())
+
+    def _end(self, end: Callable[[Editor], None]) -> None:
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        closing = self._pool.submit(self._close)
-        self._pool.shutdown(wait=True)
-        closing.result()
+        self._again.set()
+        try:
+            self._pool.submit(self._close, end).result()
+        finally:
+            open_still = self._opening.exception() is None and not self.editor.closed
+            self._closed = not open_still
+            if self._closed:
+                self._pool.shutdown(wait=True)
 
     def look(self) -> EditState:
         """Look at the editor's state anew, tell if it changed, and return it; not for the GUI thread."""
@@ -263,13 +341,35 @@ class LabelEditing:
             changed, self._state = state != self._state, state
         if changed:
             self._emit(self.state_changed, state)
+            self._warn(state)
         return state
+
+    def _warn(self, state: EditState) -> None:
+        """Tell once of each conflict, and of each time that the store begins to fail."""
+        trouble: object = state.error
+        if state.conflicts:
+            trouble = frozenset(clash.operation.uuid for clash in state.conflicts)
+        if trouble == self._warned:
+            return
+        known, self._warned = self._warned, trouble
+        if state.conflicts:
+            if not (
+                isinstance(known, frozenset) and isinstance(trouble, frozenset) and trouble <= known
+            ):
+                self._emit(
+                    self.failed, EditConflictError(_conflict_text(self, state), state.conflicts)
+                )
+        elif state.error and known is None:
+            problem = self.editor.pending.error or self._away
+            self._emit(self.failed, problem or StorageError(state.error))
 
     # --- on the label image's thread
 
     def _open(self, options: dict[str, Any]) -> Editor:
         try:
-            return self.labels.edit(self.annotator, on_change=self._note, **options)
+            editor = self.labels.edit(self.annotator, on_change=self._note, **options)
+            self._kept.look(editor)
+            return editor
         except Exception as error:
             self._emit(self.failed, error)
             raise
@@ -281,19 +381,43 @@ class LabelEditing:
             return function(self.editor)
         except Exception as error:
             self._suspect |= isinstance(error, EditConflictError)
-            if self._opening.exception() is None:  # else it was told already
+            if self._opening.exception() is None and not self._told_by_state(error):
                 self._emit(self.failed, error)
             raise
         finally:
             with self._lock:
                 self._waiting -= 1
             self._working = None
+            if self._opening.exception() is None:
+                self._kept.forget_stored(self.editor)
             self._announce()
             self.look()
 
-    def _close(self) -> None:
+    def _insist(self, function: Callable[[Editor], T], editor: Editor) -> T:
+        """Run a function until the store does not fail; what comes later waits, so that the order stays."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                result = function(editor)
+            except StorageError as error:
+                self._away = error
+                self.look()
+                self._again.wait(pause)
+                self._again.clear()
+                if self._closed:
+                    raise
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            else:
+                self._away = None
+                return result
+
+    def _told_by_state(self, error: Exception) -> bool:
+        """Tell whether an error is a conflict of unsaved edits, which the state tells in words for a window."""
+        return isinstance(error, EditConflictError) and bool(self.editor.conflicts)
+
+    def _close(self, end: Callable[[Editor], None]) -> None:
         if self._opening.exception() is None:
-            self.editor.close()
+            end(self.editor)
         self._state = EditState()
 
     def _note(self, boxes: Any) -> None:
@@ -323,7 +447,7 @@ class LabelEditing:
         if not self.is_open:
             return EditState(unsaved=self._waiting, synced=self._waiting == 0)
         pending = self.editor.pending
-        error = pending.error
+        error = pending.error or self._away
         clashes: tuple[Clash, ...] = ()
         if self._suspect or isinstance(error, EditConflictError):
             clashes = tuple(self.editor.conflicts)
@@ -337,6 +461,7 @@ class LabelEditing:
             voxels=pending.voxels,
             error=None if error is None else str(error),
             working=self._working,
+            copies=self._kept.waiting,
         )
 
     @staticmethod
@@ -346,6 +471,14 @@ class LabelEditing:
             signal.emit(*values)
         except EmitLoopError:
             _log.exception("a listener of %s failed", signal.name)
+
+
+def _conflict_text(editing: LabelEditing, state: EditState) -> str:
+    places = "; ".join(str(clash) for clash in state.conflicts[:3])
+    return (
+        f"{editing.labels.location}: {state}: {places}. These edits are not saved, others are. Click the sign in the "
+        "status bar to see them and to choose: keep yours, or keep theirs"
+    )
 
 
 def _few(boxes: list[tuple[int, Box]]) -> list[tuple[int, Region]]:

@@ -49,6 +49,8 @@ PROMPT_KEYS = (
     Key("Shift-U", "clear", "take back all marks on this slice", (PROMPTS,)),
     Key("W", "use_mask", "take the painted mask as the prompt", (PROMPTS, LABELS)),
     Key("Shift-W", "ends", "the object ends before this slice", (PROMPTS,)),
+    Key("Control-Z", "undo", "take back the last mark, else the last edit", (PROMPTS,)),
+    Key("Control-Shift-Z", "redo", "do again what was taken back", (PROMPTS,)),
 )
 RUN_KEYS = (
     Key("G", "propagate", "propagate, or only what was corrected", group="Propagating"),

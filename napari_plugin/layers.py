@@ -198,6 +198,7 @@ def add_session(viewer: Any, session: Session, *, channel_slider: bool = False) 
     channel_slider
         Show one channel at a time in one layer, chosen by a slider, instead of a layer per channel.
     """
+    viewer = getattr(viewer, "__wrapped__", viewer)  # plugins are handed a proxy
     images = image_layers(session, channel_slider=channel_slider)
     layers = [*images, *(label_layer(session, n) for n in session.label_names)]
     for layer in layers:
@@ -205,6 +206,11 @@ def add_session(viewer: Any, session: Session, *, channel_slider: bool = False) 
     bind_channels(viewer)
     _close_with_layers(viewer, session)
     _bind_keys(viewer)
+    if getattr(viewer, "window", None) is not None:
+        from napari_plugin.unsaved_widget import sign_of  # needs Qt, which a script may lack
+
+        if (sign := sign_of(viewer)) is not None:
+            sign.watch(session)
     return layers
 
 

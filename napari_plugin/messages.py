@@ -11,6 +11,7 @@ from volseg.errors import (
     AccessDeniedError,
     BlocksFailedError,
     ConflictError,
+    GoneError,
     InputError,
     InterruptedRunError,
     LeaseHeldError,
@@ -26,6 +27,7 @@ from volseg.errors import (
 TITLES: tuple[tuple[type[BaseException], str], ...] = (
     (AccessDeniedError, "No access"),
     (StorageFullError, "No space left"),
+    (GoneError, "The volume went away"),
     (NotThereError, "Not found"),
     (MemoryBudgetError, "Too large for the memory"),
     (ModelUnavailableError, "The model is not available"),

@@ -16,6 +16,8 @@ from psygnal import Signal
 
 from napari_plugin.editing import EditState
 from napari_plugin.session import Session
+from napari_plugin.taking import store_free
+from volseg.editing.deltas import id_counts
 from volseg.editing.editor import Editor
 from volseg.errors import InputError
 from volseg.volume.blocks import Region
@@ -113,28 +115,43 @@ class ObjectTableModel:
         self._looking = True
         return self.editing.submit(self._look, "read the table of objects")
 
+    def look_at(self, time: int) -> None:
+        """List the objects of another time point."""
+        with self._lock:
+            if time == self.time:
+                return
+            self.time = time
+            self._stored, self._unsaved, self._counted = {}, {}, {}
+        self.changed.emit()
+        with suppress(InputError):  # it has been closed meanwhile
+            self.refresh()
+
     def _look(self, editor: Editor) -> None:
         self._looking = False
-        rows = editor.labels.objects.rows(self.time)
-        unsaved = self._look_at_unsaved(editor)
+        time = self.time
+        rows = editor.labels.objects.rows(time)
+        unsaved = self._look_at_unsaved(editor, time)
         with self._lock:
+            if time != self.time:
+                return  # moved on meanwhile: another look is under way
             self._stored = {row.id: row for row in rows}
             self._unsaved = unsaved
             known = dict.fromkeys([*self.classes, *(row.class_ for row in rows if row.class_)])
             self.classes = [name for name in known if name]
         self.changed.emit()
 
-    def _look_at_unsaved(self, editor: Editor) -> dict[int, _Unsaved]:
+    def _look_at_unsaved(self, editor: Editor, time: int) -> dict[int, _Unsaved]:
         voxels: dict[int, int] = {}
         boxes: dict[int, Region | None] = {}
         classes: dict[int, tuple[str | None]] = {}
         counted = {}
         for operation in editor.pending.operations:
+            deltas = [delta for delta in operation.deltas if delta.time == time]
             counts = self._counted.get(operation.uuid)
-            counts = editor.counts_of(operation) if counts is None else counts
+            counts = id_counts(deltas) if counts is None else counts
             counted[operation.uuid] = counts
             box: Region | None = None
-            for delta in operation.deltas:
+            for delta in deltas:
                 z, y, x = ((s.start, s.stop) for s in delta.box)
                 box = _around(box, (z, y, x))
             for label, number in counts.items():
@@ -200,6 +217,7 @@ class ObjectTableModel:
         return self.classes[number - 1] if 0 < number <= len(self.classes) else None
 
     def _say(self, ids: Sequence[int], values: dict[str, Any]) -> Future[None]:
+        time = self.time
         with self._lock:
             for label in ids:
                 self._said[label] = self._said.get(label, {}) | values
@@ -208,14 +226,12 @@ class ObjectTableModel:
         def run(editor: Editor) -> None:
             try:
                 if "confidence" in values and len(editor.pending):
-                    editor.flush()  # edits that are stored later would take the confidence away
+                    store_free(editor)  # edits that are stored later would take the confidence away
                 editor.labels.objects.change(
                     lambda old: (
                         old
                         | {
-                            (self.time, i): replace(
-                                old.get((self.time, i), ObjectRow(i, self.time)), **values
-                            )
+                            (time, i): replace(old.get((time, i), ObjectRow(i, time)), **values)
                             for i in ids
                         }
                     )

@@ -12,13 +12,16 @@ from psygnal import Signal
 
 from napari_plugin.marks import Marks
 from napari_plugin.promptstore import as_set, forget_object, load_objects, save_object
+from volseg.editing.removal import last_of
 from volseg.errors import InputError, PromptError
-from volseg.prompts import PromptedObject, PromptSet
+from volseg.prompts import Prompt, PromptedObject, PromptSet
 from volseg.propagation import SlicePrompt
 from volseg.propagation.window import MaskWindow
 
 if TYPE_CHECKING:
     from napari_plugin.editing import LabelEditing
+    from volseg.editing import Editor
+    from volseg.editing.record import Operation
 
 Place = tuple[int, int]
 """(time, slice)."""
@@ -47,39 +50,121 @@ class PromptBook:
         self.editing = editing
         self.shape_yx = (editing.labels.shape[1], editing.labels.shape[2])
         self._lock = threading.RLock()
-        self._marks: dict[int, dict[Place, Marks]] = {}
+        self._marks: dict[int, dict[Place, Marks]] = {}  # as they are stored
+        self._removed: dict[int, Mapping[int, int | None]] = {}  # by time
+        self.editing.decided.connect(self._decided)
         self.ready: Future[None] = self._submit(self._load, "reading the stored prompts")
 
     @property
     def objects(self) -> list[int]:
         """Objects with accepted prompts."""
         with self._lock:
-            return sorted(self._marks)
+            return sorted(self._standing())
 
     def __contains__(self, object_id: int | None) -> bool:
-        return object_id in self._marks
+        with self._lock:
+            return object_id in self._standing()
+
+    def knows(self, object_id: int) -> bool:
+        """Tell whether prompts are stored under an id, of an object that was deleted too."""
+        with self._lock:
+            return object_id in self._marks
+
+    def _standing(self) -> dict[int, dict[Place, Marks]]:
+        """Return the prompts as people's decisions left them (under the lock): none of objects that they deleted,
+        those of merged ones as the whole's."""
+        found: dict[int, dict[Place, Marks]] = {}
+        for one, of in self._marks.items():
+            for place, marks in of.items():
+                into = last_of(self._removed.get(place[0], {}), one)
+                if into is not None and (into == one or place not in found.get(into, {})):
+                    found.setdefault(into, {})[place] = marks
+        return found
+
+    # --- what people decided since
+
+    def removed(self, time: int = 0) -> Mapping[int, int | None]:
+        """Objects that people took away, to what each is part of since; as last looked at."""
+        return self._removed.get(time, {})
+
+    def look_for_removed(self, editor: Editor, more: Iterable[int] = (), time: int = 0) -> None:
+        """Ask the journal which prompted objects (and more) were deleted or merged; on the label image's thread."""
+        with self._lock:
+            asked = {one for one, of in self._marks.items() if any(t == time for t, _ in of)}
+        editor.time = time
+        removed = editor.removed({*asked, *more})
+        with self._lock:
+            changed, self._removed[time] = removed != self._removed.get(time), removed
+        if changed:
+            self.changed.emit()
+
+    def _decided(self, operation: Operation | None) -> None:
+        """Follow a merge, a deletion, or what was taken back or done again; on the label image's thread."""
+        editor = self.editing.editor
+        prompt = None if operation is None else operation.details.get("prompt")
+        if operation is not None and operation.of == "prompt" and prompt is not None:
+            stored = prompt["new"] if operation.done else prompt["old"]
+            self._put_back(
+                editor, int(operation.details["ids"][0]), prompt["t"], prompt["z"], stored
+            )
+        with self._lock:
+            times = sorted({t for of in self._marks.values() for t, _ in of})
+        for time in times:
+            self.look_for_removed(editor, self.removed(time), time)
+
+    def _put_back(
+        self, editor: Editor, object_id: int, time: int, z: int, stored: dict[str, Any] | None
+    ) -> None:
+        """Have the prompt on a slice be what it was before an operation that was taken back (or after it)."""
+        with self._lock:
+            of = self._marks.setdefault(object_id, {})
+            if stored is None:
+                of.pop((time, z), None)
+            else:
+                of[time, z] = Marks.of(Prompt.model_validate(stored))
+            if not of:
+                del self._marks[object_id]
+            prompted = self._prompted(object_id) if of else None
+        if prompted is None:
+            forget_object(editor.labels, object_id)
+        else:
+            save_object(editor.labels, prompted)
+        self.changed.emit()
 
     def slices_of(self, object_id: int, time: int = 0) -> list[int]:
         """Slices on which an object has accepted prompts."""
         with self._lock:
-            return sorted(z for t, z in self._marks.get(object_id, {}) if t == time)
+            return sorted(z for t, z in self._standing().get(object_id, {}) if t == time)
 
     def marks(self, object_id: int | None, place: Place) -> Marks:
         """What is accepted of an object at a place."""
         with self._lock:
-            return self._marks.get(object_id or 0, {}).get(place, Marks())
+            return self._standing().get(object_id or 0, {}).get(place, Marks())
+
+    def stored_marks(self, object_id: int, place: Place) -> Marks | None:
+        """What is stored of an object at a place, None where nothing is."""
+        with self._lock:
+            return self._marks.get(object_id, {}).get(place)
 
     def context(self, time: int) -> dict[int, dict[int, SlicePrompt]]:
         """The prompts of all objects at a time, as the model takes them: the others' points are not on this one."""
         with self._lock:
             return {
                 one: {z: marks.slice_prompt() for (t, z), marks in of.items() if t == time}
-                for one, of in self._marks.items()
+                for one, of in self._standing().items()
             }
 
     def keep(self, object_id: int, place: Place, marks: Marks) -> Future[None]:
         """Accept marks, and store them."""
         with self._lock:
+            if object_id in self._removed.get(
+                place[0], {}
+            ):  # begun anew: its old prompts stay away
+                self._marks.pop(object_id, None)
+                self._removed = {
+                    t: {i: into for i, into in removed.items() if i != object_id}
+                    for t, removed in self._removed.items()
+                }
             self._marks.setdefault(object_id, {})[place] = marks
             prompted = self._prompted(object_id)
         self.changed.emit()
@@ -105,8 +190,9 @@ class PromptBook:
             None is accepted.
         """
         with self._lock:
-            chosen = sorted(self._marks) if ids is None else [i for i in ids if i in self._marks]
-            objects = [self._prompted(one) for one in chosen]
+            standing = self._standing()
+            chosen = sorted(standing) if ids is None else [i for i in ids if i in standing]
+            objects = [self._as_prompted(one, standing[one]) for one in chosen]
         if not objects:
             raise InputError("no prompts are accepted yet: mark an object and accept its mask")
         return as_set(self.editing.labels, objects)
@@ -114,8 +200,10 @@ class PromptBook:
     def prompted(self, time: int = 0) -> tuple[PromptedObject, ...]:
         """The objects that have prompts at a time."""
         with self._lock:
-            found = [one for one in sorted(self._marks) if self.slices_of(one, time)]
-            return tuple(self._prompted(one) for one in found)
+            found = sorted(self._standing().items())
+            return tuple(
+                self._as_prompted(one, of) for one, of in found if any(t == time for t, _ in of)
+            )
 
     def with_masks(
         self, object_id: int, masks: Mapping[int, MaskWindow], time: int = 0
@@ -138,7 +226,9 @@ class PromptBook:
         """
         with self._lock:
             kept = {
-                z: marks for (t, z), marks in self._marks.get(object_id, {}).items() if t == time
+                z: marks
+                for (t, z), marks in self._standing().get(object_id, {}).items()
+                if t == time
             }
         kept |= {z: Marks(mask=mask) for z, mask in masks.items()}
         if not any(marks.positive for marks in kept.values()):
@@ -196,10 +286,17 @@ class PromptBook:
         with self._lock:
             for one in stored.values():
                 self._marks.setdefault(one.id, marks_of(one))
+            times = sorted({t for of in self._marks.values() for t, _ in of})
+        for time in times:
+            self.look_for_removed(editor, time=time)
         self.changed.emit()
 
     def _prompted(self, object_id: int) -> PromptedObject:
-        places = sorted(self._marks[object_id].items())
+        """Return an object's prompts as they are stored."""
+        return self._as_prompted(object_id, self._marks[object_id])
+
+    def _as_prompted(self, object_id: int, of: Mapping[Place, Marks]) -> PromptedObject:
+        places = sorted(of.items())
         prompts = tuple(marks.prompt(z, t, self.shape_yx) for (t, z), marks in places)
         return PromptedObject(id=object_id, prompts=prompts)
 

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from psygnal import Signal
 
+from napari_plugin.acceptance import Overlap, Rule, accept_mask
 from napari_plugin.marks import Marks
 from napari_plugin.promptbook import Place, PromptBook
 from napari_plugin.slicing import Candidate, SliceModel
@@ -24,6 +25,10 @@ from volseg.propagation.window import MaskWindow
 if TYPE_CHECKING:
     from napari_plugin.editing import LabelEditing
     from volseg.editing import Editor
+
+
+Answer = Literal["other", "take", "rest", "no"]
+"""The mask corrects the object that owns most of it; takes it all over; takes what is free; is not accepted."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,23 @@ class Shown:
     def mask(self) -> MaskWindow | None:
         """The chosen candidate's mask."""
         return self.candidates[self.choice].mask if self.candidates else None
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A mask that a person accepts, until it is in the labels."""
+
+    object_id: int | None
+    place: Place
+    marks: Marks
+    mask: MaskWindow
+    result: Future[None] = field(default_factory=Future)
+    kept: Future[None] | None = None
+
+    @property
+    def as_mask(self) -> bool:
+        """Whether the mask itself is the prompt, instead of the marks that led to it."""
+        return self.marks.mask is not None
 
 
 class Prompting:
@@ -60,12 +82,15 @@ class Prompting:
         Marks, candidates, object or slice are others now.
     accepted
         Signal(object id, z): a mask went into the labels.
+    asked
+        Signal(Overlap, answer): other objects own much of a mask that is to be accepted; `answer` takes an `Answer`.
     failed
         Signal(exception, what was being done).
     """
 
     changed = Signal()
     accepted = Signal(int, int)
+    asked = Signal(object, object)
     failed = Signal(object, str)
 
     def __init__(
@@ -76,6 +101,7 @@ class Prompting:
         self._lock = threading.RLock()
         self.book = book or PromptBook(editing)
         self.book.failed.connect(self._fail)
+        self.book.changed.connect(self._prompts_changed)
         self._past: dict[tuple[int, Place], list[Marks]] = {}
         self._drafts: dict[tuple[int, Place], Marks] = {}  # marked, but not accepted yet
         self._shown = Shown()
@@ -109,6 +135,9 @@ class Prompting:
             new = self._new if self._object is None else None
             if new is not None and new.done() and not new.cancelled() and not new.exception():
                 self._object = new.result()
+                for kept in (self._past, self._drafts):  # what was marked while nobody knew the id
+                    for key in [key for key in kept if key[0] == 0]:
+                        kept[self._object, key[1]] = kept.pop(key)  # type: ignore[assignment]
             return self._object
 
     def look_at(self, z: int, time: int = 0) -> None:
@@ -145,7 +174,7 @@ class Prompting:
         """An id that no object has, nor any that is only prompted so far."""
         while True:
             found = editor.new_id()
-            if found not in self.book:
+            if not self.book.knows(found):
                 return found
 
     # --- marks
@@ -250,6 +279,24 @@ class Prompting:
             self._shown = Shown(self.book.marks(self.object_id, self._place))
         self.changed.emit()
 
+    def _prompts_changed(self) -> None:
+        """Show what is accepted at the place in view, unless something is being marked there."""
+        if self._key() in self._drafts:
+            self.changed.emit()
+        else:
+            self._show_here()
+
+    def undo(self) -> None:
+        """Take back the last mark on this slice, or where there is none the last edit of the label image."""
+        if self._past.get(self._key()):
+            self.take_back()
+        else:
+            self.editing.undo()
+
+    def redo(self) -> None:
+        """Do the last edit again that was taken back."""
+        self.editing.redo()
+
     def _show_marks(self, marks: Marks) -> None:
         with self._lock:
             self._asked += 1
@@ -281,66 +328,95 @@ class Prompting:
     # --- accepting
 
     def accept(self) -> Future[None] | None:
-        """Put the shown mask into the labels and store the prompts; None where there is nothing to accept."""
+        """Put the shown mask into the labels and store the prompts; None where there is nothing to accept.
+
+        Where other objects own much of the mask, `asked` is emitted instead, and the future waits for `answer`.
+        """
         shown, place = self._shown, self._place
         mask = shown.mask
         if mask is None:
             return None
         # what is stored must give this very mask back: another candidate than the model's first stands as a mask
         marks = shown.marks if shown.choice == 0 else Marks(mask=mask)
-        result: Future[None] = Future()
-        object_id = self.object_id
-        if object_id is not None:
-            self._accept(object_id, place, marks, mask, result)
+        draft = _Draft(self.object_id, place, marks, mask)
+        if draft.object_id is not None:
+            self._accept(draft, "ask")
         elif self._new is not None:
-            self._new.add_done_callback(
-                lambda done: self._accept_new(done, place, marks, mask, result)
-            )
-        return result
+            self._new.add_done_callback(lambda done: self._accept_new(done, draft))
+        return draft.result
 
-    def _accept_new(
-        self,
-        done: Future[int],
-        place: Place,
-        marks: Marks,
-        mask: MaskWindow,
-        result: Future[None],
-    ) -> None:
+    def _accept_new(self, done: Future[int], draft: _Draft) -> None:
         if done.cancelled() or done.exception() is not None:
             error = done.exception() if not done.cancelled() else InputError("closed")
-            result.set_exception(error or InputError("no id"))
+            draft.result.set_exception(error or InputError("no id"))
             return
-        self._accept(done.result(), place, marks, mask, result)
+        draft.object_id = done.result()
+        self._accept(draft, "ask")
 
-    def _accept(
-        self,
-        object_id: int,
-        place: Place,
-        marks: Marks,
-        mask: MaskWindow,
-        result: Future[None],
-    ) -> None:
+    def _accept(self, draft: _Draft, rule: Rule) -> None:
+        object_id, place = draft.object_id or 0, draft.place
         time, z = place
-        self.book.keep(object_id, place, marks)
-        painted = self.editing.apply_mask(
-            z, mask.mask, mask.origin, object_id, protect=True, replace=True, time=time
-        )
+        shape_yx = self.shape[1:]
 
-        def after(done: Future[None]) -> None:
+        def work(editor: Editor) -> Overlap | None:
+            old = self.book.stored_marks(object_id, place)
+            prompt = {
+                "t": time,
+                "z": z,
+                "old": None
+                if old is None
+                else old.prompt(z, time, shape_yx).model_dump(mode="json"),
+                "new": draft.marks.prompt(z, time, shape_yx).model_dump(mode="json"),
+            }
+            overlap = accept_mask(
+                editor, object_id, z, draft.mask, time=time, rule=rule, prompt=prompt
+            )
+            if overlap is None:
+                draft.kept = self.book.keep(object_id, place, draft.marks)
+            return overlap
+
+        def after(done: Future[Overlap | None]) -> None:
             error = done.exception()
             if error is not None:
-                result.set_exception(error)
+                draft.result.set_exception(error)
                 self._fail(error, "accepting")
-                return
-            if (self.object_id, self._place) == (object_id, place):
-                self._show_here()
-            result.set_result(None)
-            self.accepted.emit(object_id, z)
+            elif (overlap := done.result()) is not None:
+                self._ask(overlap, draft)
+            elif draft.kept is not None:  # that it could not be stored is told by the book
+                draft.kept.add_done_callback(lambda _: self._accepted(draft))
 
+        what = f"object {object_id} in slice {z}"
+        self.editing.submit(work, what).add_done_callback(after)
+
+    def _accepted(self, draft: _Draft) -> None:
+        object_id, place = draft.object_id or 0, draft.place
         for key in ((object_id, place), (0, place)):
-            self._past.pop(key, None)
-            self._drafts.pop(key, None)
-        painted.add_done_callback(after)
+            if self._drafts.get(key) in (None, draft.marks) or draft.as_mask:
+                self._past.pop(key, None)
+                self._drafts.pop(key, None)
+        if (self.object_id, self._place) == (object_id, place):
+            self._show_here()
+        draft.result.set_result(None)
+        self.accepted.emit(object_id, place[1])
+
+    def _ask(self, overlap: Overlap, draft: _Draft) -> None:
+        if not len(self.asked):
+            error = InputError(f"{overlap}: nothing was accepted; mark the object elsewhere")
+            draft.result.set_exception(error)
+            self._fail(error, "accepting")
+            return
+
+        def answer(meant: Answer) -> None:
+            if meant == "no":
+                draft.result.cancel()
+            elif meant == "other":
+                draft.object_id = overlap.main
+                self._accept(draft, "rest")
+                self.select_object(overlap.main)
+            else:
+                self._accept(draft, meant)
+
+        self.asked.emit(overlap, answer)
 
     def _key(self) -> tuple[int, Place]:
         return self.object_id or 0, self._place

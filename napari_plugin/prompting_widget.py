@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
@@ -20,7 +18,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin.alive import while_alive
-from napari_plugin.channels import channel_in_view
 from napari_plugin.cluster import Cluster
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.desk import Desk
@@ -198,7 +195,9 @@ class PromptPanel(QWidget):
     def _choose_labels(self) -> None:
         name = self.labels.currentText()
         if name == NEW:
-            given, ok = QInputDialog.getText(self, "New label image", "Name:", text="cells")
+            channel = self.desk.channel_in_view()
+            asked = f"Name ({self.desk.channel_text(channel)}):"
+            given, ok = QInputDialog.getText(self, "New label image", asked, text="cells")
             if ok:
                 self.make(given)
             self.renew()
@@ -206,13 +205,8 @@ class PromptPanel(QWidget):
             self.desk.use(name)
 
     def make(self, name: str) -> None:
-        """Make a label image, bound to the channel whose layer is selected, or that a slider shows."""
-        layer = self.desk.viewer.layers.selection.active
-        told: dict[str, Any] = getattr(layer, "metadata", {}).get("volseg", {})
-        channel = told.get("channel")
-        if told.get("slider"):
-            channel = channel_in_view(self.desk.viewer, layer)
-        self.desk.new_labels(name.strip(), channel if isinstance(channel, int) else None)
+        """Make a label image, bound to the channel in view."""
+        self.desk.new_labels(name.strip(), self.desk.channel_in_view())
 
     def _choose_model(self) -> None:
         zoom = self.zoom.value()

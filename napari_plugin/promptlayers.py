@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.notifications import show_info
 
 from napari_plugin.marks import Marks
 from napari_plugin.sparse import SparseMasks
@@ -27,6 +28,10 @@ MARK_PX = (8, 14)  # marks on the screen, however far it is zoomed
 CLICK_PX = 4.0  # a press that moves less is a click
 LARGEST_PLANE = 4096 * 4096  # larger slices are shown by levels
 MASK_ID = 1
+Place = tuple[float, float, float]
+"""z, y, x in voxels of level 0."""
+FLAT = "Marks are placed in the 2D view: Ctrl+Y, or the cube below the list of layers, goes there; nothing was marked"
+ALONG_Z = "Ctrl+E rolls the axes until slices along z are shown"
 
 
 class PromptLayers:
@@ -103,6 +108,8 @@ class PromptLayers:
             self.points.face_color = [INSIDE if one else OUTSIDE for _, _, one in marks.points]
             self.points.selected_data = set()
         self._draw_shapes()
+        if self.running.preview.show_time(self.prompting.time):
+            self.draw_found()
         self._masks.remove()
         self._masks.put(z, MASK_ID, shown.mask)
         self.mask.refresh(extent=False)
@@ -138,12 +145,13 @@ class PromptLayers:
 
     def _on_drag(self, layer: Any, event: Any) -> Iterator[None]:
         """Points, boxes and scribbles; see `keys.MOUSE`."""
-        if event.button != 1 or self.viewer.dims.ndisplay != 2:
+        if event.button != 1:
             return
         modifiers = {name for name in ("Shift", "Control") if name in event.modifiers}
+        flat = self.viewer.dims.ndisplay == 2
         pressed = np.asarray(event.pos, float)
         path = [self._place(event)]
-        layer.mouse_pan = not modifiers & {"Shift", "Control"}
+        layer.mouse_pan = not flat or not modifiers & {"Shift", "Control"}
         moved = False
         yield
         while event.type == "mouse_move":
@@ -155,34 +163,68 @@ class PromptLayers:
         self._drawn = None
         layer.mouse_pan = True
         path.append(self._place(event))
-        self._done(path, modifiers, moved)
+        if moved and not modifiers:
+            return  # the picture was moved, or turned
+        refusal = self._refusal(path, moved=moved)
+        if refusal:
+            show_info(refusal)
+        else:
+            self._done(path, modifiers, moved)
 
-    def _draw_under_mouse(self, path: list[tuple[float, float]], modifiers: set[str]) -> None:
+    def _draw_under_mouse(self, path: list[Place], modifiers: set[str]) -> None:
         """Show the box or scribble as far as it is drawn."""
-        marks = self.prompting.shown.marks
+        dims = self.viewer.dims
+        if dims.ndisplay != 2 or dims.ndim - 3 in dims.displayed:
+            return  # nothing will be marked
+        marks, line = self.prompting.shown.marks, [place[1:] for place in path]
         with suppress(InputError):  # a box without an inside yet
             if "Control" in modifiers:
                 inside = "Shift" not in modifiers
-                self._drawn = marks.with_scribble(_thinned(path), 2.0, inside)
+                self._drawn = marks.with_scribble(_thinned(line), 2.0, inside)
             elif "Shift" in modifiers:
-                self._drawn = marks.with_box(path[0], path[-1])
+                self._drawn = marks.with_box(line[0], line[-1])
             else:
                 return
             self._draw_shapes()
 
-    def _done(self, path: list[tuple[float, float]], modifiers: set[str], moved: bool) -> None:
-        inside = "Shift" not in modifiers
-        if "Control" in modifiers and moved:
-            self.prompting.add_scribble(_thinned(path), inside=inside)
-        elif moved and "Shift" in modifiers:
-            self.prompting.set_box(path[0], path[-1])
-        elif not moved:
-            self.prompting.add_point(*path[0], inside=inside)
+    def _refusal(self, path: Sequence[Place], *, moved: bool) -> str:
+        """Return why a mark can't be where the mouse is, "" where it can."""
+        dims = self.viewer.dims
+        if dims.ndisplay != 2:
+            return FLAT
+        first = dims.ndim - 3
+        if min(dims.displayed) < first:
+            return f"marks are placed in planes of z, y and x, and this one lies along {_names(dims)}; {ALONG_Z}"
+        if moved and first in dims.displayed:
+            return f"boxes and scribbles are drawn in slices along z; {ALONG_Z}. A click works here too"
+        shape = self.prompting.shape
+        near = path[:1] if not moved else path
+        if not any(all(-0.5 <= v < n - 0.5 for v, n in zip(p, shape, strict=True)) for p in near):
+            return "there is no image under the mouse: nothing was marked"
+        return ""
 
-    def _place(self, event: Any) -> tuple[float, float]:
-        """Where the mouse is, in voxels (y, x) of level 0."""
-        y, x = self.points.world_to_data(event.position)[-2:]
-        return float(y), float(x)
+    def _done(self, path: list[Place], modifiers: set[str], moved: bool) -> None:
+        self._look_at(round(path[0][0]))
+        inside = "Shift" not in modifiers
+        line = [place[1:] for place in path]
+        if "Control" in modifiers and moved:
+            self.prompting.add_scribble(_thinned(line), inside=inside)
+        elif moved and "Shift" in modifiers:
+            self.prompting.set_box(line[0], line[-1])
+        elif not moved:
+            self.prompting.add_point(*line[0], inside=inside)
+
+    def _look_at(self, z: int) -> None:
+        """Go to the slice that is under the mouse: in a view along y or x it is another one at each place."""
+        if z != self.prompting.z:
+            dims = self.viewer.dims
+            dims.set_point(dims.ndim - 3, float(self.mask.data_to_world((z, 0, 0))[0]))
+            self.prompting.look_at(z, self.prompting.time)
+
+    def _place(self, event: Any) -> Place:
+        """Where the mouse is, in voxels (z, y, x) of level 0."""
+        z, y, x = self.points.world_to_data(event.position)[-3:]
+        return float(z), float(y), float(x)
 
 
 def slice_in_view(viewer: Any, layer: Any, *, has_time: bool) -> tuple[int, int]:
@@ -195,6 +237,8 @@ def slice_in_view(viewer: Any, layer: Any, *, has_time: bool) -> tuple[int, int]
 
 def part_in_view(viewer: Any, layer: Any) -> tuple[int, int, int, int] | None:
     """The part y0, x0, y1, x1 of the slice that is on the screen, in voxels of level 0; None where it is not known."""
+    if tuple(viewer.dims.displayed) != (viewer.dims.ndim - 2, viewer.dims.ndim - 1):
+        return None  # the screen shows no slice along z
     try:
         corners = np.asarray(layer.corner_pixels, float)[:, -2:]
         factors = np.asarray(layer.downsample_factors)[layer.data_level][-2:]
@@ -204,6 +248,10 @@ def part_in_view(viewer: Any, layer: Any) -> tuple[int, int, int, int] | None:
     if y1 <= y0 or x1 <= x0:
         return None
     return int(y0), int(x0), int(np.ceil(y1)) + 1, int(np.ceil(x1)) + 1
+
+
+def _names(dims: Any) -> str:
+    return " and ".join(str(dims.axis_labels[axis]) for axis in dims.displayed)
 
 
 def _factors(labels: Labels) -> Sequence[tuple[int, int, int]]:

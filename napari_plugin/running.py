@@ -21,9 +21,10 @@ from napari_plugin.local import Event, LocalWorker, error_of
 from napari_plugin.promptbook import PromptBook
 from napari_plugin.run_progress import RunProgress
 from napari_plugin.sparse import SparseMasks
-from napari_plugin.taking import apply_track
+from napari_plugin.taking import Applied, apply_tracks, standing_tracks, store_free
 from napari_plugin.trackstore import Task, drop_task, load_tasks, load_tracks, save_task, save_track
 from napari_plugin.worker import unpacked
+from volseg.editing.removal import last_of
 from volseg.errors import InputError, InterruptedRunError
 from volseg.propagation.track import SliceKind, Track
 
@@ -120,7 +121,8 @@ class Running:
     @property
     def tracks(self) -> dict[int, Track]:
         """What stands in the labels of every propagated object, at the time in view as far as it was read."""
-        return dict(self._tracks.get(self._choice().time, {}))
+        time = self._choice().time
+        return standing_tracks(self._tracks.get(time, {}), self.book.removed(time))
 
     # --- what a person asks
 
@@ -193,11 +195,13 @@ class Running:
     def _begin(
         self, ids: Iterable[int] | None, send: Callable[[Gathered, Choice], None]
     ) -> Future[Gathered]:
-        chosen = self.book.objects if ids is None else sorted(ids)
+        wanted = None if ids is None else sorted(ids)
         choice = self._choice()
 
         def work(editor: Editor) -> Gathered:
-            tracks = self._tracks_at(editor, choice.time)
+            store_free(editor)  # so that the table knows who is left
+            tracks = self._standing(editor, choice.time)
+            chosen = self.book.objects if wanted is None else wanted
             found = gather(editor, self.book, chosen, tracks, choice.time)
             if found.empty:
                 raise InputError(
@@ -220,11 +224,12 @@ class Running:
             self.failed.emit(error, "propagating")
 
     def _send(self, found: Gathered, choice: Choice) -> None:
+        group = uuid.uuid4().hex  # one step of undo
         if found.new:
-            request = self.request(found, choice) | {"do": "trace"}
+            request = self.request(found, choice) | {"do": "trace", "group": group}
             self._start(found.ids, request, choice.time)
         if found.corrected:
-            request = self.request(found, choice) | {"do": "repropagate"}
+            request = self.request(found, choice) | {"do": "repropagate", "group": group}
             request["objects"] = found.packed_corrections()
             self._start(tuple(found.corrected), request, choice.time)
 
@@ -299,7 +304,9 @@ class Running:
 
     def found_piece(self, object_id: int, track: Track) -> None:
         """Show slices that were found."""
-        self.preview.put_track(object_id, track)
+        with self._lock:
+            times = [task.time for task in self._open.values() if object_id in task.objects]
+        self.preview.put_track(object_id, track, times[0] if times else 0)
         self.piece.emit(object_id, track)
 
     def _planned(self, task: Task, plan: str) -> None:
@@ -324,24 +331,17 @@ class Running:
         known = self._open.get(task.name, task)
 
         def work(editor: Editor) -> None:
-            before = self._tracks_at(editor, task.time)
-            for i, track in sorted(tracks.items()):
-                only = slices.get(str(i))
-                stands = apply_track(
-                    editor,
-                    i,
-                    track,
-                    before.get(i),
-                    slices=only,
-                    time=task.time,
-                    run=known.plan,
-                )
-                save_track(editor.labels, i, stands, task.time)
-                with self._lock:
-                    before[i] = stands
-                    self._seen = {place for place in self._seen if place[0] != i}
-            editor.flush()
-            self._note_confidence(editor, {i: before[i] for i in tracks}, task.time)
+            before = self._standing(editor, task.time)
+            wanted = {
+                i: Applied(track, before.get(i, Track(track.shape)), _only(slices, i))
+                for i, track in tracks.items()
+                if i not in self.book.removed(task.time)  # deleted or merged while it ran
+            }
+            group = str(task.request.get("group", ""))
+            stands = apply_tracks(editor, wanted, time=task.time, run=known.plan, group=group)
+            self._keep(editor, stands, task.time)
+            store_free(editor)
+            self._note_confidence(editor, stands, task.time)
             drop_task(editor.labels, known.name)
 
         def after(done: Future[None]) -> None:
@@ -357,6 +357,24 @@ class Running:
         future = self.editing.submit(work, f"propagation of {len(tracks)} objects")
         future.add_done_callback(after)
         return future
+
+    def _standing(self, editor: Editor, time: int) -> dict[int, Track]:
+        """Return the tracks as people's decisions left them, after a look at what they decided."""
+        tracks = self._tracks_at(editor, time)
+        self.book.look_for_removed(editor, tracks, time)
+        return standing_tracks(tracks, self.book.removed(time))
+
+    def _keep(self, editor: Editor, stands: Mapping[int, Track], time: int) -> None:
+        """Store tracks; those of objects that were merged into them are in them now."""
+        tracks, removed = self._tracks_at(editor, time), self.book.removed(time)
+        for i, track in stands.items():
+            for merged in [one for one in removed if one in tracks and last_of(removed, one) == i]:
+                save_track(editor.labels, merged, Track(track.shape), time)
+                del tracks[merged]
+            save_track(editor.labels, i, track, time)
+            with self._lock:
+                tracks[i] = track
+                self._seen = {place for place in self._seen if place[0] != i}
 
     def _note_confidence(self, editor: Editor, tracks: Mapping[int, Track], time: int) -> None:
         known = {row.id for row in editor.labels.objects.rows(time)}
@@ -413,3 +431,9 @@ class Running:
     def go_on(self, task: Task) -> None:
         """Go on here with a run whose worker process is gone; what it did is not done again."""
         self._worker.send({"name": task.name, **task.request})
+
+
+def _only(slices: Mapping[str, list[int]], object_id: int) -> frozenset[int] | None:
+    """Return the slices of an object that a run computed anew, None where it is all of them."""
+    found = slices.get(str(object_id))
+    return None if found is None else frozenset(found)

@@ -52,10 +52,13 @@ class Session:
         Signal(name, region): voxels of a label image look different now.
     failed
         Signal(Exception): something could not be read or stored; told once per error and place.
+    state_changed
+        Signal(str, EditState): how far the edits of a label image are.
     """
 
     changed = Signal(str, tuple)
     failed = Signal(Exception)
+    state_changed = Signal(str, EditState)
 
     def __init__(
         self,
@@ -110,6 +113,11 @@ class Session:
                 found = LabelEditing(self.volume.labels[name], self.annotator, **self._options)
                 self._take(found)
             return found
+
+    @property
+    def editings(self) -> list[LabelEditing]:
+        """The label images that are open for editing; never waits."""
+        return list(self._editing.values())
 
     def opened(self, name: str) -> LabelEditing | None:
         """Return the editing of a label image if there is one already; never waits."""
@@ -239,6 +247,7 @@ class Session:
         name = editing.name
         editing.failed.connect(lambda error: self.failed.emit(error))
         editing.changed.connect(lambda region, _: self.changed.emit(name, region))
+        editing.state_changed.connect(lambda state: self.state_changed.emit(name, state))
         self._editing[name] = editing
         if self._watching is None:
             self._watching = threading.Thread(target=self._watch, name="volseg-watch", daemon=True)

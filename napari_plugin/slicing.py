@@ -72,6 +72,7 @@ class SliceModel:
         self._since = 0.0
         self._done: tuple[int, Any] | None = None
         self._closed = False
+        self._stale = False
         self.encoded = 0  # tiles that were embedded here
         self._thread = threading.Thread(target=self._run, daemon=True, name="volseg-model")
         self._thread.start()
@@ -117,10 +118,9 @@ class SliceModel:
         return self.call(lambda predictor: candidates(predictor, object_id, z, prompts, settings))
 
     def reopen(self) -> None:
-        """Open the predictor anew, since another model or zoom was chosen."""
+        """Open the predictor anew before it is next asked, since another model, zoom or time point was chosen."""
         with self._wake:
-            if self._predictor is not None:
-                self._calls.append((self._forget, Future()))
+            self._stale = True
             self._done = None
             self._wake.notify()
 
@@ -188,9 +188,6 @@ class SliceModel:
             self._done = (z, box)
         self.embedded.emit(z)
 
-    def _forget(self, predictor: Predictor) -> None:
-        self._let_go()
-
     def _check_alive(self) -> None:
         """Let a predictor go whose process has ended: the next question opens another."""
         if getattr(self._predictor, "gone", False):
@@ -205,6 +202,10 @@ class SliceModel:
                 _log.warning("closing the model: %s", error)
 
     def _opened(self) -> Predictor:
+        with self._wake:
+            stale, self._stale = self._stale, False
+        if stale:
+            self._let_go()
         if self._predictor is None:
             self._predictor = self._open()
         return self._predictor

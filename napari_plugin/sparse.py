@@ -41,7 +41,9 @@ class SparseMasks:
         dtype: np.dtype[Any] = UINT32,
     ) -> None:
         self.shape, self.dtype = shape, dtype
-        self._masks: dict[int, dict[int, MaskWindow]] = {}
+        self.time = 0
+        """The time point that is shown."""
+        self._masks: dict[tuple[int, int], dict[int, MaskWindow]] = {}  # by time and slice
         self._lock = threading.Lock()
         self.levels: list[SparseLevel] = []
         self.use_levels(factors)
@@ -50,19 +52,24 @@ class SparseMasks:
         """Offer these levels, by the voxels of level 0 per voxel of each."""
         self.levels = [SparseLevel(self, one) for one in factors]
 
-    def put(self, z: int, object_id: int, mask: MaskWindow | None) -> None:
+    def show_time(self, time: int) -> bool:
+        """Show another time point; tell whether it is another."""
+        changed, self.time = time != self.time, time
+        return changed
+
+    def put(self, z: int, object_id: int, mask: MaskWindow | None, time: int = 0) -> None:
         """Show an object's mask on a slice instead of the one before; None takes it away."""
         with self._lock:
-            here = self._masks.setdefault(z, {})
+            here = self._masks.setdefault((time, z), {})
             if mask is None or not mask.area:
                 here.pop(object_id, None)
             else:
                 here[object_id] = mask
 
-    def put_track(self, object_id: int, track: Track) -> None:
+    def put_track(self, object_id: int, track: Track, time: int = 0) -> None:
         """Show the slices of a track; others stay."""
         for z in track.slices:
-            self.put(z, object_id, track.mask_window(z))
+            self.put(z, object_id, track.mask_window(z), time)
 
     def remove(self, object_id: int | None = None) -> None:
         """Take an object away, or everything."""
@@ -75,13 +82,13 @@ class SparseMasks:
     def on_slice(self, z: int) -> Mapping[int, MaskWindow]:
         """The masks of a slice by object."""
         with self._lock:
-            return dict(self._masks.get(z, {}))
+            return dict(self._masks.get((self.time, z), {}))
 
     @property
     def slices(self) -> list[int]:
         """Slices that show anything."""
         with self._lock:
-            return sorted(z for z, here in self._masks.items() if here)
+            return sorted(z for (t, z), here in self._masks.items() if here and t == self.time)
 
     def compose(
         self, z: int, rows: range, columns: range, factors: tuple[int, int]

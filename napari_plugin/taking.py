@@ -5,109 +5,151 @@ Functions of an open editor; they run on the label image's own thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from volseg.editing.conflict import EditConflictError
+from volseg.editing.removal import last_of
 from volseg.propagation.track import SliceKind, Track, TrackSlice
-from volseg.propagation.window import EMPTY, Box, MaskWindow, union_box
+from volseg.propagation.window import EMPTY, Box, MaskWindow, union, union_box
+from volseg.volume.blocks import Region
 
 if TYPE_CHECKING:
     from volseg.editing import Editor
 
-STROKE_BYTES = 256 * 2**20
-"""Chunks of one operation are kept in memory until it ends: longer tracks are several steps of undo."""
 Masks = dict[int, MaskWindow]
 """{z: mask}."""
 
 
-def apply_track(
-    editor: Editor,
-    object_id: int,
-    new: Track,
-    old: Track | None = None,
-    *,
-    slices: Iterable[int] | None = None,
-    time: int = 0,
-    run: str = "",
-) -> Track:
-    """Bring a track into the labels instead of the one before.
+@dataclass(frozen=True)
+class Applied:
+    """One object's track on its way into the labels.
 
-    It takes background only; other objects stay, and so does what people painted of this one outside of the old track.
-    Prompted and corrected slices only gain voxels.
+    Parameters
+    ----------
+    new, old
+        The track, and what was applied before.
+    slices
+        Only these; None: all that either track holds.
+    """
+
+    new: Track
+    old: Track
+    slices: frozenset[int] | None = None
+
+    @property
+    def regions(self) -> list[Region]:
+        """What may change, a region for each slice."""
+        boxes = ((z, self.box(z)) for z in sorted({*self.new.slices, *self.old.slices}))
+        return [((z, z + 1), (b[0], b[2]), (b[1], b[3])) for z, b in boxes if b is not None]
+
+    def box(self, z: int) -> Box | None:
+        """Return the box y0, x0, y1, x1 of a slice that may change, None where nothing does."""
+        if self.slices is not None and z not in self.slices:
+            return None
+        boxes = [track.bbox(z) for track in (self.new, self.old) if z in track]
+        return union_box(boxes) if boxes else None
+
+    def put(self, plane: np.ndarray, object_id: int, z: int, box: Box) -> None:
+        """Bring a slice's track into a part (y, x) of it, in place; see `apply_tracks`."""
+        gained = _mask_on(self.new, z, box)
+        lost = _mask_on(self.old, z, box) & ~gained
+        if z in self.new and self.new.kind(z) == SliceKind.SEED:
+            lost[:] = False
+        plane[lost & (plane == object_id)] = 0
+        plane[gained & (plane == 0)] = object_id
+
+
+def _mask_on(track: Track, z: int, box: Box) -> np.ndarray:
+    if z not in track:
+        return np.zeros((box[2] - box[0], box[3] - box[1]), bool)
+    return track.mask_window(z).on(box)
+
+
+def apply_tracks(
+    editor: Editor, tracks: Mapping[int, Applied], *, time: int = 0, run: str = "", group: str = ""
+) -> dict[int, Track]:
+    """Bring tracks into the labels instead of those before, as one operation.
+
+    They take background only, in the order of the ids; other objects stay, and so does what people painted of these
+    outside of the old tracks. Prompted and corrected slices only gain voxels.
 
     Parameters
     ----------
     editor
         Of the label image.
-    object_id
-        The object.
-    new, old
-        The track, and what was applied before.
-    slices
-        Only these; by default all that either track holds.
+    tracks
+        By object.
     time
         Time point.
-    run
-        Stands in the journal.
+    run, group
+        Stand in the journal; operations of one group are one step of undo.
 
     Returns
     -------
-    Track
-        What of the new track stands in the labels now.
+    dict
+        What of the new tracks stands in the labels now.
     """
     editor.time = time
-    former = old or Track(new.shape)
-    wanted = sorted(set(new.slices) | set(former.slices) if slices is None else set(slices))
-    for part in _parts(editor, wanted, new, former):
-        with editor.stroke("propagate", ids=[object_id], run=run):
-            for z in part:
-                _apply_slice(editor, object_id, z, new, former)
-    return applied(editor, object_id, new, time)
+    ordered = sorted(tracks.items())
+
+    def change(block: np.ndarray, region: Region) -> np.ndarray:
+        out = block.copy()
+        (z0, z1), (y0, y1), (x0, x1) = region
+        for z in range(z0, z1):
+            for object_id, one in ordered:
+                box = one.box(z)
+                if box is None:
+                    continue
+                part = max(box[0], y0), max(box[1], x0), min(box[2], y1), min(box[3], x1)
+                if part[0] < part[2] and part[1] < part[3]:
+                    plane = out[z - z0, part[0] - y0 : part[2] - y0, part[1] - x0 : part[3] - x0]
+                    one.put(plane, object_id, z, part)
+        return out
+
+    regions = [region for _, one in ordered for region in one.regions]
+    details = {"ids": [i for i, _ in ordered], "run": run} | ({"group": group} if group else {})
+    editor.rewrite(regions, change, "propagate", **details)
+    return {i: applied(editor, i, one.new, time) for i, one in ordered}
 
 
-def _apply_slice(editor: Editor, object_id: int, z: int, new: Track, old: Track) -> None:
-    box = _box(z, new, old)
-    if box is None:
-        return
-    y0, x0, y1, x1 = box
-    now = np.asarray(editor[z, y0:y1, x0:x1])
-    gained = new.mask_window(z).on(box) if z in new else np.zeros(now.shape, bool)
-    seeded = z in new and new.kind(z) == SliceKind.SEED
-    lost = (
-        old.mask_window(z).on(box) & ~gained if z in old and not seeded else ~np.ones_like(gained)
-    )
-    values = np.where(lost & (now == object_id), 0, now)
-    values = np.where(gained & (values == 0), object_id, values)
-    if not np.array_equal(values, now):
-        editor[z, y0:y1, x0:x1] = values
+def store_free(editor: Editor) -> None:
+    """Make durable what is not in conflict; that something is, the state of the edits tells."""
+    with suppress(EditConflictError):
+        editor.flush(around_conflicts=True)
 
 
-def _box(z: int, *tracks: Track) -> Box | None:
-    boxes = [track.bbox(z) for track in tracks if z in track]
-    return union_box(boxes) if boxes else None
+def standing_tracks(
+    tracks: Mapping[int, Track], removed: Mapping[int, int | None]
+) -> dict[int, Track]:
+    """Return the tracks as people's decisions left them: those of merged objects as one, none of deleted ones.
+
+    Parameters
+    ----------
+    tracks
+        As they are stored, by object.
+    removed
+        What became of objects; see `Editor.removed`.
+    """
+    found: dict[int, Track] = {}
+    for one, track in sorted(tracks.items()):
+        into = last_of(removed, one)
+        if into is not None:
+            found[into] = _joined(found[into], track) if into in found else track
+    return found
 
 
-def _parts(editor: Editor, slices: list[int], new: Track, old: Track) -> Iterator[list[int]]:
-    """Slices in groups whose chunks fit into memory together."""
-    _, height, width = editor.labels.grid.chunk
-    voxel = editor.dtype.itemsize
-    part: list[int] = []
-    used = 0.0
-    for z in slices:
-        box = _box(z, new, old)
-        if box is None:
-            continue
-        rows = -(-box[2] // height) - box[0] // height
-        columns = -(-box[3] // width) - box[1] // width
-        used += rows * columns * height * width * voxel
-        if part and used > STROKE_BYTES:
-            yield part
-            part, used = [], rows * columns * height * width * voxel
-        part.append(z)
-    if part:
-        yield part
+def _joined(a: Track, b: Track) -> Track:
+    entries = a.entries() | b.entries()
+    for z in set(a.slices) & set(b.slices):
+        kind = SliceKind.SEED if SliceKind.SEED in (a.kind(z), b.kind(z)) else a.kind(z)
+        both = union(a.mask_window(z), b.mask_window(z))
+        entries[z] = TrackSlice.of(both, min(a.confidence(z), b.confidence(z)), kind)
+    return Track(a.shape, entries)
 
 
 def applied(editor: Editor, object_id: int, track: Track, time: int = 0) -> Track:
@@ -131,7 +173,7 @@ def painted_masks(
     Unsaved edits are stored first, so that the table tells how far the object reaches.
     """
     editor.time = time
-    editor.flush()
+    store_free(editor)
     row = next((r for r in editor.labels.objects.rows(time) if r.id == object_id), None)
     spans = [] if row is None or row.bbox is None else [row.bbox]
     if track is not None and track.bbox3d is not None:

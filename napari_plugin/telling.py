@@ -33,10 +33,14 @@ class Telling:
 
     def tell(self, error: BaseException, doing: str = "") -> None:
         """Have a person read of an error; on the GUI thread."""
+        self.noticed.emit(self.note(error, doing))
+
+    def note(self, error: BaseException, doing: str = "") -> Notice:
+        """Keep the notice of an error that the sign in the status bar goes on telling; on the GUI thread."""
         notice = notice_of(error, doing)
         _log.log(logging.INFO if notice.expected else logging.ERROR, "%s: %s", doing, error)
         self.notices.append(notice)
-        self.noticed.emit(notice)
+        return notice
 
     def aside(self, function: Callable[[], object], doing: str) -> threading.Thread:
         """Run something that waits on a thread of its own; what goes wrong becomes a notice."""

@@ -24,17 +24,12 @@ def new_object(editing: LabelEditing) -> Future[int]:
 
 def merge(editing: LabelEditing, ids: Sequence[int]) -> Future[int]:
     """Make one object of several; it keeps the first one's id."""
-    return editing.submit(lambda editor: editor.merge(list(ids)), f"merge {len(ids)} objects")
+    return editing.merge(ids)
 
 
 def delete(editing: LabelEditing, ids: Sequence[int]) -> Future[None]:
     """Delete objects, each as a step of undo."""
-
-    def run(editor: Editor) -> None:
-        for label in ids:
-            editor.delete(label)
-
-    return editing.submit(run, f"delete {len(ids)} objects")
+    return editing.delete(ids)
 
 
 def split(

@@ -13,6 +13,7 @@ from napari_plugin.keys import help_html
 from napari_plugin.new_button import bind_new_button
 from napari_plugin.notices_widget import FeedbackPanel, show_notice
 from napari_plugin.opening_widget import OpenPanel
+from napari_plugin.overlap_widget import show_overlap
 from napari_plugin.prompting_widget import PromptPanel
 
 
@@ -25,6 +26,7 @@ def desk_with_notices(viewer: Any) -> Desk:
         desk.said.connect(show_info)
         if window is not None:
             bind_new_button(desk.viewer)
+        desk.asked.connect(lambda overlap, answer: show_overlap(overlap, answer, window))
     return desk
 
 

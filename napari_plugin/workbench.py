@@ -72,6 +72,7 @@ class Workbench:
         viewer.layers.selection.events.active.connect(_Kept(self, self._follow))
         viewer.layers.events.inserted.connect(_Kept(self, self._follow))
         viewer.layers.events.removed.connect(_Kept(self, self._follow))
+        viewer.dims.events.point.connect(_Kept(self, self._moved))
         self._follow()
 
     @property
@@ -97,7 +98,13 @@ class Workbench:
             return
         self.layer = layer
         self.objects = None if layer is None else self._table(layer)
+        self._moved()
         self.changed.emit()
+
+    def _moved(self) -> None:
+        """Have the table list the time point that the slider shows."""
+        if self.objects is not None and self.viewer is not None:
+            self.objects.look_at(self._position()[0])
 
     def _table(self, layer: Any) -> ObjectTableModel | None:
         found = self._tables.get(layer)
@@ -292,7 +299,7 @@ class Workbench:
         """Return time and slice in view."""
         point = np.asarray(self.layer.world_to_data(self.viewer.dims.point))
         voxel = np.round(point).astype(int)
-        return (int(voxel[0]) if self.layer.ndim == 4 else 0, int(voxel[-3]))
+        return (max(0, int(voxel[0])) if self.layer.ndim == 4 else 0, int(voxel[-3]))
 
 
 def _label_layer(viewer: Any, layer: Any) -> Any:

@@ -79,6 +79,10 @@ class StorageFullError(StorageError):
     """No space left where volseg writes."""
 
 
+class GoneError(StorageError, FileNotFoundError):
+    """What was open went away: its folder was moved or deleted, or its share is not mounted; nothing was written."""
+
+
 class AlreadyWrittenError(StorageError, FileExistsError):
     """A conditional create found the object there already (HTTP 412 to `If-None-Match: *`)."""
 

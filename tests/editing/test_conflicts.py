@@ -11,8 +11,10 @@ from tests.editing.making import assert_levels
 from volseg.editing import EditConflictError, Editor
 from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
+from volseg.editing.unsaved import local_copies
 from volseg.errors import ConflictError, UnsavedEditsError
 from volseg.volume.blocks import whole_region
+from volseg.volume.image import open_volume
 from volseg.volume.labels import Labels
 
 
@@ -59,6 +61,68 @@ def test_the_same_voxels_are_told_by_chunk_and_name_and_nothing_is_written(
     assert bob[1, 8, 3] == 7
     ann.close()
     bob.close()
+
+
+def test_edits_that_are_not_in_conflict_are_stored_around_those_that_are(anywhere: Labels) -> None:
+    ann, bob = two(anywhere)
+    ann[1, 3:9, 3:9] = 7
+    bob[1, 8:12, 3:9] = 8
+    bob[1, 11, 3:12] = 6  # lies on the one in conflict
+    bob[4, 60, 80] = 5
+    ann.flush()
+    with pytest.raises(EditConflictError, match="1 of your edits is in conflict"):
+        bob.flush(around_conflicts=True)
+    wanted = np.zeros(ann.shape, "uint32")
+    wanted[1, 3:9, 3:9], wanted[4, 60, 80] = 7, 5
+    assert_levels(anywhere, wanted)
+    assert len(bob.pending) == 2 and bob[1, 11, 10] == 6  # still in view
+    bob[5, 0, 0] = 9
+    with pytest.raises(EditConflictError):
+        bob.flush(around_conflicts=True)
+    wanted[5, 0, 0] = 9
+    assert_levels(anywhere, wanted)
+    bob.resolve("mine")
+    bob.close()
+    wanted[1, 8:12, 3:9], wanted[1, 11, 3:12] = 8, 6
+    ann.close()
+    assert_levels(anywhere, wanted)
+
+
+def test_a_copy_is_found_by_the_labels_that_it_belongs_to_wherever_they_lie(
+    labels: Labels, tmp_path: Path
+) -> None:
+    ann, bob = two(labels)
+    other = labels.volume().create_labels("organelles", chunks=(2, 32, 32))
+    ann[1, 3:9, 3:9] = 7
+    bob[1, 8:12, 3:9] = 8
+    ann.close()
+    path = bob.keep_copy(tmp_path)
+    assert path is not None
+    bob.abandon()
+    (copy,) = local_copies(labels, tmp_path)
+    assert (copy.path, copy.annotator, copy.operations, copy.voxels) == (path, "bob", 1, 24)
+    assert local_copies(other, tmp_path) == []
+    root = labels.volume().location.local_path
+    assert root is not None
+    root.rename(root.with_name("elsewhere.zarr"))
+    moved = open_volume(root.with_name("elsewhere.zarr")).labels["cells"]
+    assert [one.path for one in local_copies(moved, tmp_path)] == [path]
+
+
+def test_where_no_copy_can_be_kept_the_editor_stays_open(labels: Labels, tmp_path: Path) -> None:
+    ann, bob = two(labels)
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    bob._local_folder = blocked
+    ann[1, 3:9, 3:9] = 7
+    bob[1, 8:12, 3:9] = 8
+    ann.close()
+    with pytest.raises(UnsavedEditsError, match="No copy could be kept"):
+        bob.close()
+    assert not bob.closed and len(bob.pending) == 1
+    bob.resolve("theirs")
+    bob.close()
+    assert bob.closed
 
 
 def test_theirs_drops_only_what_is_in_conflict(labels: Labels) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_plugin.acceptance import Overlap
 from napari_plugin.marks import Marks
 from napari_plugin.promptbook import PromptBook
 from napari_plugin.prompting import Prompting
@@ -258,3 +259,82 @@ def test_a_prompt_goes_before_embedding_and_errors_reach_the_person(tmp_path: Pa
     assert len(errors) == 1  # not again and again
     model.close()
     assert model.call(lambda predictor: None).cancelled()
+
+
+def test_taking_an_acceptance_back_takes_its_prompts_back(place: Place) -> None:
+    prompting = place.prompting
+    prompting.look_at(2)
+    prompting.add_point(20, 22)
+    place.mask()
+    first = place.accept()
+    prompting.look_at(4)
+    prompting.add_point(20, 24)
+    place.mask()
+    place.accept()
+    assert prompting.book.slices_of(first) == [2, 4]
+    prompting.undo()
+    eventually(lambda: prompting.book.slices_of(first) == [2])
+    eventually(lambda: prompting.shown.marks.empty)
+    prompting.undo()
+    eventually(lambda: first not in prompting.book)
+    place.editing.flush().result(20)
+    assert load_objects(place.editing.labels) == {}
+    prompting.redo()
+    eventually(lambda: prompting.book.slices_of(first) == [2])
+    place.editing.flush().result(20)
+    assert [p.z for p in load_objects(place.editing.labels)[first].prompts] == [2]
+    # another mask on the same slice, taken back, leaves the one before
+    prompting.look_at(2)
+    prompting.set_box((10, 10), (32, 34))
+    place.mask()
+    place.accept()
+    prompting.undo()
+    eventually(lambda: prompting.book.marks(first, (0, 2)).points == ((20.0, 22.0, 1),))
+
+
+def test_a_mask_that_others_own_is_asked_about_instead_of_stored_as_a_sliver(place: Place) -> None:
+    prompting = place.prompting
+    questions: list[tuple[Overlap, Callable[[str], None]]] = []
+    prompting.look_at(2)
+    prompting.add_point(20, 22)
+    area = place.mask().area
+    first = place.accept()
+
+    def again() -> tuple[int, Future[None]]:
+        prompting.next_object()
+        eventually(lambda: prompting.object_id not in (None, first))
+        prompting.add_point(21, 23)
+        place.mask()
+        done = prompting.accept()
+        assert done is not None and prompting.object_id is not None
+        return prompting.object_id, done
+
+    # nobody to answer: refused, and nothing is stored
+    second, done = again()
+    with pytest.raises(InputError, match=f"100 % of the mask of object {second} .* object {first}"):
+        done.result(20)
+    assert second not in prompting.book
+
+    prompting.asked.connect(lambda overlap, answer: questions.append((overlap, answer)))
+    second, done = again()
+    eventually(lambda: questions)
+    overlap, answer = questions.pop()
+    assert (overlap.owners, overlap.rest, overlap.area) == ({first: area}, 0, area)
+    answer("no")
+    eventually(done.cancelled)
+    ids = place.editing.editor[2]
+    assert second not in prompting.book and (ids == first).sum() == area
+
+    prompting.accept()
+    eventually(lambda: questions)
+    questions.pop()[1]("take")
+    eventually(lambda: second in prompting.book)
+    assert (place.editing.editor[2] == second).sum() == area
+    assert not (place.editing.editor[2] == first).any()
+
+    third, done = again()
+    eventually(lambda: questions)
+    questions.pop()[1]("other")
+    done.result(20)
+    assert prompting.object_id == second and third not in prompting.book
+    assert prompting.book.marks(second, (0, 2)).points == ((21.0, 23.0, 1),)

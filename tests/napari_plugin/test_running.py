@@ -14,13 +14,15 @@ from napari_plugin.cluster import FlowState
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.interactive import Choice
 from napari_plugin.local import LocalWorker
+from napari_plugin.marks import Marks
 from napari_plugin.promptbook import PromptBook
 from napari_plugin.running import Running
 from napari_plugin.session import Session
-from napari_plugin.trackstore import load_tasks, load_track
+from napari_plugin.trackstore import Task, load_tasks, load_track
 from tests.napari_plugin.places import discs, make_volume
 from volseg.errors import BlocksFailedError, InputError, MemoryBudgetError
 from volseg.prompts import parse_prompts
+from volseg.propagation.window import MaskWindow
 from volseg.volume.image import open_volume
 
 TRUTH = np.where(discs() == 200, 1, np.where(discs() == 170, 2, 0)).astype(np.uint32)
@@ -130,9 +132,9 @@ def test_objects_are_followed_corrected_and_followed_again_only_where_it_matters
     place.editing.undo().result(20)
     assert np.array_equal(place.labels(), TRUTH)
     place.editing.undo().result(20)
-    assert not (place.labels() == 2).any() and (place.labels() == 1).any()
+    assert not place.labels().any()
     place.propagate()
-    assert place.finished[-1][0] == (2,)
+    assert place.finished[-1][0] == (1, 2)
     assert np.array_equal(place.labels(), TRUTH)
 
 
@@ -144,6 +146,89 @@ def test_what_people_painted_is_the_prompt_and_other_objects_are_left_alone(plac
     labels = place.labels()
     assert (labels[2, 40:50, 50:60] == 77).all()
     assert np.array_equal(labels[1] == 2, TRUTH[1] == 2)
+
+
+def nothing_to_do(place: Place) -> bool:
+    """Whether there is nothing to propagate."""
+    try:
+        place.running.propagate().result(60)
+    except InputError as error:
+        place.errors.clear()
+        return "nothing to propagate" in str(error)
+    return False
+
+
+def test_a_deleted_object_does_not_come_back_and_a_deletion_that_is_undone_is_none(
+    place: Place,
+) -> None:
+    place.book.add(parse_prompts(PROMPTS))
+    place.propagate()
+    place.editing.delete([2]).result(20)
+    assert place.book.objects == [1] and set(place.running.tracks) == {1}
+    assert nothing_to_do(place)
+    assert not (place.labels() == 2).any()
+    place.editing.undo().result(20)
+    assert place.book.objects == [1, 2] and np.array_equal(place.labels(), TRUTH)
+    assert nothing_to_do(place)
+    # somebody else deletes it, from a program
+    place.editing.flush().result(20)
+    with open_volume(place.url).labels["cells"].edit("somebody") as other:
+        other.delete(2)
+    place.editing.refresh().result(20)
+    assert place.book.objects == [1]
+    assert nothing_to_do(place)
+    assert np.array_equal(place.labels(), np.where(TRUTH == 2, 0, TRUTH))
+    # begun anew it is an object again, and its old prompts stay away
+    square = np.ones((6, 6), bool)
+    place.editing.apply_mask(1, square, (41, 52), 2).result(20)
+    place.book.keep(2, (0, 1), Marks(mask=MaskWindow.crop(square, (41, 52)))).result(20)
+    assert place.book.slices_of(2) == [1]
+
+
+def test_an_object_that_is_deleted_while_it_is_followed_stays_away(place: Place) -> None:
+    place.book.add(parse_prompts(PROMPTS))
+    place.propagate()
+    tracks = place.running.tracks
+    place.editing.delete([2]).result(20)
+    task = Task("late", "here", (1, 2), {})
+    place.running.take(task, tracks).result(20)
+    assert not (place.labels() == 2).any() and (place.labels() == 1).any()
+
+
+def test_a_merged_object_loses_nothing_with_the_next_propagation(place: Place) -> None:
+    place.book.add(parse_prompts(PROMPTS))
+    place.propagate()
+    place.editing.merge([1, 2]).result(20)
+    whole = (TRUTH > 0).astype(np.uint32)
+    assert np.array_equal(place.labels(), whole)
+    assert place.book.objects == [1] and place.book.slices_of(1) == [3, 4]
+    assert nothing_to_do(place)
+    # a correction of the whole is followed, and no slice of either part is lost
+    extra = np.ones((4, 4), bool)
+    place.editing.apply_mask(5, extra, (2, 2), 1).result(20)
+    place.propagate()
+    assert not (whole & (place.labels() != 1)).any()
+    assert set(np.unique(place.labels())) == {0, 1}
+    assert nothing_to_do(place)
+
+
+def test_new_and_corrected_objects_of_one_propagation_are_one_step_of_undo(place: Place) -> None:
+    first = {**PROMPTS, "objects": PROMPTS["objects"][:1]}  # type: ignore[index]
+    place.book.add(parse_prompts(first))
+    place.propagate()
+    erased = np.zeros((64, 80), bool)
+    erased[:, :] = True
+    place.editing.submit(lambda editor: editor.erase(9, erased, label=1), "erase").result(20)
+    before = place.labels()
+    place.book.add(parse_prompts({**PROMPTS, "objects": PROMPTS["objects"][1:]}))  # type: ignore[index]
+    place.running.propagate().result(60)
+    eventually(lambda: len(place.finished) == 3 or place.errors)
+    assert not place.errors and (place.labels() == 2).any()
+    after = place.labels()
+    place.editing.undo().result(20)
+    assert np.array_equal(place.labels(), before)
+    place.editing.redo().result(20)
+    assert np.array_equal(place.labels(), after)
 
 
 def test_the_least_confident_slices_come_one_after_the_other(place: Place) -> None:
@@ -283,7 +368,6 @@ def test_a_place_that_a_cluster_cannot_see_is_refused(place: Place) -> None:
 def test_a_flow_run_that_failed_says_so(url: str, place: Place) -> None:
     import threading
 
-    from napari_plugin.trackstore import Task
     from napari_plugin.watching import follow_cluster
 
     task = Task("x", "cluster", (1,), {"labels": "cells-none"}, flow_run="x")

@@ -42,6 +42,6 @@ def conflict_message(where: str, clashes: Sequence[Clash]) -> str:
     operations = len({clash.operation.uuid for clash in clashes})
     return (
         f"{where}: {operations} of your edits {'is' if operations == 1 else 'are'} in conflict: "
-        f"{shown}{more}. Nothing was written. Choose: editor.resolve('theirs') drops your edits that are in "
+        f"{shown}{more}. They were not written. Choose: editor.resolve('theirs') drops your edits that are in "
         "conflict, editor.resolve('mine') puts yours on top, editor.discard() drops all unsaved edits"
     )

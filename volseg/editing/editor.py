@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from volseg.editing.bulk import DeltaCollector, all_of, collect, places_of
-from volseg.editing.deltas import Box, Place
+from volseg.editing.deltas import Box, Place, id_counts
 from volseg.editing.ids import IdClaims
 from volseg.editing.painting import Painting
 from volseg.editing.record import Operation
+from volseg.editing.removal import Fates, Removals
 from volseg.editing.selection import Selection
 from volseg.editing.tools import check_split_memory, seed_lists, split_mask
 from volseg.errors import InputError
 from volseg.progress import Progress, silent
+from volseg.volume.blocks import Region, slices
 
 if TYPE_CHECKING:
     from volseg.volume.labels import Labels
@@ -180,6 +182,79 @@ class Editor(Painting):
         mask = np.zeros(points.max(axis=0) - low + 1, bool)
         mask[tuple((points - low).T)] = True
         return mask, (int(low[0]), int(low[1]))
+
+    def removed(self, ids: Iterable[int]) -> Fates:
+        """Return which of some objects people took away at the present time, and what each is part of since.
+
+        Those that have voxels, or never had any, are left out. Reads the journal back as far as it must.
+        """
+        self._check_open()
+        absent = set(ids) - self._present()
+        with self._lock:
+            removals = Removals(self._timeline, absent, self._time)
+            removals.look()
+        while not removals.settled:
+            self._timeline.read_older()
+            with self._lock:
+                removals.look()
+        return removals.fates
+
+    def _present(self) -> set[int]:
+        """Return the objects that have voxels at the present time, unsaved edits included."""
+        voxels = {
+            row.id: row.voxels for row in self.labels.objects.rows() if row.time == self._time
+        }
+        with self._lock:
+            operations = [item.operation for item in self._state.pending]
+        for operation in operations:
+            here = [delta for delta in operation.deltas if delta.time == self._time]
+            for label, number in id_counts(here).items():
+                voxels[label] = voxels.get(label, 0) + number
+        return {label for label, number in voxels.items() if number > 0}
+
+    def rewrite(
+        self,
+        regions: Iterable[Region],
+        change: Callable[[np.ndarray, Region], np.ndarray],
+        kind: str,
+        *,
+        progress: Progress = silent,
+        **details: Any,
+    ) -> None:
+        """Change voxels of the present time as one operation, chunk by chunk: memory does not grow with them.
+
+        Parameters
+        ----------
+        regions
+            What may change, z, y, x.
+        change
+            Returns a chunk's new voxels from the present ones and the region that they fill; called on several threads.
+        kind, details
+            Stand in the record.
+        """
+        self._check_open()
+        with self._operating:
+            if self._stroke is not None:
+                raise InputError(f"{kind} is an operation of its own; end the open stroke first")
+            places = {p for one in regions for p in self._grid.places(self._time, slices(one))}
+            base = self._state.base
+            collector = DeltaCollector(self._journal)
+
+            def renewed(block: np.ndarray, place: Place) -> np.ndarray:
+                z, y, x = ((s.start, s.stop) for s in self._grid.box(place.zyx))
+                return change(block, (z, y, x))
+
+            collect(places, self.block, renewed, self._grid, collector, progress, kind)
+            deltas = collector.deltas()
+            if deltas:
+                made = Operation(
+                    kind,
+                    deltas,
+                    uuid=collector.uuid,
+                    counts=collector.counts,
+                    details=dict(details),
+                )
+                self.push(made, base)
 
     def clear_slice(self, label: int, z: int) -> None:
         """Make an object's voxels of one slice background."""

@@ -145,7 +145,10 @@ class Engine:
         self._background: BackgroundFlush | None = None
         if flush_after is not None:
             self._background = BackgroundFlush(
-                self._flusher.flush, self._beat, flush_after, HEARTBEAT_SECONDS
+                partial(self._flusher.flush, around_conflicts=True),
+                self._beat,
+                flush_after,
+                HEARTBEAT_SECONDS,
             )
 
     # --- opening
@@ -374,30 +377,38 @@ class Engine:
                 with self._lock:
                     found = find()
                     if found is not None:
-                        link, later = found
+                        step = self._timeline.step_of(found[0])
                         break
                     if self._timeline.complete:
                         return None
                 self._timeline.read_older()
-            check_free(link, later, self._state.chunks, str(self.labels.location))
-            inverse = link.operation.inverse()
-            self.push(inverse)
-            return inverse
+            for link, later in step:
+                check_free(link, later, self._state.chunks, str(self.labels.location))
+            inverses = [link.operation.inverse() for link, _ in step]
+            for inverse in inverses:
+                self.push(inverse)
+            return inverses[0]
 
     # --- the way to the store
 
-    def flush(self) -> None:
+    def flush(self, *, around_conflicts: bool = False) -> None:
         """Make every finished operation durable, and bring it into the chunks of all levels.
+
+        Parameters
+        ----------
+        around_conflicts
+            Store what is not in conflict first, as the flush in the background does; else all or nothing.
 
         Raises
         ------
         EditConflictError
-            If another's record touches the same voxels; nothing was written. Choose with `resolve` or `discard`.
+            If another's record touches the same voxels; what is in conflict was not written, and without
+            `around_conflicts` nothing was. Choose with `resolve` or `discard`.
         StorageError
             If the store fails past its retries; nothing is lost, flush again.
         """
         self._check_open()
-        self._flusher.flush()
+        self._flusher.flush(around_conflicts=around_conflicts)
 
     def refresh(self) -> int:
         """Take in what others have stored since; return how many records."""

@@ -62,22 +62,46 @@ class Flusher:
         self._doubtful: tuple[Record, list[PendingOperation]] | None = None
         self.unapplied: list[Record] = []
 
-    def flush(self) -> None:
+    def flush(self, *, around_conflicts: bool = False) -> None:
         """Make everything durable that is pending now, and bring it into the chunks of all levels.
+
+        Parameters
+        ----------
+        around_conflicts
+            Store what is not in conflict, and only then tell of the rest; else all of it or nothing.
 
         Raises
         ------
         EditConflictError
-            Another's record is in the way; nothing of this batch was written.
+            Another's record is in the way; what is in conflict was not written.
         StorageError
             The store failed past its retries; what was pending still is, or is durable and goes into the chunks later.
         """
         with self._one:
-            self.commit()
-            self.apply()
+            if around_conflicts:
+                held = self._commit_free()
+                self.apply()
+                if held:
+                    self._check(held)
+            else:
+                self.commit()
+                self.apply()
+
+    def _commit_free(self) -> list[PendingOperation]:
+        """Make everything durable that is not in conflict; return what is."""
+        while True:
+            try:
+                self.settle_doubt()
+                with self._cache.lock:
+                    free, held = self._state.parted()
+                if free:
+                    self._store(free)
+                return held
+            except EditConflictError:  # somebody was quicker: their record is known now
+                continue
 
     def commit(self) -> None:
-        """Make everything durable that is pending now."""
+        """Make everything durable that is pending now, or nothing where some of it is in conflict."""
         with self._one:
             if self._doubtful is not None:  # a former attempt may have got its number unheard
                 self._commit(*self._doubtful)
@@ -85,7 +109,14 @@ class Flusher:
                 batch = list(self._state.pending)
             if batch:
                 self._check(batch)
-                self._commit(self._record(batch), batch)
+                self._store(batch)
+
+    def _store(self, batch: list[PendingOperation]) -> None:
+        """Put operations into the journal of a label image that is still there."""
+        with self._cache.lock:
+            newest = self._state.base
+        self._journal.check_there(newest)
+        self._commit(self._record(batch), batch)
 
     def apply(self) -> None:
         """Bring what is durable into the chunks of all levels."""

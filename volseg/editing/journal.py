@@ -21,6 +21,7 @@ from volseg.editing.record import PartBytes, PartRef, Record, decode_record, enc
 from volseg.errors import (
     AlreadyWrittenError,
     ChangedError,
+    GoneError,
     NoListingError,
     NotThereError,
     UnsupportedFormatError,
@@ -48,6 +49,7 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self.store = store.sub(FOLDER)
+        self._group = store
         self._parts: OrderedDict[str, bytes] = OrderedDict()
         self._lock = Lock()
 
@@ -72,6 +74,20 @@ class Journal:
                 ) from None
             return None if there.uuid == record.uuid else there
         return None
+
+    def check_there(self, number: int) -> None:
+        """Raise GoneError if the label image, or the record that is thought to be its newest, is not there any more.
+
+        Costs a request; without it a label image that was moved would be written to at its old place, and one that
+        was replaced would get records that its journal has no beginning of.
+        """
+        keys = [_key(number)] if number else ["zarr.json", ".zattrs"]
+        store = self.store if number else self._group
+        if not any(store.exists(key) for key in keys):
+            raise GoneError(
+                f"{self._group.location} is gone, or another label image lies there: it was moved, deleted or replaced "
+                "while it was open; put it back, or open it where it is now"
+            )
 
     def read(self, number: int) -> Record | None:
         """Return a record by its number, None if there is none."""

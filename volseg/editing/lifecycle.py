@@ -16,7 +16,7 @@ import numpy as np
 
 from volseg.editing.apply import dirty_boxes
 from volseg.editing.conflict import EditConflictError, UnsavedConflictError, conflict_message
-from volseg.editing.deltas import Delta, Place, common_voxels, id_counts, make_delta
+from volseg.editing.deltas import Delta, Place, id_counts, make_delta
 from volseg.editing.engine import Engine, deltas_by_place
 from volseg.editing.record import Operation, Record
 from volseg.editing.sessions import Session
@@ -145,15 +145,7 @@ class Lifecycle(Engine):
 
     def _drop_clashing(self) -> int:
         with self._lock:
-            bad = {clash.operation.uuid for clash in self._state.clashes(self._state.pending)}
-            kept: list[PendingOperation] = []
-            dropped: list[Operation] = []
-            for item in self._state.pending:
-                operation = item.operation
-                if operation.uuid in bad or any(_touch(operation, other) for other in dropped):
-                    dropped.append(operation)
-                else:
-                    kept.append(item)
+            kept, dropped = self._state.parted()
             self._replace_pending(kept)
             return len(dropped)
 
@@ -213,29 +205,48 @@ class Lifecycle(Engine):
         ------
         UnsavedEditsError
             If not everything could be stored; the message names the local copy, which `restore` takes up. In a
-            conflict it is a ConflictError too.
+            conflict it is a ConflictError too. Where no copy could be written either, the editor stays open.
         """
         if self._closed:
             return
-        atexit.unregister(self._exit_hook)
         with self._operating:
             self._drop_stroke()
-            if self._background is not None:
-                self._background.stop()
-            try:
-                self._close_journal()
-            finally:
-                self._closed = True
-                self._applier.close()
-                self._cache.close()
-
-    def _close_journal(self) -> None:
-        error = self._flush_for_good()
-        if error is not None:
+            error = self._flush_for_good()
             with self._lock:
                 items = list(self._state.pending)
-            if items:
-                raise self._unsaved(items, error) from error
+            unsaved = self._unsaved(items, error) if items and error is not None else None
+            try:
+                if unsaved is not None:
+                    raise unsaved from error
+                if self._background is not None:
+                    self._background.stop()
+                self._close_journal(error)
+            finally:
+                self._end()
+
+    def abandon(self) -> None:
+        """End editing without storing what is pending: a copy of it was kept, or nobody wants it."""
+        if self._closed:
+            return
+        with self._operating:
+            self._drop_stroke()
+            self._end()
+
+    def _end(self) -> None:
+        atexit.unregister(self._exit_hook)
+        if self._background is not None:
+            self._background.stop()
+        self._closed = True
+        self._applier.close()
+        self._cache.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether editing has ended."""
+        return self._closed
+
+    def _close_journal(self, error: VolsegError | None) -> None:
+        if error is not None:
             _log.warning(
                 "edits are durable, but not yet in all chunks; the next open does it: %s", error
             )
@@ -250,7 +261,7 @@ class Lifecycle(Engine):
     def _flush_for_good(self) -> VolsegError | None:
         for attempt in range(_CLOSING_ATTEMPTS):
             try:
-                self._flusher.flush()
+                self._flusher.flush(around_conflicts=True)
                 return None
             except StorageError as error:
                 problem: VolsegError = error
@@ -303,7 +314,19 @@ class Lifecycle(Engine):
                 path,
             )
 
-    def _copy(self, items: list[PendingOperation]) -> Path:
+    def keep_copy(self, folder: Path | None = None) -> Path | None:
+        """Write a local copy of the unsaved edits, which stay pending; return its path, None where there are none.
+
+        Raises
+        ------
+        OSError
+            If it can't be written.
+        """
+        with self._lock:
+            items = list(self._state.pending)
+        return self._copy(items, folder) if items else None
+
+    def _copy(self, items: list[PendingOperation], folder: Path | None = None) -> Path:
         record = Record(
             annotator=self.annotator,
             session=self._session.uuid,
@@ -312,15 +335,29 @@ class Lifecycle(Engine):
             shape=self._state.shape,
             chunks=self._state.chunks,
             dtype=self._state.dtype,
+            where=self.labels.location.url,
         )
-        return write_copy(self._local_folder or default_folder(), self.labels.name, record)
+        return write_copy(folder or self.local_folder, self.labels.name, record)
+
+    @property
+    def local_folder(self) -> Path:
+        """Where copies of edits go that could not be stored."""
+        return self._local_folder or default_folder()
 
     def _unsaved(self, items: list[PendingOperation], error: VolsegError) -> UnsavedEditsError:
-        path = self._copy(items)
         voxels = sum(item.operation.voxels for item in items)
+        edits = "1 edit" if len(items) == 1 else f"{len(items)} edits"
+        what = f"{self.labels.location}: {edits} ({voxels} voxels) not stored: {error} "
+        try:
+            path = self._copy(items)
+        except OSError as problem:
+            raise UnsavedEditsError(
+                f"{what}No copy could be kept in {self.local_folder} either: {problem}. The labels stay open; free "
+                "some space and close them again"
+            ) from error
         message = (
-            f"{self.labels.location}: {len(items)} edits ({voxels} voxels) are not stored: {error} "
-            f"Their copy lies in {path}; open the labels again and call editor.restore({str(path)!r})"
+            f"{what}Their copy lies in {path}; napari offers it when the volume is opened again, in Python "
+            f"editor.restore({str(path)!r}) takes it up"
         )
         if isinstance(error, EditConflictError):
             return UnsavedConflictError(message, error.clashes)
@@ -368,12 +405,6 @@ class Lifecycle(Engine):
     def _after_apply(self, records: Sequence[Record]) -> None:
         update_rows(self.labels, records)
         self._step("table-put")
-
-
-def _touch(a: Operation, b: Operation) -> bool:
-    if a.classes.keys() & b.classes.keys():
-        return True
-    return any(common_voxels(p, q) for p in a.deltas for q in b.deltas)
 
 
 def _with_deltas(operation: Operation, deltas: list[Delta]) -> Operation:

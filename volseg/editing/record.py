@@ -70,6 +70,16 @@ class Operation:
         return self.root or self.uuid
 
     @property
+    def of(self) -> str:
+        """What a person did: the kind of this operation, or of the one that it undoes or redoes."""
+        return str(self.details.get("of", self.kind))
+
+    @property
+    def done(self) -> bool:
+        """False for an undo."""
+        return self.kind != "undo"
+
+    @property
     def voxels(self) -> int:
         """Number of changed voxels."""
         return sum(delta.count for delta in self.deltas)
@@ -83,7 +93,7 @@ class Operation:
             inverts=self.uuid,
             classes={label: (new, old) for label, (old, new) in self.classes.items()},
             counts={label: -number for label, number in self.counts.items()},
-            details={"of": self.details.get("of", self.kind)},
+            details={**self.details, "of": self.of},
         )
 
 
@@ -103,6 +113,8 @@ class Record:
         Level-0 grid that the deltas refer to (z, y, x).
     number
         0 until it is in the journal.
+    where
+        URL of the label image, in copies that lie elsewhere.
     """
 
     annotator: str
@@ -115,6 +127,7 @@ class Record:
     uuid: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=clock.time)
     number: int = 0
+    where: str = ""
 
     @property
     def deltas(self) -> Iterable[Delta]:
@@ -164,6 +177,8 @@ def encode_record(record: Record) -> bytes:
         "dtype": record.dtype.str,
         "operations": operations,
     }
+    if record.where:
+        header["where"] = record.where
     packed = compress(json.dumps(header, separators=(",", ":")).encode(), 3)
     data = b"".join((_MAGIC, _LENGTH.pack(len(packed)), packed, bytes(body)))
     return data + blake2b(data, digest_size=_DIGEST).digest()
@@ -217,6 +232,7 @@ def decode_record(
         uuid=header["uuid"],
         time=header["time"],
         number=number,
+        where=header.get("where", ""),
     )
 
 

@@ -14,6 +14,13 @@ from volseg.editing.deltas import Delta, Index, Place, common_voxels
 from volseg.editing.record import Operation, Record
 
 
+def touch(a: Operation, b: Operation) -> bool:
+    """Tell whether two operations change the same voxels, or the same object's class."""
+    if a.classes.keys() & b.classes.keys():
+        return True
+    return any(common_voxels(p, q) for p in a.deltas for q in b.deltas)
+
+
 @dataclass(eq=False)
 class PendingOperation:
     """An operation that is not yet in the journal.
@@ -174,6 +181,17 @@ class EditState:
                         found.append(Clash(place, common, annotator, number, item.operation))
             found += self._class_clashes(item)
         return found
+
+    def parted(self) -> tuple[list[PendingOperation], list[PendingOperation]]:
+        """Return the pending operations that can be stored, and those that are in conflict or lie on one that is."""
+        bad = {clash.operation.uuid for clash in self.clashes(self.pending)}
+        free: list[PendingOperation] = []
+        held: list[PendingOperation] = []
+        for item in self.pending:
+            operation = item.operation
+            lies = any(touch(operation, other.operation) for other in held)
+            (held if operation.uuid in bad or lies else free).append(item)
+        return free, held
 
     def _class_clashes(self, item: PendingOperation) -> list[Clash]:
         if not item.operation.classes:

@@ -40,7 +40,7 @@ class Link:
     @property
     def done(self) -> bool:
         """False for an undo."""
-        return self.operation.kind != "undo"
+        return self.operation.done
 
     @property
     def is_root(self) -> bool:
@@ -111,6 +111,31 @@ class Timeline:
         people = {found[0].annotator, self._annotator}
         if any(link.is_root and link.annotator in people for link in found[1]):
             return None
+        return found
+
+    def step_of(self, link: Link) -> list[tuple[Link, list[Link]]]:
+        """Return what is one step of undo with a link, newest first, each with what is later and no part of the step.
+
+        Operations whose details name the same "group" are one step, as the parts of a propagation are.
+        """
+        group = link.operation.details.get("group")
+        found: list[tuple[Link, list[Link]]] = []
+        later: list[Link] = []
+        seen: set[str] = set()
+        for other in self.links():
+            chain = other.operation.chain
+            same = (
+                chain == link.operation.chain
+                if group is None
+                else (other.operation.details.get("group") == group and other.done == link.done)
+            )
+            if chain not in seen and same:
+                found.append((other, list(later)))
+                if group is None:
+                    break
+            else:
+                later.append(other)
+            seen.add(chain)
         return found
 
     def _find(self, wanted: Callable[[Link], bool]) -> tuple[Link, list[Link]] | None:

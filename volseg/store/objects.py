@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from volseg.errors import InputError, NoListingError, NotThereError
+from volseg.errors import GoneError, InputError, NoListingError, NotThereError
 from volseg.store.failures import translated
 from volseg.store.filesystems import FilesystemObjects
 from volseg.store.local import LocalObjects
@@ -39,6 +39,8 @@ class Store:
         Refuse every write with InputError. All but folders and S3 are always read only.
     like
         A store of this place or one above, which knows how the place says that something is missing.
+    anchor
+        A folder that must be there for every access; see `anchored`.
     """
 
     def __init__(
@@ -47,14 +49,16 @@ class Store:
         *,
         read_only: bool = False,
         like: Store | None = None,
+        anchor: Path | None = None,
     ) -> None:
         self.location = parse_url(location)
+        self._anchor = anchor
         self.read_only = read_only or self.location.scheme not in WRITABLE
         with translated(self.location):
             self._objects = _objects(self.location, like)
 
-    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, bool]]:
-        return _reopen, (self.location.url, self.read_only)
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, bool, Path | None]]:
+        return _reopen, (self.location.url, self.read_only, self._anchor)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Store):
@@ -93,12 +97,18 @@ class Store:
     def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
         """Return the bytes of an object and the entity tag of exactly that version, None if there is none."""
         check_key(key)
-        return self._call(key, lambda: self._objects.get_with_etag(key))
+        found = self._call(key, lambda: self._objects.get_with_etag(key))
+        if found is None:
+            self._check_anchor()
+        return found
 
     def head(self, key: str) -> Stat | None:
         """Return size, entity tag and time of an object, None if there is none of this key."""
         check_key(key)
-        return self._call(key, lambda: self._objects.head(key))
+        found = self._call(key, lambda: self._objects.head(key))
+        if found is None:
+            self._check_anchor()
+        return found
 
     def exists(self, key: str) -> bool:
         """Tell whether there is an object of exactly this key."""
@@ -203,7 +213,8 @@ class Store:
 
     def sub(self, key: str) -> Store:
         """Return the store of everything below a relative key ("labels/cells")."""
-        return Store(self.location.joined(key), read_only=self.read_only, like=self)
+        below = self.location.joined(key)
+        return Store(below, read_only=self.read_only, like=self, anchor=self._anchor)
 
     def download(self, key: str, target: Path) -> None:
         """Copy an object to a local file, piece by piece.
@@ -220,6 +231,15 @@ class Store:
             self._call(key, lambda: shutil.copyfile(f"{path}/{key}", target))
         else:
             self._call(key, lambda: objects.download(key, target))
+
+    def anchored(self) -> Store:
+        """Return the store of something that exists, and that is never made anew by a write.
+
+        A folder that was moved, or whose share is no longer mounted, would else come back as a ghost that holds only
+        what was written since, and what is missing would be read as empty. On S3 there are no folders to go away.
+        """
+        folder = self.location.local_path
+        return Store(self.location, read_only=self.read_only, like=self, anchor=folder)
 
     def zarr(self) -> ZarrStore:
         """Return a picklable Zarr store rooted here, with the same credentials and retries."""
@@ -255,7 +275,16 @@ class Store:
         check_key(key)
         if self.read_only or isinstance(self._objects, FilesystemObjects):
             raise InputError(f"{self.location}/{key}: opened read only, can't be written")
+        self._check_anchor()
         return self._objects
+
+    def _check_anchor(self) -> None:
+        """Raise if what this store belongs to went away."""
+        if self._anchor is not None and not self._anchor.is_dir():
+            raise GoneError(
+                f"{self._anchor} is gone: it was moved or deleted, or its share is not mounted; put it back, or open "
+                "it where it is now"
+            )
 
     def _call(self, key: str, operation: Callable[[], T]) -> T:
         with translated(self.location, key):
@@ -274,8 +303,8 @@ def _objects(
     return FilesystemObjects(location)
 
 
-def _reopen(url: str, read_only: bool) -> Store:
-    return Store(url, read_only=read_only)
+def _reopen(url: str, read_only: bool, anchor: Path | None) -> Store:
+    return Store(url, read_only=read_only, anchor=anchor)
 
 
 def open_store(

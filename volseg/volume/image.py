@@ -60,8 +60,9 @@ class Volume:
         self.location = parse_url(location)
         self._labels_at = None if labels_at is None else parse_url(labels_at)
         self._writable = writable
-        self.store = open_store(self.location, read_only=not writable)
-        self.output_store = Store(self._labels_at or self.location, like=self.store)
+        self.store = open_store(self.location, read_only=not writable).anchored()
+        output = Store(self._labels_at or self.location, like=self.store)
+        self.output_store = output if self._labels_at else output.anchored()
         self.documents = Documents(self.store)
         self.multiscale: Multiscale = read_multiscale(self.documents)
         self.levels: list[LevelArray] = read_levels(self.documents, self.multiscale)

@@ -300,7 +300,7 @@ def create_labels(
     make_way(root, name, overwrite)
     write_groups(volume, name, kind, chunks or LABEL_CHUNKS, metadata)
     at = None if root.location == volume.location else root.location
-    return Labels(volume.location, root.sub(f"labels/{name}"), at)
+    return Labels(volume.location, root.sub(f"labels/{name}").anchored(), at)
 
 
 def listed_names(volume: Volume) -> list[str]:
@@ -343,7 +343,7 @@ def open_labels(volume: Volume | str | Path | Location, name: str) -> Labels:
         names = ", ".join(listed_names(volume)) or "none"
         raise NoLabelsError(f"{volume.location} has no label image {name!r}; it has: {names}")
     at = volume.output_store.location
-    return Labels(volume.location, place, None if at == volume.location else at)
+    return Labels(volume.location, place.anchored(), None if at == volume.location else at)
 
 
 def place_of(volume: Volume, name: str) -> Store | None:

@@ -1,0 +1,230 @@
+"""A person in front of napari: real X events on a window that a window manager looks after, from a thread of their own.
+
+The GUI's event loop runs meanwhile as it does for a user, in windows that wait for an answer too. `at_work` runs what
+a person does and serves the loop until they are done; what goes wrong there is raised here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from napari_plugin.gui import in_gui
+
+T = TypeVar("T")
+PROGRAMS = ("xdotool", "openbox")
+
+
+@contextmanager
+def window_manager() -> Iterator[None]:
+    """Have the test's screen looked after: focus and stacking are a window manager's business."""
+    if any(shutil.which(name) is None for name in PROGRAMS):
+        pytest.skip("no xdotool or openbox: deploy/debian-packages.sh installs them on Debian")
+    running = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    try:
+        yield
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+class Person:
+    """Works in a viewer's window by mouse and keys; every method is called on the person's own thread.
+
+    Parameters
+    ----------
+    viewer
+        A viewer whose window is shown.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self.viewer = viewer
+
+    # --- looking
+
+    def see(self, look: Callable[[], T], seconds: float = 30.0) -> T:
+        """Return what a function of the GUI thread returns."""
+        done, found, errors = threading.Event(), [], []
+
+        def call() -> None:
+            try:
+                found.append(look())
+            except BaseException as error:
+                errors.append(error)
+            done.set()
+
+        in_gui(call)
+        assert done.wait(seconds), "the window does not answer"
+        if errors:
+            raise errors[0]
+        return found[0]
+
+    def wait(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+        """Wait until something holds in the GUI thread."""
+        end = time.monotonic() + seconds
+        while not self.see(condition):
+            assert time.monotonic() < end, "it did not come about"
+            time.sleep(0.02)
+
+    def button(self, text: str, inside: Any = None) -> Any:
+        """Return the visible button whose text begins so; waits for it."""
+        from qtpy.QtWidgets import QAbstractButton, QApplication
+
+        def look() -> Any:
+            roots = QApplication.topLevelWidgets() if inside is None else [inside]
+            found = [one for root in roots for one in root.findChildren(QAbstractButton)]
+            return next((b for b in found if b.isVisible() and b.text().startswith(text)), None)
+
+        self.wait(look, 20)
+        return self.see(look)
+
+    def window(self, kind: type) -> Any:
+        """Return the visible window of a class, None where there is none."""
+        from qtpy.QtWidgets import QApplication
+
+        def look() -> Any:
+            shown = (one for one in QApplication.topLevelWidgets() if one.isVisible())
+            return next((one for one in shown if isinstance(one, kind)), None)
+
+        return self.see(look)
+
+    # --- mouse
+
+    def middle(self, widget: Any) -> tuple[int, int]:
+        """Return the middle of a widget on the screen, x and y in pixels."""
+
+        def look() -> tuple[int, int]:
+            point = widget.mapToGlobal(widget.rect().center())
+            return point.x(), point.y()
+
+        return self.see(look)
+
+    def place(self, layer: Any, voxel: Sequence[float]) -> tuple[int, int]:
+        """Return where on the screen a voxel of level 0 is, x and y in pixels."""
+        from tests.napari_plugin.window import canvas, place
+
+        def look() -> tuple[int, int]:
+            point = canvas(self.viewer).mapToGlobal(place(self.viewer, layer, voxel))
+            return point.x(), point.y()
+
+        return self.see(look)
+
+    def press(self, text: str, inside: Any = None) -> None:
+        """Click on a button."""
+        self.click(self.middle(self.button(text, inside)))
+
+    def click(self, at: tuple[int, int], *held: str) -> None:
+        """Click at a place on the screen, with keys held."""
+        self.drag([at], *held)
+
+    def drag(self, path: Sequence[tuple[int, int]], *held: str) -> None:
+        """Press at the first place, move over the others, release at the last, with keys held."""
+        down = [word for key in held for word in ("keydown", key)]
+        up = [word for key in held for word in ("keyup", key)]
+        (x, y), *rest = path
+        moves = [str(word) for p in rest for word in ("mousemove", *p, "sleep", "0.01")]
+        self._x(
+            "mousemove", x, y, "sleep", "0.03", *down, "mousedown", 1, *moves, "mouseup", 1, *up
+        )
+        self._settle()
+
+    def paint(self, layer: Any, voxels: Sequence[Sequence[float]], *held: str) -> None:
+        """Drag over voxels of a layer."""
+        self.drag([self.place(layer, voxel) for voxel in voxels], *held)
+
+    # --- keys
+
+    def key(self, *keys: str) -> None:
+        """Press keys one after the other, as xdotool names them: "k", "ctrl+z", "Return"."""
+        self._x("key", "--delay", 20, *keys)
+        self._settle()
+
+    def type(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self._x("type", "--delay", 5, text)
+        self._settle()
+
+    def to_canvas(self) -> None:
+        """Give the canvas the focus, as a click on it does."""
+        from tests.napari_plugin.window import canvas
+
+        self.see(lambda: canvas(self.viewer).setFocus())
+
+    def _x(self, *words: object) -> None:
+        subprocess.run(["xdotool", *map(str, words)], check=True, capture_output=True)
+
+    def _settle(self) -> None:
+        time.sleep(0.05)
+        self.see(lambda: None)
+
+
+def at_work(person: Person, does: Callable[[Person], None], seconds: float = 240.0) -> None:
+    """Have a person do something, with the window served until they are done."""
+    from tests.napari_plugin.window import wait_for
+
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            does(person)
+        except BaseException as error:
+            errors.append(error)
+            in_gui(_answer_for_good)
+
+    thread = threading.Thread(target=run, name="person")
+    thread.start()
+    try:
+        wait_for(lambda: not thread.is_alive(), seconds)
+    finally:
+        if errors:
+            raise errors[0]
+
+
+def _answer_for_good() -> None:
+    """Close the windows that wait for an answer: nobody is there any more to give one."""
+    from qtpy.QtWidgets import QApplication
+
+    while (waiting := QApplication.activeModalWidget()) is not None:
+        waiting.reject() if hasattr(waiting, "reject") else waiting.close()
+
+
+def shown_window(make_napari_viewer: Callable[..., Any]) -> Any:
+    """Return a viewer whose window fills the screen and has the focus."""
+    from qtpy.QtGui import QGuiApplication
+
+    from tests.napari_plugin.window import serve
+
+    viewer = make_napari_viewer(show=True)
+    window = viewer.window._qt_window
+    viewer.window._qt_viewer.dockLayerControls.hide()  # the tests' screen is small
+    screen = QGuiApplication.primaryScreen().geometry()
+    window.setGeometry(5, 25, screen.width() - 10, screen.height() - 35)
+    window.activateWindow()
+    serve(0.3)
+    return viewer
+
+
+def is_closed(viewer: Any) -> bool:
+    """Tell whether a person closed a viewer's window; napari need not close it again then."""
+    from qtpy.compat import isalive
+
+    window = vars(viewer.window).get("_qt_window")
+    if window is not None and isalive(window) and window.isVisible():
+        return False
+    vars(viewer.window).pop("_qt_window", None)
+    return True
+
+
+def counts(voxels: np.ndarray) -> dict[int, int]:
+    """Return how many voxels each id has, background left out."""
+    ids, numbers = np.unique(voxels, return_counts=True)
+    return {int(i): int(n) for i, n in zip(ids, numbers, strict=True) if i}
