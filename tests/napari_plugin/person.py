@@ -73,7 +73,14 @@ class Person:
         end = time.monotonic() + seconds
         while not self.see(condition):
             assert time.monotonic() < end, "it did not come about"
-            time.sleep(0.02)
+            time.sleep(0.05)
+
+    def wait_for_store(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+        """Wait until something holds that is looked for outside of the window."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not come about"
+            time.sleep(0.3)
 
     def button(self, text: str, inside: Any = None) -> Any:
         """Return the visible button whose text begins so; waits for it."""

@@ -108,7 +108,7 @@ def test_a_conflict_is_told_without_a_panel_and_other_edits_go_on_being_saved(pl
         assert "keep yours, or keep theirs" in place.desk.notices[-1].text
         for y in (70, 90, 110):
             place.stroke(y)
-        person.wait(lambda: all((place.stored()[3, y] == 7).any() for y in (70, 90, 110)))
+        person.wait_for_store(lambda: (place.stored()[3, [70, 90, 110]] == 7).any(axis=1).all())
         assert (place.stored()[3, 38:44] != 7).all()
         person.see(lambda: place.viewer.dims.set_current_step(0, 0))
         person.click(person.middle(place.sign))
