@@ -490,6 +490,35 @@ def test_reports_and_plans_beside_the_images_are_passed_over(tmp_path: Path) -> 
     np.testing.assert_array_equal(read(folder), data)
 
 
+def test_a_segmentation_beside_the_images_is_passed_over(tmp_path: Path) -> None:
+    data = RNG.integers(0, 4000, (3, 4, 5)).astype(np.uint16)
+    folder = write_series(tmp_path / "s", data)
+    save(dataset(FLAT, Modality="SEG", SeriesInstanceUID=generate_uid()), folder / "seg.dcm")
+    np.testing.assert_array_equal(read(folder), data)
+
+
+def test_a_series_in_folders_below(tmp_path: Path) -> None:
+    data = RNG.integers(0, 4000, (3, 4, 5)).astype(np.uint16)
+    (tmp_path / "patient" / "study").mkdir(parents=True)
+    write_series(tmp_path / "patient" / "study" / "series", data)
+    np.testing.assert_array_equal(read(tmp_path / "patient"), data)
+
+
+def test_directions_of_three_digits_are_no_tilt(tmp_path: Path) -> None:
+    """An oblique stack of 400 mm whose directions were rounded."""
+    angle = np.deg2rad(33.3)
+    row, column = np.array([np.cos(angle), np.sin(angle), 0]), np.array([0, 0, -1.0])
+    normal = np.cross(row, column)
+    (tmp_path / "s").mkdir()
+    for z in range(81):
+        place = (normal * 5 * z).round(6).tolist()
+        rounded = [float(round(v, 3)) for v in (*row, *column)]
+        facts = {"ImageOrientationPatient": rounded, "ImagePositionPatient": place}
+        save(dataset(FLAT, **facts), tmp_path / f"s/{z:03d}.dcm")
+    with open_image(tmp_path / "s") as image:
+        np.testing.assert_allclose(image.scale_um[0], 5000, rtol=1e-5)
+
+
 @pytest.mark.parametrize("as_folder", [True, False])
 def test_a_medium_with_its_directory(tmp_path: Path, as_folder: bool) -> None:
     from pydicom.fileset import FileSet

@@ -148,7 +148,7 @@ def _facts(first: Plane, stack: Stack, array: Any) -> dict[str, Any]:
     if first.position is None or first.row is None or first.column is None or not (y and x):
         return facts
     row, column = np.array(first.row) * x, np.array(first.column) * y
-    normal = np.cross(first.row, first.column)
+    normal = np.array(first.normal)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row, column
     affine[:3, 2] = normal * (stack.distance_mm or first.thickness_mm or 1.0)

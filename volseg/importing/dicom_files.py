@@ -61,24 +61,39 @@ def read_file(path: Path) -> DicomFile:
     UnsupportedFormatError
         If it is damaged, or holds no image that volseg reads as one.
     """
-    import pydicom
-
+    dataset = _read_header(path)
+    if _is_segmentation(dataset):
+        raise _segmentation(path)
     with reading(path, "DICOM file"):
-        with path.open("rb") as file:
-            if not looks_like_dicom(file.read(132)):
-                raise UnsupportedFormatError(f"{shown(path)}: not a DICOM file")
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         return DicomFile(path, dataset, _pixels(path, dataset))
 
 
+def _read_header(path: Path) -> Any:
+    import pydicom
+
+    with reading(path, "DICOM file"), path.open("rb") as file:
+        if not looks_like_dicom(file.read(132)):
+            raise UnsupportedFormatError(f"{shown(path)}: not a DICOM file")
+        file.seek(0)
+        return pydicom.dcmread(file, stop_before_pixels=True, force=True)
+
+
+def _is_segmentation(dataset: Any) -> bool:
+    return (
+        text(dataset, "Modality") == "SEG"
+        or text(dataset, "SOPClassUID") in _SEGMENTATION
+        or text(dataset, "BitsAllocated") == "1"
+    )
+
+
+def _segmentation(path: Path) -> UnsupportedFormatError:
+    return UnsupportedFormatError(
+        f"{shown(path)}: a DICOM segmentation, no image; import it as labels of the image that it belongs to: "
+        "volseg import-labels FILE URL NAME"
+    )
+
+
 def _pixels(path: Path, dataset: Any) -> PixelFormat:
-    modality = text(dataset, "Modality")
-    bits = whole(dataset, "BitsAllocated", 0)
-    if modality == "SEG" or bits == 1 or text(dataset, "SOPClassUID") in _SEGMENTATION:
-        raise UnsupportedFormatError(
-            f"{shown(path)}: a DICOM segmentation, no image; import it as labels of the image that it belongs to: "
-            "volseg import-labels FILE URL NAME"
-        )
     tiles = [whole(dataset, f"TotalPixelMatrix{side}", 0) for side in ("Rows", "Columns")]
     if tiles[0] > whole(dataset, "Rows", 0) or tiles[1] > whole(dataset, "Columns", 0):
         raise UnsupportedFormatError(
@@ -100,29 +115,53 @@ def _transfer_syntax(dataset: Any) -> str:
 def files_of(path: Path) -> list[DicomFile]:
     """Read the headers of a file, of a DICOMDIR's files, or of a folder's.
 
-    Files of a folder that accompany images (reports, plans, contours) are passed over.
+    What accompanies the images of a folder (reports, plans, contours, segmentations) is passed over. Where a folder has
+    neither images nor a DICOMDIR itself, those of all folders below count.
 
     Raises
     ------
     UnsupportedFormatError
         If one is damaged, or there is no image.
     """
-    if path.is_file() and not _is_directory_file(path):
-        return [read_file(path)]
-    listed = path if path.is_file() else None
-    if listed is None:
+    if path.is_file():
+        if not _is_directory_file(path):
+            return [read_file(path)]
+        paths = _listed_in(path)
+    else:
         paths = _paths_in(path)
         listed = _directory_file_in(path)
-        if not paths and listed is None:
-            raise UnsupportedFormatError(f"{shown(path)}: no DICOM images in this folder")
-    else:
-        paths = []
-    if not paths and listed is not None:
-        paths = _listed_in(listed)
-    found = [read_file(one) for one in paths if not _accompanies(one)]
+        if not paths:
+            paths = _listed_in(listed) if listed is not None else _paths_below(path)
+    found, segmentations = [], []
+    for one in paths:
+        dataset = _read_header(one)
+        if _is_segmentation(dataset):
+            segmentations.append(one)
+        elif "Rows" in dataset or text(dataset, "Modality") not in _NO_IMAGES:
+            with reading(one, "DICOM file"):
+                found.append(DicomFile(one, dataset, _pixels(one, dataset)))
     if not found:
+        if segmentations:
+            raise _segmentation(segmentations[0])
         raise UnsupportedFormatError(f"{shown(path)}: no DICOM images in it")
     return _without_copies(found)
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Return whether a folder without files of its own has DICOM in the folders below, as archives write it."""
+    with reading(folder, "folder"):
+        own = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    if any(entry.is_file() for entry in own):
+        return False
+    for base, _, names in os.walk(folder):
+        for name in sorted(names):
+            with reading(Path(base, name), "file"), Path(base, name).open("rb") as file:
+                return looks_like_dicom(file.read(132))
+    return False
+
+
+def _paths_below(folder: Path) -> list[Path]:
+    return [path for base, _, _ in sorted(os.walk(folder)) for path in _paths_in(Path(base))]
 
 
 def _paths_in(folder: Path) -> list[Path]:
@@ -179,16 +218,6 @@ def _on_disk(root: Path, parts: list[str], directory_file: Path) -> Path:
             )
         place = place / names[part.upper()]
     return place
-
-
-def _accompanies(path: Path) -> bool:
-    """Whether a file is one without pixels that lies beside images."""
-    import pydicom
-
-    with reading(path, "DICOM file"):
-        tags = ["Modality", "Rows"]
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
-        return "Rows" not in header and text(header, "Modality") in _NO_IMAGES
 
 
 def _without_copies(files: list[DicomFile]) -> list[DicomFile]:

@@ -5,11 +5,13 @@ Per-frame functional groups come before shared ones, and these before the data s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
 from volseg.importing.dicom_files import DicomFile
@@ -38,6 +40,7 @@ CHANNEL_MARKS = (
     ("ImageType", None),
 )
 _CENTIMETRES = 3  # unit code of a calibrated ultrasound region, PS3.3 C.8.5.5.1.15
+_FILMS = ("US", "IVUS", "XA", "RF", "XC", "ES", "GM")
 _FRAME_TIMES = (0x00181063, 0x00181065)  # FrameTime, FrameTimeVector
 
 
@@ -81,6 +84,14 @@ class Plane:
     intercept: float
     marks: dict[str, float | str] = field(default_factory=dict)
 
+    @property
+    def normal(self) -> NDArray[np.float64] | None:
+        """Unit vector at right angles to the plane, so that row, column and it are right-handed."""
+        if self.row is None or self.column is None:
+            return None
+        found = np.cross(self.row, self.column)
+        return np.asarray(found / np.linalg.norm(found))
+
 
 def planes_of(files: Sequence[DicomFile]) -> list[Plane]:
     """Return the planes of all frames of all files.
@@ -100,10 +111,16 @@ def planes_of(files: Sequence[DicomFile]) -> list[Plane]:
 
 
 def frames_are_times(dataset: Any) -> bool:
-    """Return whether the frames of a file are a film: its frame increment is a time (PS3.3 C.7.6.6.1)."""
+    """Return whether the frames of a file are a film: its frame increment is a time (PS3.3 C.7.6.6.1).
+
+    Where the pointer is missing, a frame time does, with a modality that makes films.
+    """
     pointers = dataset.get("FrameIncrementPointer")
-    several = pointers if hasattr(pointers, "__iter__") else [pointers]
-    return pointers is not None and any(int(tag) in _FRAME_TIMES for tag in several)
+    if pointers in (None, "") or pointers == []:
+        timed = number(dataset, "FrameTime") is not None or "FrameTimeVector" in dataset
+        return timed and text(dataset, "Modality") in _FILMS
+    several = pointers if isinstance(pointers, (MutableSequence, tuple)) else [pointers]
+    return any(int(tag) in _FRAME_TIMES for tag in several)
 
 
 class _Groups:
@@ -143,8 +160,8 @@ def _plane(
         index,
         frame,
         (file.pixels.rows, file.pixels.columns),
-        vector[:3] if vector else None,
-        vector[3:] if vector else None,
+        _unit(vector[:3]) if vector else None,
+        _unit(vector[3:]) if vector else None,
         position,
         _spacing(groups, frame),
         _thickness(groups, frame),
@@ -154,6 +171,12 @@ def _plane(
         intercept,
         dict(_marks(groups, frame)),
     )
+
+
+def _unit(vector: Vector) -> Vector:
+    """A direction as written, often with few digits, brought to length 1."""
+    length = math.hypot(*vector)
+    return tuple(value / length for value in vector)
 
 
 def _is_rotation(vector: Vector) -> bool:

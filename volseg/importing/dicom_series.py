@@ -14,7 +14,8 @@ from volseg.importing.dicom_planes import CHANNEL_MARKS, TIME_MARKS, Plane
 
 STEP_TOLERANCE = 0.05  # of a step; scanners round positions
 SPACING_TOLERANCE = 1e-4  # relative; pixel sizes are written with five to nine digits
-DIRECTION_TOLERANCE = 1e-3  # of a unit vector; some are written with three digits
+DIRECTION_TOLERANCE = 2e-3  # of a unit vector; some are written with three digits
+_LEAST_TILT = 2e-3  # of a step, across the normal: less is a rounded direction
 STRAIGHT_TOLERANCE = 0.5  # of a pixel, over the whole stack
 _SAME_PLACE = 1e-3  # of the largest step
 Namer = Callable[[Plane], str]
@@ -81,15 +82,17 @@ def stack_of(planes: Sequence[Plane], name: Namer) -> Stack:
 def shift_pixels(first: Plane, stack: Stack) -> tuple[float, float]:
     """Return by how many pixels (y, x) each slice is shifted against the one before, across the normal.
 
-    (0, 0) where the whole stack is straight to within `STRAIGHT_TOLERANCE`.
+    (0, 0) where the whole stack is straight to within `STRAIGHT_TOLERANCE`, or the direction is merely rounded.
     """
     y, x = first.spacing_mm
     if stack.step_mm is None or first.row is None or first.column is None or not (y and x):
         return 0.0, 0.0
     step = np.array(stack.step_mm)
     shift = float(step @ first.column) / y, float(step @ first.row) / x
-    slices = stack.order.shape[-1]
-    return shift if max(map(abs, shift)) * (slices - 1) > STRAIGHT_TOLERANCE else (0.0, 0.0)
+    across = np.hypot(step @ first.column, step @ first.row)
+    most = max(map(abs, shift)) * (stack.order.shape[-1] - 1)
+    tilted = most > STRAIGHT_TOLERANCE and across > _LEAST_TILT * np.linalg.norm(step)
+    return shift if tilted else (0.0, 0.0)
 
 
 def _check_alike(planes: Sequence[Plane], name: Namer) -> None:
@@ -122,9 +125,9 @@ def _check_alike(planes: Sequence[Plane], name: Namer) -> None:
 
 
 def _direction(plane: Plane) -> str:
-    if plane.row is None or plane.column is None:
+    if plane.normal is None:
         return "without orientation"
-    axis = int(np.argmax(np.abs(np.cross(plane.row, plane.column))))
+    axis = int(np.argmax(np.abs(np.array(plane.normal))))
     return ("sagittal", "coronal", "axial")[axis]
 
 
@@ -143,8 +146,7 @@ def _alike(one: Plane, other: Plane) -> bool:
 def _along(planes: Sequence[Plane], name: Namer) -> tuple[NDArray[np.float64], str]:
     """Where each plane lies along the normal, in mm, or else by its number."""
     first = planes[0]
-    if first.row is not None and first.column is not None:
-        normal = np.cross(first.row, first.column)
+    if (normal := first.normal) is not None:
         known = [plane.position for plane in planes if plane.position is not None]
         if len(known) == len(planes):
             return np.array([float(np.dot(place, normal)) for place in known]), "mm"
@@ -276,7 +278,7 @@ def _check_straight(planes: Sequence[Plane], step: NDArray[np.float64], name: Na
         return
     places = np.array([plane.position for plane in planes])
     line = places[0] + np.arange(len(planes))[:, np.newaxis] * step
-    normal = np.cross(np.array(first.row), np.array(first.column))
+    normal = np.array(first.normal)
     off = places - line
     off -= np.outer(off @ normal, normal)
     worst: Any = np.linalg.norm(off, axis=1)

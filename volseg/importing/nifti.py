@@ -110,7 +110,9 @@ def _opened(header: Any, path: Path, data: Path, axes: str | None, spool: Spool)
         raise UnsupportedFormatError(
             f"{shown(path)}: values of {dtype.itemsize * 8} bits; save them as 64-bit floating point"
         )
-    offset = max(int(header.get_data_offset()), 0)
+    offset = int(header.get_data_offset())
+    if header.is_single:  # 0 is how some programs say "right after the header"
+        offset = max(offset, int(header.single_vox_offset))
     voxels = _mapped(data, dtype, offset, shape, spool)
     rgb = dtype.names is not None
     if rgb:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from volseg.errors import InputError, UnsupportedFormatError
-from volseg.importing.dicom_files import looks_like_dicom
+from volseg.importing.dicom_files import holds_dicom, looks_like_dicom
 from volseg.importing.guard import existing, reading, shown
 from volseg.importing.image_kinds import (
     IMAGE_KINDS,
@@ -144,7 +144,7 @@ def _open_folder(path: Path, axes: str | None, options: SourceOptions) -> Opened
         return open_ome_zarr(os.fspath(path), options)
     with reading(path, "folder"):
         files = [path / name for name in sorted(os.listdir(path)) if not name.startswith(".")]
-    if any(file.is_file() and _kind(file) == "dicom" for file in files):
+    if any(file.is_file() and _kind(file) == "dicom" for file in files) or holds_dicom(path):
         from volseg.importing.dicom import open_dicom
 
         return open_dicom(path, options)
