@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from volseg.cli.bars import Bars
 from volseg.cli.flowing import run_flow
 from volseg.cli.options import AsJson, LabelsAt, Url, parse_channels, parse_range, parse_zoom
-from volseg.errors import InputError
+from volseg.errors import InputError, InterruptedRunError
 
 if TYPE_CHECKING:
     from volseg.jobs import Plan
@@ -120,22 +121,34 @@ def _segment(
     }
     how = {"resume": resume, "restart": restart, "break_lease": break_lease}
     where = {"labels_at": labels_at, "cluster": cluster, "workers": workers}
-    if flow and not plan_only:
-        given = {"prompts": prompts, **choices, **where, **how}
-        with Bars() as bars:
-            result = run_flow("segment", [url, *_as_options(given)], bars)
-        typer.echo(json.dumps(result) if as_json else result["text"])
-        return
-    plans = make_plans(open_volume(url, labels_at), prompts, **choices)
-    for plan in plans:
-        if plan_only:
-            typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
-            if cluster.startswith("ec2:"):
-                _tell_fleet(plan, cluster)
-            continue
-        with Bars() as bars:
-            done = run_on_cluster(plan, cluster, workers=workers, progress=bars, **how)
-        typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
+    with _resumable():
+        if flow and not plan_only:
+            given = {"prompts": prompts, **choices, **where, **how}
+            with Bars() as bars:
+                result = run_flow("segment", [url, *_as_options(given)], bars)
+            typer.echo(json.dumps(result) if as_json else result["text"])
+            return
+        plans = make_plans(open_volume(url, labels_at), prompts, **choices)
+        for plan in plans:
+            if plan_only:
+                typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
+                if cluster.startswith("ec2:"):
+                    _tell_fleet(plan, cluster)
+                continue
+            with Bars() as bars:
+                done = run_on_cluster(plan, cluster, workers=workers, progress=bars, **how)
+            typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say of a Ctrl-C, whenever it comes, how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "interrupted; the same command with --resume goes on where it was"
+        ) from None
 
 
 def _tell_fleet(plan: Plan, cluster: str) -> None:
