@@ -27,6 +27,7 @@ def import_volume(
     voxel_size_um: Annotated[list[Micrometres], Field(min_length=3, max_length=3)] | None = None,
     ngff: Literal["0.4", "0.5"] = "0.5",
     overwrite: bool = False,
+    overwrite_edits: bool = False,
 ) -> dict[str, Any]:
     """Import a volume; parameters as in `volseg.import_volume`."""
     from volseg.importing import import_volume as make
@@ -39,6 +40,7 @@ def import_volume(
         voxel_size_um=voxel_size_um,
         ngff=ngff,
         overwrite=overwrite,
+        overwrite_edits=overwrite_edits,
         progress=telling,
     )
     telling.end()
@@ -61,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="micrometres",
     )  # fmt: skip
     parser.add_argument("--ngff", choices=["0.4", "0.5"], default="0.5", help="NGFF version")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace a volume of volseg's")
+    parser.add_argument("--overwrite-edits", action="store_true", help="and its label images")
     return start(import_volume, parser.parse_args(arguments))
 
 

@@ -157,7 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=whole_number(1), help="workers of a local cluster")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing label image")
     parser.add_argument("--into-existing", action="store_true", help="add to a label image")
-    parser.add_argument("--overwrite-edits", action="store_true", help="edits don't stay, then")
+    parser.add_argument(
+        "--overwrite-edits", action="store_true", help="with either: edits don't stay"
+    )
     parser.add_argument("--resume", action="store_true", help="go on where a run was interrupted")
     parser.add_argument("--restart", action="store_true", help="forget what a run did")
     parser.add_argument("--break-lease", action="store_true", help="take the labels from a job")

@@ -132,7 +132,7 @@ class TestDemonstration:
     def test_it_never_empties_a_folder_that_is_not_its_own(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("years of work")
         done = run("demo", "--out", tmp_path, "--overwrite", status=2)
-        assert "not empty" in done.stderr
+        assert "not written by volseg" in done.stderr
         assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 

@@ -72,7 +72,9 @@ def labels(
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
 
 
 ODD_SCALE = (0.5, 0.2, 0.1)

@@ -113,7 +113,7 @@ def test_what_is_there_stays_unless_overwritten(labels: Labels, work_url: str) -
 def test_a_folder_of_someone_else_is_never_replaced(labels: Labels, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
-    with pytest.raises(InputError, match="not a folder that an export made"):
+    with pytest.raises(InputError, match="not written by volseg"):
         export(labels, tmp_path / "photos", "png", overwrite=True)
     assert (tmp_path / "photos" / "cat.jpg").read_bytes() == b"cat"
 

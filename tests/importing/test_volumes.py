@@ -146,7 +146,7 @@ def test_what_exists_stays_unless_overwritten(
         import_volume(stack[0], target)
     np.save(tmp_path / "a.npy", np.ones((3, 4, 5), np.uint8))
     assert import_volume(tmp_path / "a.npy", target, overwrite=True).shape == (3, 4, 5)
-    with pytest.raises(InputError, match="delete the source"):
+    with pytest.raises(InputError, match="is the source"):
         import_volume(target, target, overwrite=True)
     assert open_volume(target).shape == (3, 4, 5)
 

@@ -19,6 +19,7 @@ from volseg.cli import (
     runs,
     scale,
     segmenting,
+    trash,
     volumes,
     worker,
 )
@@ -49,6 +50,7 @@ def make_app() -> typer.Typer:
         models,
         runs,
         scale,
+        trash,
         worker,
         cloud,
     )

@@ -12,7 +12,7 @@ import typer
 
 from volseg.cli.bars import Bars
 from volseg.cli.flowing import run_flow
-from volseg.cli.options import AsJson
+from volseg.cli.options import AsJson, Overwrite, OverwriteEdits
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,16 +22,15 @@ def add_to(app: typer.Typer) -> None:
 
 def _demo(
     out: Annotated[str, typer.Option(metavar="DIR", help="Folder to write.")] = "demo-output",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier demonstration.")
-    ] = False,
+    overwrite: Overwrite = False,
+    overwrite_edits: OverwriteEdits = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment a synthetic volume with known truth, export it, and write a report to look at."""
     from volseg.demo.run import run_demo
 
     with Bars() as bars:
-        result = run_demo(out, run_flow, bars, overwrite=overwrite)
+        result = run_demo(out, run_flow, bars, overwrite=overwrite, overwrite_edits=overwrite_edits)
     paths = {name: shlex.quote(path) for name, path in result.paths.items()}
     command = "volseg" if shutil.which("volseg") else f"{shlex.quote(sys.executable)} -m volseg"
     typer.echo(

@@ -10,7 +10,16 @@ from rich.table import Table
 
 from volseg.cli.bars import Bars
 from volseg.cli.console import Console
-from volseg.cli.options import AcceptGaps, AsJson, LabelName, LabelsAt, Series, Url
+from volseg.cli.options import (
+    AcceptGaps,
+    AsJson,
+    LabelName,
+    LabelsAt,
+    Overwrite,
+    OverwriteEdits,
+    Series,
+    Url,
+)
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -133,9 +142,8 @@ def _import_labels(
     time: Annotated[int | None, typer.Option(min=0, help="Time point of the labels.")] = None,
     series: Series = None,
     accept_gaps: AcceptGaps = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the label image.")
-    ] = False,
+    overwrite: Overwrite = False,
+    overwrite_edits: OverwriteEdits = False,
     labels_at: LabelsAt = None,
 ) -> None:
     """Make a label image from labels that exist already."""
@@ -153,6 +161,7 @@ def _import_labels(
             axes=axes,
             time=time,
             overwrite=overwrite,
+            overwrite_edits=overwrite_edits,
             progress=bars,
             options=SourceOptions(series, accept_gaps=accept_gaps),
         )

@@ -29,6 +29,14 @@ AcceptGaps = Annotated[
     bool,
     typer.Option("--accept-gaps", help="Leave missing slices of a folder or set of files black."),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what volseg wrote there; it is kept in the trash."),
+]
+OverwriteEdits = Annotated[
+    bool,
+    typer.Option("--overwrite-edits", help="With --overwrite: label images and edits in it, too."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from volseg.cli.bars import Bars
-from volseg.cli.options import LabelsAt, Url, parse_ids, parse_range
+from volseg.cli.options import LabelsAt, Overwrite, Url, parse_ids, parse_range
 from volseg.cli.unfinished import warn_of_unfinished
 from volseg.errors import InputError
 
@@ -83,7 +83,7 @@ def _export(
     operator: Annotated[
         str | None, typer.Option(help="Who exports, for the provenance; else the account.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Overwrite = False,
     labels_at: LabelsAt = None,
 ) -> None:
     """Export label images with their provenance."""

@@ -11,11 +11,20 @@ import typer
 
 from volseg.cli.bars import Bars
 from volseg.cli.flowing import run_flow
-from volseg.cli.options import AsJson, LabelsAt, Url, parse_channels, parse_range, parse_zoom
+from volseg.cli.options import (
+    AsJson,
+    LabelsAt,
+    Overwrite,
+    Url,
+    parse_channels,
+    parse_range,
+    parse_zoom,
+)
 from volseg.errors import InputError, InterruptedRunError
 
 if TYPE_CHECKING:
     from volseg.jobs import Plan
+    from volseg.prompts import PromptSet
 
 Model = Annotated[str, typer.Option(help="Model name, checkpoint path or URL.")]
 Channel = Annotated[str | None, typer.Option(help="Channel index, or up to three: 0,1,2.")]
@@ -84,16 +93,16 @@ def _segment(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run did.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing label image.")
-    ] = False,
+    overwrite: Overwrite = False,
     into_existing: Annotated[
         bool,
         typer.Option("--into-existing", help="Add to a label image; what people edited stays."),
     ] = False,
     overwrite_edits: Annotated[
         bool,
-        typer.Option("--overwrite-edits", help="With --into-existing: edits don't stay."),
+        typer.Option(
+            "--overwrite-edits", help="With --into-existing or --overwrite: edits don't stay."
+        ),
     ] = False,
     break_lease: Annotated[
         bool, typer.Option("--break-lease", help="Take the label image from a job.")
@@ -183,6 +192,7 @@ def _prompts_from_labels(
         str, typer.Option(help="Name of the layer, and so of the labels.")
     ] = "objects",
     min_voxels: Annotated[int, typer.Option(min=1, help="Leave out smaller objects.")] = 1,
+    overwrite: Overwrite = False,
     time: Time = 0,
 ) -> None:
     """Write one prompt per object of existing labels."""
@@ -205,8 +215,7 @@ def _prompts_from_labels(
     if out is None:
         typer.echo(prompts.to_json())
         return
-    prompts.dump(out)
-    typer.echo(f"{out}: {len(prompts.objects)} objects")
+    _write(prompts, out, overwrite)
 
 
 def _prompts_from_boxes(
@@ -218,6 +227,7 @@ def _prompts_from_boxes(
         str | None, typer.Option(help="Which image, where the table has boxes of several.")
     ] = None,
     layer: Annotated[str, typer.Option(help="Name of the layer, and so of the labels.")] = "boxes",
+    overwrite: Overwrite = False,
     channel: Annotated[int | None, typer.Option(min=0, help="Channel of the layer.")] = None,
 ) -> None:
     """Write one prompt per box of a table."""
@@ -230,8 +240,27 @@ def _prompts_from_boxes(
     if out is None:
         typer.echo(prompts.to_json())
         return
-    prompts.dump(out)
+    _write(prompts, out, overwrite)
+
+
+def _write(prompts: PromptSet, out: str, overwrite: bool) -> None:
+    """Write a prompts file; an existing one holds somebody's clicks."""
+    from volseg.volume.targets.files import write_file
+    from volseg.volume.targets.permission import Permission
+
+    data = (prompts.to_json() + "\n").encode()
+    write_file(
+        out, data, kind="prompts file", is_ours=_is_prompts, permission=Permission(overwrite)
+    )
     typer.echo(f"{out}: {len(prompts.objects)} objects")
+
+
+def _is_prompts(data: bytes) -> bool:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("format") == "volseg-prompts"
 
 
 def _check_prompts(

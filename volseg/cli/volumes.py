@@ -10,7 +10,7 @@ from rich.table import Table
 
 from volseg.cli.bars import Bars
 from volseg.cli.console import Console
-from volseg.cli.options import AcceptGaps, AsJson, LabelsAt, Series, Url
+from volseg.cli.options import AcceptGaps, AsJson, LabelsAt, Overwrite, OverwriteEdits, Series, Url
 from volseg.errors import NoListingError
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def _import(
         bool,
         typer.Option("--resample-tilt", help="DICOM: straighten what a tilted gantry shears."),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Overwrite = False,
+    overwrite_edits: OverwriteEdits = False,
 ) -> None:
     """Write an OME-Zarr volume from TIFF, image stacks, DICOM, NIfTI, HDF5, MRC, LIF, ND2, OME-Zarr, …"""
     from volseg.importing import SourceOptions, import_volume
@@ -64,6 +65,7 @@ def _import(
             ngff=ngff,
             progress=bars,
             overwrite=overwrite,
+            overwrite_edits=overwrite_edits,
             patient_data=patient_data,
             options=SourceOptions(series, resample_tilt, dataset, accept_gaps),
             labels=labels,

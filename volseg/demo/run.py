@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,14 +15,19 @@ import numpy as np
 
 from volseg.demo.report import ObjectFigures, Report
 from volseg.demo.synthetic import SyntheticVolume, make_volume
-from volseg.errors import ExistsError
+from volseg.errors import InputError
 from volseg.progress import Progress
+from volseg.volume.targets.contents import DEMO_MARK, look_at
+from volseg.volume.targets.permission import Permission
+from volseg.volume.targets.places import refuse_inside_zarr, writable_place
+from volseg.volume.targets.replacement import replacement
+from volseg.volume.targets.spot import spot_of
+from volseg.volume.targets.trash import list_trash, restore
 
 RunFlow = Callable[[str, list[str], Progress], dict[str, Any]]
 
 LABELS = "cells"
 EXPORTS = {"tiff": "cells.tif", "png": "png", "csv": "cells.csv", "json": "cells.json"}
-MARKER = "volseg-demo.json"
 
 
 @dataclass
@@ -70,7 +76,12 @@ class Clock:
 
 
 def run_demo(
-    out: str | Path, run_flow: RunFlow, progress: Progress, *, overwrite: bool = False
+    out: str | Path,
+    run_flow: RunFlow,
+    progress: Progress,
+    *,
+    overwrite: bool = False,
+    overwrite_edits: bool = False,
 ) -> DemoResult:
     """Run the demonstration into a folder.
 
@@ -83,14 +94,21 @@ def run_demo(
     progress
         Told how far each stage is.
     overwrite
-        Replace an earlier demonstration there.
+        Replace an earlier demonstration there, and keep it in the trash beside it.
+    overwrite_edits
+        With `overwrite`: also one whose labels people edited.
 
     Raises
     ------
     ExistsError
         If the folder holds anything but an earlier demonstration, or one without `overwrite`.
     """
-    folder = _make_folder(Path(out), overwrite)
+    with _made_folder(out, Permission(overwrite, overwrite_edits)) as folder:
+        return _run(folder, run_flow, progress)
+
+
+def _run(folder: Path, run_flow: RunFlow, progress: Progress) -> DemoResult:
+    """Run every stage in an empty folder."""
     clock = Clock()
     with clock.stage("make"):
         progress("make", 0, 1)
@@ -137,20 +155,27 @@ def _paths(folder: Path) -> dict[str, str]:
     return {name: str(folder / path) for name, path in named.items()}
 
 
-def _make_folder(folder: Path, overwrite: bool) -> Path:
-    """An empty folder with the demonstration's mark; only marked folders are ever emptied."""
-    import shutil
-
-    folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        ours = (folder / MARKER).is_file()
-        if not (ours and overwrite):
-            way = "use --overwrite to replace it" if ours else "choose another with --out"
-            raise ExistsError(f"{folder} is not empty; {way}")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text('{"made by": "volseg demo"}\n', "utf-8")
-    return folder
+@contextmanager
+def _made_folder(out: str | Path, permission: Permission) -> Iterator[Path]:
+    """A marked, empty folder; where the demonstration fails, the one that it replaced comes back."""
+    target = writable_place(out)
+    folder = target.local_path
+    if folder is None:
+        raise InputError(f"{target}: the demonstration is written to a folder of this machine")
+    refuse_inside_zarr(target)
+    there = look_at(target)
+    permission.check(there, "demonstration", target)
+    with replacement(spot_of(target, there), there) as place:
+        empty = place.local_path or folder
+        empty.mkdir()
+        (empty / DEMO_MARK).write_text('{"made by": "volseg demo"}\n', "utf-8")
+    try:
+        yield folder
+    except BaseException:
+        if there.kind == "demonstration" and not look_at(target).n_strangers:
+            shutil.rmtree(folder)
+            restore(target, list_trash(target)[-1].id)
+        raise
 
 
 def _import(made: SyntheticVolume, folder: Path, progress: Progress) -> None:

@@ -23,33 +23,41 @@ _BLOCK = (4, 4, 4)  # chunks: tens of MB
 
 def write_copy_of(source: LabelsAt, url: str | Path | Location, progress: Progress) -> Volume:
     """Write a label image as it was; see `LabelsAt.write`."""
-    from volseg.volume.create import create_volume
+    from volseg.volume.create import write_empty_volume
     from volseg.volume.image import open_volume
+    from volseg.volume.targets.places import writable_place
+    from volseg.volume.targets.replacement import volume_replacement
 
     labels = source.labels
     axes = [kind for kind in labels.levels[0].kinds if kind in "tzyx"]
     sizes = dict(zip("zyx", labels.shape, strict=True), t=labels.n_times)
-    out = create_volume(
-        url,
-        axes=axes,
-        shape=[sizes[kind] for kind in axes],
-        dtype=labels.dtype,
-        scale_um=labels.scale,
-        ngff=labels.ngff_version,
-        chunks=labels.grid.chunk,
-        levels=len(labels.levels),
-        name=labels.name,
-    )
+    with volume_replacement(url, sources=[labels.location]) as place:
+        out = write_empty_volume(
+            place,
+            axes=axes,
+            shape=[sizes[kind] for kind in axes],
+            dtype=labels.dtype,
+            scale_um=labels.scale,
+            ngff=labels.ngff_version,
+            chunks=labels.grid.chunk,
+            levels=len(labels.levels),
+            name=labels.name,
+        )
+        for time in range(labels.n_times):
+            _write_time(source, out, time, progress)
+        _mark_as_labels(out.store, labels.ngff_version)
+    return open_volume(writable_place(url))
+
+
+def _write_time(source: LabelsAt, out: Volume, time: int, progress: Progress) -> None:
     blocks = list(out.levels[0].grid.blocks(_BLOCK))
-    for time in range(labels.n_times):
-        for done, region in enumerate(blocks, start=1):
-            out.write(region, source.read(region, time=time), time=time)
-            progress("history", time * len(blocks) + done, labels.n_times * len(blocks))
-        for level in range(1, len(out.levels)):
-            for region in out.levels[level].grid.blocks(_BLOCK):
-                _write_coarser(out, labels.metadata.keep_thin, level, region, time)
-    _mark_as_labels(out.store, labels.ngff_version)
-    return open_volume(out.location)
+    total = source.labels.n_times * len(blocks)
+    for done, region in enumerate(blocks, start=1):
+        out.write(region, source.read(region, time=time), time=time)
+        progress("history", time * len(blocks) + done, total)
+    for level in range(1, len(out.levels)):
+        for region in out.levels[level].grid.blocks(_BLOCK):
+            _write_coarser(out, source.labels.metadata.keep_thin, level, region, time)
 
 
 def _write_coarser(out: Volume, keep_thin: bool, level: int, region: Region, time: int) -> None:

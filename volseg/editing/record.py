@@ -6,7 +6,6 @@ A record is what one flush made durable: the operations (strokes, merges, undos 
 from __future__ import annotations
 
 import json
-import struct
 import time as clock
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -15,16 +14,18 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numcodecs.zstd import compress, decompress
+from numcodecs.zstd import compress
 
 from volseg.editing.deltas import Delta, Index, checksum
 from volseg.errors import UnsupportedFormatError
-
-_MAGIC = b"volseg-edit\x001"
-_LENGTH = struct.Struct("<I")
-_DIGEST = 16
-FORMAT = "volseg-edit"
-VERSION = 1
+from volseg.volume.record_header import (
+    DIGEST_BYTES,
+    FORMAT,
+    LENGTH,
+    MAGIC,
+    VERSION,
+    read_header,
+)
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,8 @@ def encode_record(record: Record) -> bytes:
     if record.where:
         header["where"] = record.where
     packed = compress(json.dumps(header, separators=(",", ":")).encode(), 3)
-    data = b"".join((_MAGIC, _LENGTH.pack(len(packed)), packed, bytes(body)))
-    return data + blake2b(data, digest_size=_DIGEST).digest()
+    data = b"".join((MAGIC, LENGTH.pack(len(packed)), packed, bytes(body)))
+    return data + blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def decode_record(
@@ -205,21 +206,7 @@ def decode_record(
     UnsupportedFormatError
         If the bytes are damaged or of a later format.
     """
-    content, digest = data[:-_DIGEST], data[-_DIGEST:]
-    if not content.startswith(_MAGIC) or blake2b(content, digest_size=_DIGEST).digest() != digest:
-        raise UnsupportedFormatError(
-            f"{where}: the edit record is damaged (its digest does not match); restore the object "
-            "from a backup or an earlier version of the bucket"
-        )
-    at = len(_MAGIC) + _LENGTH.size
-    (length,) = _LENGTH.unpack(content[len(_MAGIC) : at])
-    header = json.loads(bytes(decompress(content[at : at + length])))
-    if header["format"] != FORMAT or header["version"] > VERSION:
-        raise UnsupportedFormatError(
-            f"{where}: record of format {header['format']!r} version {header['version']}; this "
-            f"volseg reads up to version {VERSION}: update volseg"
-        )
-    body = content[at + length :]
+    header, body = read_header(data, where)
     dtype = np.dtype(header["dtype"])
     return Record(
         annotator=header["annotator"],

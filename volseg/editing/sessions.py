@@ -12,6 +12,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field
 
+from volseg.errors import LeaseHeldError
 from volseg.processes import runs
 from volseg.store.objects import Store
 
@@ -73,3 +74,26 @@ class Sessions:
             if other.uuid != session.uuid:
                 (living if other.lives(time.time()) else crashed).append(other)
         return living, crashed
+
+
+def refuse_open_editors(labels: Store) -> None:
+    """Refuse to replace a label image that people have open: what they go on to draw would be lost.
+
+    Parameters
+    ----------
+    labels
+        Store of the label image's group.
+
+    Raises
+    ------
+    LeaseHeldError
+        With their names.
+    """
+    from volseg.editing.journal import FOLDER
+
+    living, _ = Sessions(labels.sub(FOLDER)).others(Session("volseg"))
+    if living:
+        who = ", ".join(f"{one.annotator} on {one.host}" for one in living)
+        raise LeaseHeldError(
+            f"{labels.location} is being edited by {who}; it can be replaced when they have closed it"
+        )

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from volseg.evaluation.report import ObjectScore, Report
 from volseg.evaluation.sources import LabelSource, open_source
-from volseg.store.files import file_to_write, write_text
+from volseg.store.files import file_to_write
+from volseg.volume.targets.files import write_file
+from volseg.volume.targets.permission import Permission
 
 _STYLE = """
 :root{--ink:#1d2330;--soft:#667;--line:#d8dce4;--good:#1b7f5c;--bad:#b3343f;--back:#fff}
@@ -33,6 +35,8 @@ svg text{fill:var(--soft);font-size:11px}svg line{stroke:var(--line)}
 """
 _TRUTH, _FOUND = (44, 196, 130), (230, 60, 160)
 _MARGIN = 12
+_GENERATOR = "<meta name=generator content=volseg>"
+_HEAD_BYTES = 200
 
 
 def write_page(
@@ -86,10 +90,17 @@ def write_page(
     body = "\n".join(parts)
     title = f"{html.escape(report.labels)} against {html.escape(report.truth)}"
     text = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
+        f"<!doctype html><html lang=en><meta charset=utf-8>{_GENERATOR}<title>{title}</title>"
         f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>\n{body}</html>\n"
     )
-    return write_text(path, text)
+    written = write_file(
+        path,
+        text.encode(),
+        kind="report page",
+        is_ours=lambda data: _GENERATOR.encode() in data[:_HEAD_BYTES],
+        permission=Permission(overwrite=True),  # an older page of ours holds nobody's work
+    )
+    return written.local_path or Path(path)
 
 
 def _head(report: Report) -> str:

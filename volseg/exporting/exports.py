@@ -110,7 +110,10 @@ def export(
     target = _target(out, kind, several[0].name)
     folder = not kind.makes_one_file(target, selections[0], known)
     beside = kind.folder_beside(target)
-    with opened_output(target, folder=folder, overwrite=overwrite, beside=beside) as output:
+    sources = [place for one in selections for place in one.labels.places]
+    with opened_output(
+        target, folder=folder, overwrite=overwrite, beside=beside, sources=sources
+    ) as output:
         what: Selection | list[Selection] = selections if kind.layers else selections[0]
         digests = kind.writer()(what, output.work, provenance, progress or silent, **known)
         return output.commit({"provenance": provenance}, digests or {})

@@ -1,29 +1,36 @@
-"""Where an export goes: written under a temporary name, checked, hashed, then put in its place.
+"""Where an export goes: written aside, checked, hashed, then put in its place.
 
-Nothing that looks finished is ever left by an export that was interrupted.
+Nothing that looks finished is ever left by an export that was interrupted; nothing is replaced but an earlier export.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from volseg.errors import ExistsError, InputError, StorageFullError
+from volseg.errors import StorageFullError
 from volseg.exporting.digest import sha256_of
-from volseg.store import Location, open_store, parse_url
-
-PARTIAL = ".volseg-partial-"
-MANIFEST = "manifest.json"
+from volseg.store import Location
+from volseg.store.failures import translated
+from volseg.store.remote import open_obstore
+from volseg.volume.targets.contents import MANIFEST, Contents, look_at, look_at_export_file
+from volseg.volume.targets.permission import Permission
+from volseg.volume.targets.places import (
+    Spelling,
+    refuse_inside_zarr,
+    refuse_sources,
+    writable_file,
+    writable_place,
+)
+from volseg.volume.targets.replacement import replacement
+from volseg.volume.targets.spot import below, spot_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,67 @@ class ExportResult:
 
 
 class Output:
-    """A target, and the temporary place beside it that becomes it.
+    """The files of an export, where they are made.
+
+    Parameters
+    ----------
+    target : Location
+        Where they will lie: the file, or the folder.
+    work : Path
+        The local file or folder to write.
+    folder : bool
+        Whether the export is a folder of files.
+    """
+
+    def __init__(self, target: Location, work: Path, *, folder: bool) -> None:
+        self.target, self.work, self.folder = target, work, folder
+
+    def commit(self, provenance: dict[str, Any], digests: dict[str, str]) -> ExportResult:
+        """Hash the files and write the manifest.
+
+        Parameters
+        ----------
+        provenance : dict
+        digests : dict
+            SHA-256 of files (relative names) that are known already.
+        """
+        names = self.names()
+        files = [
+            {
+                "name": name.partition("/")[2] if self.folder else name,
+                "bytes": (self.work.parent / name).stat().st_size,
+                "sha256": digests.get(name) or sha256_of(self.work.parent / name),
+            }
+            for name in names
+        ]
+        manifest = {"format": "volseg-export", "version": 1, "files": files, **provenance}
+        text = json.dumps(manifest, indent=2, ensure_ascii=False).encode()
+        inner = f"{self.work.name}/{MANIFEST}" if self.folder else f"{self.work.name}.{MANIFEST}"
+        (self.work.parent / inner).write_bytes(text)
+        return ExportResult(tuple(self._final(name) for name in names), self._final(inner))
+
+    def names(self) -> list[str]:
+        """Return the files that there are by now, relative to the folder that the target lies in."""
+        found = self.work.parent.rglob("*")
+        return sorted(str(path.relative_to(self.work.parent)) for path in found if path.is_file())
+
+    def _final(self, name: str) -> Path | str:
+        local = self.target.local_path
+        if local is not None:
+            return local.parent / name
+        return f"{self.target.url.rpartition('/')[0]}/{name}"
+
+
+@contextmanager
+def opened_output(
+    out: str | os.PathLike[str],
+    *,
+    folder: bool,
+    overwrite: bool,
+    beside: str | None = None,
+    sources: Sequence[Spelling] = (),
+) -> Iterator[Output]:
+    """An `Output` that is put in its place at the end, and of which nothing is left where anything goes wrong.
 
     Parameters
     ----------
@@ -52,172 +119,75 @@ class Output:
     folder : bool
         Whether the export is a folder of files.
     overwrite : bool
-        Replace what is there (a folder only if an export made it).
+        Replace an earlier export, and keep it in the trash.
     beside : str, optional
         Name of a folder that the export of a file makes beside it; it has a manifest of its own.
+    sources
+        What is exported: never the target.
 
     Raises
     ------
     ExistsError, InputError
-        If the target can't be written.
-    """
-
-    def __init__(
-        self,
-        out: str | os.PathLike[str],
-        *,
-        folder: bool,
-        overwrite: bool,
-        beside: str | None = None,
-    ) -> None:
-        self.target: Location = parse_url(os.fspath(out))
-        self._beside = beside
-        self.folder, self._overwrite = folder, overwrite
-        self._local = self.target.local_path
-        self._check()
-        if self._local is None:
-            self._holder = Path(tempfile.mkdtemp(prefix="volseg-export-"))
-            self.work = self._holder / self.target.name
-        else:
-            self._local.parent.mkdir(parents=True, exist_ok=True)
-            name = f"{PARTIAL}{uuid.uuid4().hex[:12]}"
-            self._holder = self._local.parent / name
-            self.work = self._holder / self._local.name
-            self._holder.mkdir()
-        if folder:
-            self.work.mkdir()
-
-    def _check(self) -> None:
-        if self.target.scheme not in ("file", "s3"):
-            raise InputError(f"{self.target}: web addresses are read only; export to a file or S3")
-        if self._local is None:
-            parent, _, _ = self.target.url.rpartition("/")
-            found = open_store(parse_url(parent)).list_names()
-            if {self.target.name, self._beside} & set(found) and not self._overwrite:
-                raise self._exists()
-            return
-        if self._beside is not None and (self._local.parent / self._beside).exists():
-            self._check_folder(self._local.parent / self._beside)
-        if self._local.is_dir():
-            if not self.folder:
-                raise ExistsError(f"{self._local} is a folder; give the name of a file in it")
-            self._check_folder(self._local)
-        elif self._local.exists():
-            if self.folder:
-                raise InputError(f"{self._local} is a file; this export makes a folder")
-            if not self._overwrite:
-                raise self._exists()
-
-    def _check_folder(self, folder: Path) -> None:
-        """Refuse a folder that is not empty, unless an export made it and it may be overwritten."""
-        if not folder.is_dir():
-            raise InputError(f"{folder} is a file; this export makes a folder of that name")
-        if any(folder.iterdir()):
-            if not self._overwrite:
-                raise ExistsError(f"{folder} exists already; choose another place, or --overwrite")
-            if not (folder / MANIFEST).exists():
-                raise InputError(
-                    f"{folder}: not a folder that an export made; it is not overwritten. "
-                    "Choose another one"
-                )
-
-    def _exists(self) -> ExistsError:
-        return ExistsError(f"{self.target} exists already; choose another place, or --overwrite")
-
-    def commit(self, provenance: dict[str, Any], digests: dict[str, str]) -> ExportResult:
-        """Hash the files, write the manifest, and put everything in its place.
-
-        Parameters
-        ----------
-        provenance : dict
-        digests : dict
-            SHA-256 of files (relative names) that are known already.
-        """
-        names = sorted(
-            str(path.relative_to(self._holder))
-            for path in self._holder.rglob("*")
-            if path.is_file()
-        )
-        files = [
-            {
-                "name": name.partition("/")[2] if self.folder else name,
-                "bytes": (self._holder / name).stat().st_size,
-                "sha256": digests.get(name) or sha256_of(self._holder / name),
-            }
-            for name in names
-        ]
-        manifest = {"format": "volseg-export", "version": 1, "files": files, **provenance}
-        text = json.dumps(manifest, indent=2, ensure_ascii=False).encode()
-        inner = f"{self.work.name}/{MANIFEST}" if self.folder else f"{self.work.name}.{MANIFEST}"
-        (self._holder / inner).write_bytes(text)
-        return self._upload(names, inner) if self._local is None else self._rename(names, inner)
-
-    def _rename(self, names: list[str], manifest: str) -> ExportResult:
-        assert self._local is not None
-        parent = self._local.parent
-        if self.folder:
-            if self._local.exists():
-                old = self._holder / "replaced"
-                os.replace(self._local, old)
-            os.replace(self.work, self._local)
-        else:
-            _sync(self.work)
-            if self._beside is not None and (parent / self._beside).exists():
-                os.replace(parent / self._beside, self._holder / "replaced")
-            for name in dict.fromkeys(name.partition("/")[0] for name in [*names, manifest]):
-                os.replace(self._holder / name, parent / name)
-        _sync(parent)
-        return ExportResult(tuple(parent / name for name in names), parent / manifest)
-
-    def _upload(self, names: list[str], manifest: str) -> ExportResult:
-        import obstore
-
-        from volseg.store.failures import translated
-        from volseg.store.remote import open_obstore
-
-        base = self.target.url.rpartition("/")[0]
-        store: Any = open_obstore(parse_url(base))
-        if (old := self.target.name if self.folder else self._beside) and self._overwrite:
-            open_store(parse_url(base)).delete_all(old)
-        done: list[str] = []
-        try:
-            for name in [*names, manifest]:
-                with translated(parse_url(base), name):
-                    obstore.put(store, name, self._holder / name)
-                done.append(name)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                obstore.delete(store, done)
-            raise
-        return ExportResult(tuple(f"{base}/{name}" for name in names), f"{base}/{manifest}")
-
-    def discard(self) -> None:
-        """Remove the temporary place."""
-        shutil.rmtree(self._holder, ignore_errors=True)
-
-
-@contextmanager
-def opened_output(
-    out: str | os.PathLike[str], *, folder: bool, overwrite: bool, beside: str | None = None
-) -> Iterator[Output]:
-    """An `Output` whose temporary place is removed in any case.
-
-    Raises
-    ------
+        If the target can't be written, or is no export of volseg's that has not been changed since.
     StorageFullError
         If the disk is full.
     """
-    output = Output(out, folder=folder, overwrite=overwrite, beside=beside)
+    target, there = _checked(out, folder, beside, sources)
+    Permission(overwrite).check(there, "export", target)
+    spot = replace(spot_of(target, there, is_file=not folder), beside=beside)
     try:
-        yield output
+        with (
+            replacement(spot, there) as place,
+            _workplace(place) as work,
+        ):
+            if folder:
+                work.mkdir()
+            output = Output(target, work, folder=folder)
+            yield output
+            if place.local_path is None:
+                _upload(output, place)
+            else:
+                _sync(work)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFullError(
-                f"{output.target}: no space left; free some or export elsewhere"
+                f"{target}: no space left; free some or export elsewhere"
             ) from error
         raise
-    finally:
-        output.discard()
+
+
+def _checked(
+    out: str | os.PathLike[str], folder: bool, beside: str | None, sources: Sequence[Spelling]
+) -> tuple[Location, Contents]:
+    """Return where the export really goes, and what lies there."""
+    target = writable_place(out) if folder else writable_file(out)
+    refuse_sources(sources, target)
+    refuse_inside_zarr(target)
+    if folder:
+        return target, look_at(target)
+    if beside is not None:
+        writable_place(below(Location(target.url.rpartition("/")[0]), beside))
+    return target, look_at_export_file(target, beside)
+
+
+@contextmanager
+def _workplace(place: Location) -> Iterator[Path]:
+    """A local path to write to: the place itself, or a temporary one of the same name."""
+    if place.local_path is not None:
+        yield place.local_path
+        return
+    with tempfile.TemporaryDirectory(prefix="volseg-export-", ignore_cleanup_errors=True) as holder:
+        yield Path(holder) / place.name
+
+
+def _upload(output: Output, place: Location) -> None:
+    import obstore
+
+    parent = Location(place.url.rpartition("/")[0])
+    store: Any = open_obstore(parent)
+    for name in output.names():
+        with translated(parent, name):
+            obstore.put(store, name, output.work.parent / name)
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,6 @@ The file is read twice: once to find out whether it is sound and fits, then to w
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.errors import ChangedError, InputError, VolsegError
+from volseg.errors import InputError
 from volseg.importing.guard import existing, printable
 from volseg.importing.label_kinds import label_kind, may_hold_labels
 from volseg.importing.label_layer import LabelLayer, Piece, check_ids
@@ -25,13 +24,13 @@ from volseg.importing.opening import open_image
 from volseg.importing.spool import Spool, fetch
 from volseg.importing.volumes import slabs
 from volseg.progress import Progress, silent
-from volseg.store.urls import check_name, parse_url
-from volseg.volume.metadata import group_key, to_json
+from volseg.store.urls import parse_url
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume
     from volseg.volume.labels import Labels
     from volseg.volume.objects import ObjectRow
+    from volseg.volume.targets.permission import Permission
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _KEPT = (
@@ -53,6 +52,7 @@ def import_labels(
     time: int | None = None,
     components: bool = False,
     overwrite: bool = False,
+    overwrite_edits: bool = False,
     progress: Progress | None = None,
     options: SourceOptions = AS_IT_IS,
 ) -> Labels:
@@ -76,7 +76,9 @@ def import_labels(
     components : bool
         The file is a mask: each component of equal voxels (26 neighbours) becomes an object.
     overwrite : bool
-        Replace a label image of this name.
+        Replace a label image of this name that volseg wrote, and keep it in the trash.
+    overwrite_edits : bool
+        With `overwrite`: also one that people edited.
     progress : Progress, optional
     options : SourceOptions
         Which image of a source that holds several, and whether missing slices are left empty.
@@ -93,6 +95,7 @@ def import_labels(
         volume, or has several layers of which none was chosen. Nothing is left behind.
     """
     told, text = progress or silent, os.fspath(file)
+    permission = _allowed(text, volume, [name], overwrite, overwrite_edits)
     with _layers(text, volume, axes, components, options) as found:
         chosen = _chosen(text, found, layer)
         if len(chosen) > 1:
@@ -100,7 +103,7 @@ def import_labels(
                 f"{printable(text)}: has the layers {_listed(chosen)}; choose one of them, or import all with "
                 "import_label_layers"
             )
-        return _write(chosen[0], volume, name, _facts(chosen[0]), time, overwrite, told)
+        return _write(chosen[0], volume, name, _facts(chosen[0]), time, permission, told)
 
 
 def import_label_layers(
@@ -113,6 +116,7 @@ def import_label_layers(
     time: int | None = None,
     components: bool = False,
     overwrite: bool = False,
+    overwrite_edits: bool = False,
     progress: Progress | None = None,
     options: SourceOptions = AS_IT_IS,
 ) -> list[Labels]:
@@ -123,7 +127,7 @@ def import_label_layers(
     names : sequence of str
         One per layer; or one, to which the layers' names are added where there are several; or none, for the names that
         the layers have in the file.
-    file, volume, layer, axes, time, components, overwrite, progress, options
+    file, volume, layer, axes, time, components, overwrite, overwrite_edits, progress, options
         As in `import_labels`.
 
     Raises
@@ -135,15 +139,29 @@ def import_label_layers(
     with _layers(text, volume, axes, components, options) as found:
         chosen = _chosen(text, found, layer)
         called = _names(text, chosen, names)
-        for name in called:
-            check_name(name, "label image")
+        permission = _allowed(text, volume, called, overwrite, overwrite_edits)
         if len(chosen) > 1:
             for one in chosen:
                 _check(one, volume, time, told)
         return [
-            _write(one, volume, name, _facts(one), time, overwrite, told)
+            _write(one, volume, name, _facts(one), time, permission, told)
             for one, name in zip(chosen, called, strict=True)
         ]
+
+
+def _allowed(
+    text: str, volume: Volume, names: Sequence[str], overwrite: bool, overwrite_edits: bool
+) -> Permission:
+    """What may be replaced; refused at once, before a long look at the file, where that does not do."""
+    from volseg.volume.labels import check_label_image
+    from volseg.volume.targets.permission import Permission
+    from volseg.volume.targets.places import refuse_sources
+
+    permission = Permission(overwrite, overwrite_edits)
+    for name in names:
+        check_label_image(volume, name, permission)
+        refuse_sources([text], volume.output_store.location.joined(f"labels/{name}"))
+    return permission
 
 
 @contextlib.contextmanager
@@ -237,24 +255,23 @@ def _write(
     name: str,
     facts: dict[str, Any],
     time: int | None,
-    overwrite: bool,
+    permission: Permission,
     progress: Progress,
 ) -> Labels:
-    from volseg.volume.labels import create_labels
+    from volseg.volume.labels import labels_made_aside
     from volseg.volume.objects import scan_objects
     from volseg.volume.pyramid import build_pyramid
 
     level, first = _check(source, volume, time, progress)
-    labels = create_labels(
+    with labels_made_aside(
         volume,
         name,
         "uint32",
         level=level,
         channel=_channel(facts.get("channel"), volume),
         category=facts.get("category"),
-        overwrite=overwrite,
-    )
-    with _forgotten_on_failure(volume, name):
+        permission=permission,
+    ) as labels:
         regions = slabs(labels.grid, 4)
         for done, (at, region, ids) in enumerate(source.pieces(regions), 1):
             labels.write_objects(region, ids.astype(np.uint32), time=first + at, fresh=True)
@@ -264,7 +281,7 @@ def _write(
         rows = scan_objects(labels, progress=progress)
         labels.objects.replace(_with_facts(rows, facts.get("objects", [])))
         labels.objects.publish()
-    return labels
+    return volume.labels[name]
 
 
 def _check(
@@ -345,29 +362,3 @@ def _local(text: str) -> Iterator[Path]:
         yield fetch(location, spool)
     finally:
         spool.close()
-
-
-@contextlib.contextmanager
-def _forgotten_on_failure(volume: Volume, name: str) -> Iterator[None]:
-    """Delete a label image that was begun here, if what happens inside fails."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(VolsegError):
-            _forget(volume, name)
-        raise
-
-
-def _forget(volume: Volume, name: str) -> None:
-    """Take a label image off the list of its group, then delete it."""
-    store, key = volume.output_store, f"labels/{group_key(volume.ngff_version)}"
-    while (found := store.get_with_etag(key)) is not None:
-        document = json.loads(found[0])
-        part = document if volume.ngff_version == "0.4" else document["attributes"]["ome"]
-        part["labels"] = [other for other in part.get("labels", []) if other != name]
-        try:
-            store.put_if(key, to_json(document), found[1])
-        except ChangedError:
-            continue
-        break
-    store.delete_all(f"labels/{name}")

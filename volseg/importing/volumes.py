@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.errors import InputError, VolsegError
+from volseg.errors import InputError
 from volseg.importing.guard import printable
 from volseg.importing.opened import AS_IT_IS, OpenedImage, Region, SourceOptions
 from volseg.importing.opening import open_image
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from volseg.store import Location
     from volseg.volume.blocks import Grid
     from volseg.volume.image import Volume
 
@@ -38,6 +38,7 @@ def import_volume(
     ngff: str = "0.5",
     progress: Progress | None = None,
     overwrite: bool = False,
+    overwrite_edits: bool = False,
     channels: Sequence[str] | None = None,
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
@@ -62,7 +63,9 @@ def import_volume(
         Version of OME-Zarr.
     progress : Progress, optional
     overwrite : bool
-        Replace what lies at `url`.
+        Replace a volume that volseg wrote, and keep it in the trash beside it.
+    overwrite_edits : bool
+        With `overwrite`: also one with label images.
     channels : sequence of str, optional
         Names of the channels; default: the file's.
     chunks, shards : (z, y, x), optional
@@ -82,25 +85,27 @@ def import_volume(
     ------
     InputError
         If the source can't be read (`NotThereError`, `UnsupportedFormatError`), the target exists
-        (`ExistsError`), or an argument is wrong. Nothing is left at the target.
+        and may not be replaced (`ExistsError`), or an argument is wrong. What was there stays.
     StorageError
-        If the store fails; nothing is left at the target.
+        If the store fails; what was there stays.
     """
     from volseg.importing.windows import write_windows
     from volseg.volume.image import open_volume
     from volseg.volume.omero import carry_omero
     from volseg.volume.pyramid import build_image_pyramid
+    from volseg.volume.targets.permission import Permission
+    from volseg.volume.targets.replacement import check_volume, volume_replacement
 
     told = progress or silent
     layout: dict[str, Any] = {"ngff": ngff, "chunks": chunks, "shards": shards}
+    permission = Permission(overwrite, overwrite_edits)
+    target, _ = check_volume(url, permission, [src])  # before a long look at the source
     with open_image(src, axes, options) as image:
         _tell_times(image, axes)
         layout["scale_um"] = image.voxel_size(voxel_size_um)
         layout["channels"] = _channel_names(image, channels)
-        if overwrite:
-            _check_not_inside(src, url)
-        volume = _create(image, url, overwrite=overwrite, **layout)
-        with removed_on_failure(volume):
+        with volume_replacement(url, permission, [src]) as place:
+            volume = _create(image, place, **layout)
             _copy(image, volume, told)
             build_image_pyramid(volume, progress=told)
             write_windows(volume, binary=np.dtype(image.array.dtype).kind == "b")
@@ -111,15 +116,15 @@ def import_volume(
             if patient_data and image.private:
                 record["patient"] = image.private
             volume.store.put(RECORD, json.dumps(record, indent=2).encode())
-    return open_volume(volume.location, writable=True)
+    return open_volume(target, writable=True)
 
 
-def _create(image: OpenedImage, url: str | Path, **options: Any) -> Volume:
+def _create(image: OpenedImage, place: Location, **options: Any) -> Volume:
     """Create the empty volume that an image goes into."""
-    from volseg.volume.create import create_volume
+    from volseg.volume.create import write_empty_volume
 
-    return create_volume(
-        url,
+    return write_empty_volume(
+        place,
         axes=[a for a in "tczyx" if image.size(a) > 1 or a in "zyx" or _has(image, a)],
         shape=_shape(image),
         dtype=image.dtype,
@@ -128,20 +133,6 @@ def _create(image: OpenedImage, url: str | Path, **options: Any) -> Volume:
         time_step_s=image.time_step_s,
         **options,
     )
-
-
-@contextlib.contextmanager
-def removed_on_failure(volume: Volume) -> Iterator[None]:
-    """Delete a volume that was begun here, if what happens inside fails (also by an interrupt)."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(VolsegError):
-            volume.store.delete_all("")
-            if (path := volume.location.local_path) is not None:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-        raise
 
 
 def slabs(grid: Grid, itemsize: int, most_bytes: int = SLAB_BYTES) -> list[Region]:
@@ -212,23 +203,6 @@ def _channel_names(image: OpenedImage, given: Sequence[str] | None) -> list[str]
         raise InputError(f"{len(given)} channel names, but the image has {image.n_channels}")
     names = list(given or image.channel_names)
     return [printable(name) for name in names] if len(names) == image.n_channels else None
-
-
-def _check_not_inside(src: str | os.PathLike[str], url: str | Path) -> None:
-    """Refuse to overwrite the source itself, or a folder that it lies in."""
-    source, target = os.fspath(src), os.fspath(url)
-    if "://" in source or "://" in target:
-        same = source.rstrip("/") == target.rstrip("/") or source.startswith(
-            target.rstrip("/") + "/"
-        )
-    else:
-        real_source, real_target = os.path.realpath(source), os.path.realpath(target)
-        same = os.path.commonpath([real_source, real_target]) == real_target
-    if same:
-        raise InputError(
-            f"{printable(target)}: overwriting it would delete the source {printable(source)}; "
-            "choose another target"
-        )
 
 
 def _record(src: str | os.PathLike[str], image: OpenedImage) -> dict[str, Any]:

@@ -92,6 +92,8 @@ class Plan(_Frozen):
     url: str
     labels_at: str | None
     overwrite: bool = False
+    overwrite_edits: bool = False
+    """With `overwrite`: also labels that people edited."""
     estimates: Estimates
 
     @property
@@ -174,4 +176,4 @@ class Plan(_Frozen):
         return self.model_dump(mode="json", exclude=_NOT_HASHED | absent)
 
 
-_NOT_HASHED = {"url", "labels_at", "overwrite", "estimates"}
+_NOT_HASHED = {"url", "labels_at", "overwrite", "overwrite_edits", "estimates"}

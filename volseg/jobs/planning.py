@@ -78,7 +78,7 @@ def make_plan(
     preprocess
         Filters applied before the model sees a slice; names of `volseg.sam.preprocessing`.
     overwrite
-        Replace an existing label image.
+        Replace an existing label image, when the run starts to write; it is kept in the trash.
     encode_batch, decode_batch
         Tiles per encoder call and prompts per decoder call; None: as suits the machine.
     window, group
@@ -87,7 +87,8 @@ def make_plan(
         Add to the label image of this name, or make objects of the same ids anew. Voxels of other objects stay, and
         so do those that a person edited last.
     overwrite_edits
-        With `into_existing`: what people edited before the run is not kept where the run's objects lie.
+        With `into_existing`: what people edited before the run is not kept where the run's objects lie. With
+        `overwrite`: labels that people edited are replaced, too (and kept in the trash).
 
     Raises
     ------
@@ -126,6 +127,7 @@ def make_plan(
         url=str(volume.location.url),
         labels_at=_labels_at(volume),
         overwrite=overwrite,
+        overwrite_edits=overwrite and overwrite_edits,
         estimates=estimate(
             source.shape,
             source.dtype,
@@ -171,9 +173,9 @@ def _names(prompts: PromptSet, labels: str | None) -> tuple[str, str]:
 def _existing(into_existing: bool, overwrite_edits: bool, overwrite: bool) -> IntoExisting | None:
     if overwrite and into_existing:
         raise InputError("to overwrite a label image and to add to it exclude each other")
-    if overwrite_edits and not into_existing:
+    if overwrite_edits and not (into_existing or overwrite):
         raise InputError(
-            "overwriting edits is for segmenting into an existing label image; give --into-existing, too"
+            "overwriting edits is for label images that exist; give --into-existing or --overwrite, too"
         )
     return IntoExisting(overwrite_edits=overwrite_edits) if into_existing else None
 

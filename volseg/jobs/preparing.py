@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from volseg.errors import (
     ExistsError,
-    LeaseHeldError,
     NotThereError,
     PlanMismatchError,
     VolsegError,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from volseg.volume.image import Volume
     from volseg.volume.labels import Labels
+    from volseg.volume.targets.permission import Permission
 
 
 def stored_plan(volume: Volume, labels: str) -> Plan:
@@ -80,19 +80,9 @@ def _check_existing(plan: Plan, volume: Volume) -> None:
             f"{labels.location} has other levels, chunks or ids than when the plan was made; make a new plan"
         )
     if plan.existing is not None and plan.existing.overwrite_edits:
-        _refuse_editors(labels)
+        from volseg.editing.sessions import refuse_open_editors
 
-
-def _refuse_editors(labels: Labels) -> None:
-    from volseg.editing.journal import Journal
-    from volseg.editing.sessions import Session, Sessions
-
-    living, _ = Sessions(Journal(labels.store).store).others(Session("volseg"))
-    if living:
-        who = ", ".join(f"{one.annotator} on {one.host}" for one in living)
-        raise LeaseHeldError(
-            f"{labels.location} is being edited by {who}; a run that overwrites edits starts when they have closed"
-        )
+        refuse_open_editors(labels.store)
 
 
 def refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) -> None:
@@ -108,10 +98,13 @@ def refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) -> 
     if plan.existing is not None:
         _refuse_begun(plan, volume, resume, restart)
         return
-    name = plan.labels.name
-    if plan.overwrite or not is_there(volume, name):
+    from volseg.volume.labels import check_label_image
+
+    name, ours = plan.labels.name, is_ours(plan, volume)
+    if resume and ours:
         return
-    if (resume or restart) and is_ours(plan, volume):
+    if plan.overwrite or (restart and ours) or not is_there(volume, name):
+        check_label_image(volume, name, _permission(plan, plan.overwrite or ours))
         return
     if not resume:
         raise ExistsError(
@@ -119,6 +112,12 @@ def refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) -> 
             "replace it with --overwrite, add to it with --into-existing, or continue its run with --resume"
         )
     raise PlanMismatchError(_mismatch(plan, volume, name))
+
+
+def _permission(plan: Plan, overwrite: bool) -> Permission:
+    from volseg.volume.targets.permission import Permission
+
+    return Permission(overwrite, plan.overwrite_edits)
 
 
 def _refuse_begun(plan: Plan, volume: Volume, resume: bool, restart: bool) -> None:
@@ -241,6 +240,7 @@ def _create_labels(plan: Plan, volume: Volume, *, overwrite: bool) -> None:
         channel=channels[0] if len(channels) == 1 else list(channels),
         chunks=plan.geometry.chunk,
         overwrite=overwrite,
+        overwrite_edits=plan.overwrite_edits,
         category=plan.labels.category,
     )
 

@@ -1,4 +1,4 @@
-"""Creating groups and arrays on a store: metadata first into memory, then object by object, undone when it fails."""
+"""Creating groups and arrays on a store: metadata first into memory, then object by object."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from volseg.errors import ExistsError, InputError, VolsegError
-from volseg.store import WRITABLE, Location, Store, parse_url
+from volseg.errors import InputError, VolsegError
+from volseg.store import Location, Store
 from volseg.volume.blocks import Triple
 from volseg.volume.image import Volume, open_volume
 from volseg.volume.levels import LevelPlan, level_plan
@@ -23,6 +23,10 @@ from volseg.volume.metadata import (
     ngff_attributes,
     zarr_format,
 )
+from volseg.volume.targets.contents import MARK
+from volseg.volume.targets.permission import Permission
+from volseg.volume.targets.places import writable_place
+from volseg.volume.targets.replacement import volume_replacement
 
 IMAGE_CHUNKS: Triple = (16, 256, 256)
 RGB_COLORS = ("FF0000", "00FF00", "0000FF")
@@ -160,6 +164,7 @@ def create_volume(
     origin_um: Sequence[float] = (0.0, 0.0, 0.0),
     name: str | None = None,
     overwrite: bool = False,
+    overwrite_edits: bool = False,
 ) -> Volume:
     """Create an empty OME-Zarr image with a whole pyramid of empty levels, and open it writable.
 
@@ -192,21 +197,48 @@ def create_volume(
     name
         Name in the metadata; else the last part of the location.
     overwrite
-        Replace what is there.
+        Replace a volume that volseg wrote; where it has voxels, it is kept in the trash beside it.
+    overwrite_edits
+        With `overwrite`: also one with label images.
 
     Raises
     ------
     ExistsError
-        If something is there, and `overwrite` is not given.
+        If something is there that may not be replaced.
     InputError
-        If the arguments contradict each other.
+        If the arguments contradict each other, or nothing may be written there.
     NotThereError, AccessDeniedError, StorageFullError
         If the place can't be used; then nothing is left behind.
     """
+    options: dict[str, Any] = {"ngff": ngff, "channels": channels, "chunks": chunks}
+    options |= {"levels": levels, "shards": shards, "rgb": rgb, "time_step_s": time_step_s}
+    options |= {"axes": axes, "shape": shape, "dtype": dtype, "scale_um": scale_um, "name": name}
+    with volume_replacement(url, Permission(overwrite, overwrite_edits)) as place:
+        write_empty_volume(place, **options)
+    return open_volume(writable_place(url), writable=True)
+
+
+def write_empty_volume(
+    place: Location,
+    *,
+    axes: str | Sequence[str],
+    shape: Sequence[int],
+    dtype: Any,
+    scale_um: Sequence[float],
+    ngff: str = "0.5",
+    channels: Sequence[str] | None = None,
+    chunks: Sequence[int] | None = None,
+    levels: int | None = None,
+    shards: Sequence[int] | None = None,
+    rgb: bool = False,
+    time_step_s: float | None = None,
+    name: str | None = None,
+) -> Volume:
+    """Write the metadata of an empty image to a place that is empty, and open it; see `create_volume`."""
     axes = tuple(axes)
     sizes = _checked_sizes(axes, shape, ngff, dtype, rgb, shards)
     plans = _plans(sizes, scale_um, levels)
-    store = _claim(url, overwrite)
+    store = Store(place)
     described = [_axis(kind, time_step_s) for kind in axes]
     by_kind = dict(zip("zyx", scale_um, strict=True), t=time_step_s or 1.0)
     scale = [by_kind.get(kind, 1.0) for kind in axes]
@@ -215,23 +247,22 @@ def create_volume(
     named = multiscale_document(ngff, name or store.location.name, described, datasets)
     omero = _omero(sizes.get("c", 1), dtype, channels, rgb)
     content: dict[str, Any] = {"multiscales": [named], "omero": omero}
-    with undone_on_failure(store, ""):
-        for dataset, plan in zip(datasets, plans, strict=True):
-            full = [sizes[k] if k in "tc" else plan.shape["zyx".index(k)] for k in axes]
-            piece = fitted(chunks or IMAGE_CHUNKS, plan.shape)
-            outer = None if shards is None else _whole_shard(shards, piece, plan.shape)
-            documents = array_documents(
-                ngff,
-                full,
-                _per_axis(piece, axes),
-                dtype,
-                axes=axes,
-                shards=None if outer is None else _per_axis(outer, axes),
-            )
-            for key, document in documents.items():
-                store.put(f"{dataset.path}/{key}", document)
-        put_group(store, "", ngff, ngff_attributes(ngff, content))
-        return open_volume(store.location, writable=True)
+    for dataset, plan in zip(datasets, plans, strict=True):
+        full = [sizes[k] if k in "tc" else plan.shape["zyx".index(k)] for k in axes]
+        piece = fitted(chunks or IMAGE_CHUNKS, plan.shape)
+        outer = None if shards is None else _whole_shard(shards, piece, plan.shape)
+        documents = array_documents(
+            ngff,
+            full,
+            _per_axis(piece, axes),
+            dtype,
+            axes=axes,
+            shards=None if outer is None else _per_axis(outer, axes),
+        )
+        for key, document in documents.items():
+            store.put(f"{dataset.path}/{key}", document)
+    put_group(store, "", ngff, {**ngff_attributes(ngff, content), MARK: {"format": 1}})
+    return open_volume(store.location, writable=True)
 
 
 def _plans(sizes: dict[str, int], scale_um: Sequence[float], levels: int | None) -> list[LevelPlan]:
@@ -265,22 +296,6 @@ def _checked_sizes(
     if shards is not None and ngff == "0.4":
         raise InputError("shards need NGFF 0.5 (Zarr 3)")
     return sizes
-
-
-def _claim(url: str | Path | Location, overwrite: bool) -> Store:
-    location = parse_url(url)
-    if location.scheme not in WRITABLE:
-        raise InputError(f"{location} can't be written: volseg writes to folders and S3")
-    store = Store(location)
-    if store.location.local_path is None:
-        store.check()
-    if not store.is_empty():
-        if not overwrite:
-            raise ExistsError(
-                f"{store.location} exists already; choose another place, or overwrite it"
-            )
-        store.delete_all()
-    return store
 
 
 def _axis(kind: str, time_step_s: float | None) -> Axis:

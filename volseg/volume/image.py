@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.errors import AccessDeniedError, InputError, NotOmeZarrError
+from volseg.errors import AccessDeniedError, InputError, NotOmeZarrError, NotThereError
 from volseg.store import Location, Store, open_store, parse_url
 from volseg.volume.arrays import LevelArray, open_array
 from volseg.volume.blocks import Region, Triple
 from volseg.volume.documents import Documents
 from volseg.volume.metadata import Multiscale, read_multiscale, zarr_format
+from volseg.volume.targets.contents import check_place_for_labels
 from volseg.volume.writing import Written, write_whole
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ class Volume:
         channel: int | Sequence[int] | None = None,
         chunks: Sequence[int] | None = None,
         overwrite: bool = False,
+        overwrite_edits: bool = False,
         category: str | None = None,
         keep_thin: bool = False,
     ) -> Labels:
@@ -237,6 +239,7 @@ class Volume:
             channel=channel,
             chunks=chunks,
             overwrite=overwrite,
+            overwrite_edits=overwrite_edits,
             category=category,
             keep_thin=keep_thin,
         )
@@ -255,6 +258,8 @@ class Volume:
             raise InputError(
                 f"{self.location} is read only; give a place for labels with labels_at (--labels-at)"
             )
+        if self.output_store.location != self.location:
+            check_place_for_labels(self.output_store)
         open_store(self.output_store.location, create=True)
         path = self.output_store.location.local_path
         if path is not None and not _can_write(path):
@@ -339,4 +344,11 @@ def open_volume(
     AccessDeniedError
         If the credentials are refused.
     """
+    try:
+        return Volume(url, labels_at, writable=writable)
+    except (NotThereError, NotOmeZarrError):
+        from volseg.volume.targets.replacement import finish_interrupted_at
+
+        if not finish_interrupted_at(parse_url(url)):
+            raise
     return Volume(url, labels_at, writable=writable)

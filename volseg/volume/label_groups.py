@@ -34,6 +34,7 @@ from volseg.volume.metadata import (
     ngff_attributes,
     to_json,
 )
+from volseg.volume.targets.contents import LABEL_MARK
 
 LABEL_CHUNKS: Triple = (8, 256, 256)
 """Voxels (z, y, x) of a chunk of new label images: thin in z, so that a view of one slice fetches little."""
@@ -111,29 +112,60 @@ def write_groups(
     StorageError
         If the store fails; what was written is deleted.
     """
-    version, root, path = volume.ngff_version, volume.output_store, f"labels/{name}"
-    plans = label_plans(volume, metadata.level)
-    axes = [_output_axis(volume.multiscale.axes[i]) for i in _positions(volume)]
-    datasets = _datasets(volume, metadata.level, plans, axes)
+    version, root = volume.ngff_version, volume.output_store
+    axes, datasets = _described(volume, metadata.level)
     with _claim(root, name, version, _content(volume, name, axes, datasets)):
-        for item, plan in zip(datasets, plans, strict=True):
-            sizes = dict(zip("zyx", plan.shape, strict=True), t=volume.n_times)
-            piece = dict(zip("zyx", fitted(chunks, plan.shape), strict=True), t=1)
-            documents = array_documents(
-                version,
-                [sizes[axis.kind] for axis in axes],
-                [piece[axis.kind] for axis in axes],
-                dtype,
-                axes=[axis.kind for axis in axes],
-            )
-            for key, document in documents.items():
-                root.put(f"{path}/{item.path}/{key}", document)
-        put_group(root, f"{path}/{RECORDS}", version, metadata.to_attributes())
-        _list_in_group(root, name, version)
+        _write_inside(volume, root.sub(f"labels/{name}"), dtype, chunks, metadata)
+        list_in_group(root, name, version)
     with suppress(
         StorageError
     ):  # the labels are complete: this only spares other readers a warning
         ensure_records_group(root, version)
+
+
+def write_groups_aside(
+    volume: Volume,
+    name: str,
+    place: Store,
+    dtype: np.dtype[Any],
+    chunks: Sequence[int],
+    metadata: LabelMetadata,
+) -> None:
+    """Write the same to an empty place, from which it will be moved to where it belongs."""
+    axes, datasets = _described(volume, metadata.level)
+    content = _content(volume, name, axes, datasets)
+    _write_inside(volume, place, dtype, chunks, metadata)
+    put_group(place, "", volume.ngff_version, ngff_attributes(volume.ngff_version, content))
+
+
+def _described(volume: Volume, level: int) -> tuple[list[Axis], list[Dataset]]:
+    axes = [_output_axis(volume.multiscale.axes[i]) for i in _positions(volume)]
+    return axes, _datasets(volume, level, label_plans(volume, level), axes)
+
+
+def _write_inside(
+    volume: Volume,
+    place: Store,
+    dtype: np.dtype[Any],
+    chunks: Sequence[int],
+    metadata: LabelMetadata,
+) -> None:
+    """Write the levels and the records of a label image."""
+    version, plans = volume.ngff_version, label_plans(volume, metadata.level)
+    axes, datasets = _described(volume, metadata.level)
+    for item, plan in zip(datasets, plans, strict=True):
+        sizes = dict(zip("zyx", plan.shape, strict=True), t=volume.n_times)
+        piece = dict(zip("zyx", fitted(chunks, plan.shape), strict=True), t=1)
+        documents = array_documents(
+            version,
+            [sizes[axis.kind] for axis in axes],
+            [piece[axis.kind] for axis in axes],
+            dtype,
+            axes=[axis.kind for axis in axes],
+        )
+        for key, document in documents.items():
+            place.put(f"{item.path}/{key}", document)
+    put_group(place, RECORDS, version, metadata.to_attributes())
 
 
 def ensure_records_group(root: Store, version: str) -> None:
@@ -165,7 +197,7 @@ def _content(
     volume: Volume, name: str, axes: Sequence[Axis], datasets: Sequence[Dataset]
 ) -> dict[str, Any]:
     version = volume.ngff_version
-    rule = {"description": "the most frequent value; see volseg.volume.downsample"}
+    rule = {"description": LABEL_MARK}
     entry = multiscale_document(version, name, axes, datasets, type="mode", metadata=rule)
     return {
         "multiscales": [entry],
@@ -211,15 +243,6 @@ def _drop_empty_group(root: Store) -> Callable[..., None]:
     return leave
 
 
-def make_way(root: Store, name: str, overwrite: bool) -> None:
-    """Delete a label image that is to be overwritten; ExistsError if it is not."""
-    if root.sub(f"labels/{name}").is_empty():
-        return
-    if not overwrite:
-        raise _exists(root, name)
-    root.delete_all(f"labels/{name}")
-
-
 def _exists(root: Store, name: str) -> ExistsError:
     return ExistsError(
         f"{root.location}: label image {name!r} exists already; choose another name, or overwrite it"
@@ -249,7 +272,7 @@ def _source(volume: Volume) -> str:
     return "../../" if inside else volume.location.url
 
 
-def _list_in_group(root: Store, name: str, version: str) -> None:
+def list_in_group(root: Store, name: str, version: str) -> None:
     """Add a name to the listing of the labels group, creating the groups where missing; safe among several writers."""
     if read_group(root) is None:  # a place of its own for labels
         put_group(root, "", version, {})
@@ -279,6 +302,20 @@ def _list_in_group(root: Store, name: str, version: str) -> None:
             return
         except (AlreadyWrittenError, ChangedError):
             continue
+
+
+def take_off_group(root: Store, name: str, version: str) -> None:
+    """Take a name off the listing of the labels group."""
+    key = f"labels/{group_key(version)}"
+    while (found := root.get_with_etag(key)) is not None:
+        document = json.loads(found[0])
+        part = document if version == "0.4" else document["attributes"]["ome"]
+        part["labels"] = [other for other in part.get("labels", []) if other != name]
+        try:
+            root.put_if(key, to_json(document), found[1])
+        except ChangedError:
+            continue
+        return
 
 
 def _listed(document: dict[str, Any]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.errors import InputError, NotOmeZarrError, NotThereError
+from volseg.errors import InputError, NotOmeZarrError, NotThereError, StorageError
 from volseg.store import Location, Store, check_name
 from volseg.volume.arrays import LevelArray
 from volseg.volume.blocks import Grid, Region, Triple
@@ -19,14 +20,21 @@ from volseg.volume.label_groups import (
     LABEL_CHUNKS,
     LabelMetadata,
     checked_channel,
+    ensure_records_group,
     label_names,
     label_plans,
-    make_way,
+    list_in_group,
     read_label_metadata,
     write_groups,
+    write_groups_aside,
 )
 from volseg.volume.levels import whole_factors
 from volseg.volume.metadata import Multiscale, read_multiscale
+from volseg.volume.targets.contents import Contents, look_at_label_image
+from volseg.volume.targets.permission import NO_PERMISSION, Permission
+from volseg.volume.targets.places import writable_place
+from volseg.volume.targets.replacement import finish_interrupted, replacement
+from volseg.volume.targets.spot import spot_of_labels
 from volseg.volume.writing import Written, write_whole
 
 if TYPE_CHECKING:
@@ -97,6 +105,12 @@ class Labels:
     def location(self) -> Location:
         """The label image's group."""
         return self.store.location
+
+    @property
+    def places(self) -> tuple[Location, ...]:
+        """The image, and where its label images lie."""
+        at = () if self._labels_at is None else (self._labels_at,)
+        return (self.volume_location, *at)
 
     @property
     def levels(self) -> list[LevelArray]:
@@ -249,6 +263,7 @@ def create_labels(
     channel: int | Sequence[int] | None = None,
     chunks: Sequence[int] | None = None,
     overwrite: bool = False,
+    overwrite_edits: bool = False,
     category: str | None = None,
     keep_thin: bool = False,
 ) -> Labels:
@@ -272,7 +287,9 @@ def create_labels(
     chunks
         (z, y, x) of a chunk.
     overwrite
-        Replace a label image of this name.
+        Replace a label image of this name that volseg wrote, and keep it in the trash.
+    overwrite_edits
+        With `overwrite`: also one that people edited.
     category
         What the objects are.
     keep_thin
@@ -283,24 +300,98 @@ def create_labels(
     NameRefusedError
         If the name can't be a path component.
     ExistsError
-        If there is one of this name, and `overwrite` is not given.
+        If there is one of this name that may not be replaced.
+    LeaseHeldError
+        If people have the one that is to be replaced open.
     InputError
         If level, channel or dtype can't be.
     NotThereError, AccessDeniedError, StorageFullError
         If the place can't be written; then nothing is left behind.
     """
+    options: dict[str, Any] = {"level": level, "channel": channel, "chunks": chunks}
+    options |= {"category": category, "keep_thin": keep_thin}
+    permission = Permission(overwrite, overwrite_edits)
+    there = check_label_image(volume, name, permission)
+    if there.kind == "nothing":
+        metadata = _checked(volume, dtype, level, channel, category, keep_thin)
+        write_groups(volume, name, np.dtype(dtype), chunks or LABEL_CHUNKS, metadata)
+    else:
+        with labels_made_aside(volume, name, dtype, permission=permission, **options):
+            pass
+    at = None if volume.output_store.location == volume.location else volume.output_store.location
+    return Labels(volume.location, volume.output_store.sub(f"labels/{name}").anchored(), at)
+
+
+@contextmanager
+def labels_made_aside(
+    volume: Volume,
+    name: str,
+    dtype: str | np.dtype[Any] | type = "uint32",
+    *,
+    level: int = 0,
+    channel: int | Sequence[int] | None = None,
+    chunks: Sequence[int] | None = None,
+    category: str | None = None,
+    keep_thin: bool = False,
+    permission: Permission = NO_PERMISSION,
+) -> Iterator[Labels]:
+    """Give an empty label image to fill, and put it in its place once that has succeeded; see `create_labels`.
+
+    Until then, and when anything goes wrong, what was there under this name stays.
+    """
+    metadata = _checked(volume, dtype, level, channel, category, keep_thin)
+    there = check_label_image(volume, name, permission)
+    root, version = volume.output_store, volume.ngff_version
+    at = None if root.location == volume.location else root.location
+    with replacement(spot_of_labels(root, name), there) as place:
+        store = Store(place)
+        kind = np.dtype(dtype)
+        write_groups_aside(volume, name, store, kind, chunks or LABEL_CHUNKS, metadata)
+        yield Labels(volume.location, store, at)
+        ensure_records_group(root, version)
+        list_in_group(root, name, version)
+
+
+def check_label_image(volume: Volume, name: str, permission: Permission) -> Contents:
+    """Return what lies where a label image belongs, unless none may be written there.
+
+    Raises
+    ------
+    NameRefusedError
+        If the name can't be a path component.
+    ExistsError, InputError
+        If it would replace what nobody allowed.
+    LeaseHeldError
+        If people have it open.
+    """
+    from volseg.editing.sessions import refuse_open_editors
+
     check_name(name, "label image")
+    volume.check_output()
+    root = volume.output_store
+    spot = spot_of_labels(root, name)
+    writable_place(spot.target)
+    finish_interrupted(spot)
+    there = look_at_label_image(root, name)
+    permission.check(there, "label image", f"{root.location}: label image {name!r}")
+    if there.kind == "label image":
+        refuse_open_editors(root.sub(f"labels/{name}"))
+    return there
+
+
+def _checked(
+    volume: Volume,
+    dtype: str | np.dtype[Any] | type,
+    level: int,
+    channel: int | Sequence[int] | None,
+    category: str | None,
+    keep_thin: bool,
+) -> LabelMetadata:
     kind = np.dtype(dtype)
     if kind.kind not in "iu":
         raise InputError(f"labels are whole numbers; {kind} is not an integer type")
     volume.level(level)
-    metadata = LabelMetadata(checked_channel(volume, channel), category, level, keep_thin)
-    volume.check_output()
-    root = volume.output_store
-    make_way(root, name, overwrite)
-    write_groups(volume, name, kind, chunks or LABEL_CHUNKS, metadata)
-    at = None if root.location == volume.location else root.location
-    return Labels(volume.location, root.sub(f"labels/{name}").anchored(), at)
+    return LabelMetadata(checked_channel(volume, channel), category, level, keep_thin)
 
 
 def listed_names(volume: Volume) -> list[str]:
@@ -339,6 +430,8 @@ def open_labels(volume: Volume | str | Path | Location, name: str) -> Labels:
         volume = open_volume(volume)
     check_name(name, "label image")
     place = place_of(volume, name)
+    if place is None and _finished(volume, name):
+        place = place_of(volume, name)
     if place is None:
         names = ", ".join(listed_names(volume)) or "none"
         raise NoLabelsError(f"{volume.location} has no label image {name!r}; it has: {names}")
@@ -356,3 +449,12 @@ def place_of(volume: Volume, name: str) -> Store | None:
             pass
         return store.sub(f"labels/{name}")
     return None
+
+
+def _finished(volume: Volume, name: str) -> bool:
+    """Bring a replacement of a label image that was killed to its end, where there is one and that can be done."""
+    if volume.output_store.read_only:
+        return False
+    with suppress(StorageError):
+        return finish_interrupted(spot_of_labels(volume.output_store, name))
+    return False
