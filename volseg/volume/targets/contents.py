@@ -179,7 +179,9 @@ def check_place_for_labels(root: Store) -> None:
 def is_place_for_labels(root: Store) -> bool:
     """Tell whether label images of an image elsewhere may go here: nothing else is here but such."""
     names = [name for name in root.list_names() if not _SYSTEM.fullmatch(name)]
-    return set(names) <= _LABELS_PLACE and (not names or _attributes(root) is not None)
+    if not set(names) <= _LABELS_PLACE:
+        return False
+    return "labels" not in names or _attributes(root) is not None  # records come before the group
 
 
 def look_at_export_file(location: Location, beside: str | None = None) -> Contents:
