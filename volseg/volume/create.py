@@ -213,6 +213,7 @@ def create_volume(
     options: dict[str, Any] = {"ngff": ngff, "channels": channels, "chunks": chunks}
     options |= {"levels": levels, "shards": shards, "rgb": rgb, "time_step_s": time_step_s}
     options |= {"axes": axes, "shape": shape, "dtype": dtype, "scale_um": scale_um, "name": name}
+    options["origin_um"] = origin_um
     with volume_replacement(url, Permission(overwrite, overwrite_edits)) as place:
         write_empty_volume(place, **options)
     return open_volume(writable_place(url), writable=True)
@@ -232,6 +233,7 @@ def write_empty_volume(
     shards: Sequence[int] | None = None,
     rgb: bool = False,
     time_step_s: float | None = None,
+    origin_um: Sequence[float] = (0.0, 0.0, 0.0),
     name: str | None = None,
 ) -> Volume:
     """Write the metadata of an empty image to a place that is empty, and open it; see `create_volume`."""
