@@ -13,6 +13,7 @@ from tests.exporting.conftest import make_odd
 from volseg.errors import InputError
 from volseg.exporting import export
 from volseg.exporting.formats import FORMATS, find_format
+from volseg.volume.image import open_volume
 from volseg.volume.labels import Labels, open_labels
 
 
@@ -72,6 +73,16 @@ def test_layers_of_tables(odd: Labels, tmp_path: Path) -> None:
             "cells": [1, 2, 3, 4, 5, 6, 70_000],
             "holes": [7],
         }
+
+
+def test_label_images_of_a_copy(odd: Labels, tmp_path: Path) -> None:
+    holes = open_labels(odd.volume(), "holes")
+    export([odd, holes], tmp_path / "two.zarr")
+    copy = open_volume(tmp_path / "two.zarr")
+    assert sorted(copy.labels) == ["cells", "holes"]
+    for before in (odd, holes):
+        after = np.asarray(copy.labels[before.name].levels[0])
+        np.testing.assert_array_equal(after, np.asarray(before.levels[0]))
 
 
 def test_a_format_of_one_layer_refuses_several(odd: Labels, tmp_path: Path) -> None:

@@ -93,11 +93,12 @@ FORMATS = (
            (".geojson",), also=(".json",), layers=True),
     Format("coco", "COCO JSON with its images", ".coco.json", ("coco", "write_coco"),
            (".coco.json",), also=(".json",), layers=True, beside="images_folder"),
+    Format("dicom-seg", "DICOM SEG", ".dcm", ("dicom_seg", "write_segmentation"), (".dcm",)),
     Format("nifti", "NIfTI", ".nii.gz", ("medical", "write_nifti"), (".nii", ".nii.gz")),
     Format("nrrd", "NRRD (3D Slicer)", ".nrrd", ("medical", "write_nrrd"), (".nrrd",)),
     Format("ply", "PLY meshes", "", ("meshes", "write_ply")),
     Format("obj", "OBJ meshes", "", ("meshes", "write_obj")),
-    Format("ome-zarr", "OME-Zarr copy", "", ("ome_zarr", "write_ome_zarr"), (".zarr",)),
+    Format("ome-zarr", "OME-Zarr copy", "", ("ome_zarr", "write_ome_zarr"), (".zarr",), layers=True),
 )
 # fmt: on
 

@@ -15,6 +15,7 @@ from volseg.errors import StorageError, UnsupportedFormatError
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.selection import Selection
 from volseg.progress import Progress
+from volseg.volume.placement import affine_of_volume
 
 _COMMENT = 6  # NIfTI extension code for plain text
 _PER_MM = {"mm": 1.0, "micron": 1e3, "meter": 1e-3}
@@ -29,29 +30,12 @@ def affine_of(selection: Selection) -> NDArray[np.float64]:
     corrected since.
     """
     image, level = selection.volume.levels[0], selection.labels.levels[selection.level]
-    affine = np.diag([*(n / 1000 for n in image.scale[::-1]), 1.0])
-    affine[:3, 3] = np.array(image.translation[::-1]) / 1000
-    known = _source_affine(selection)
-    if known is not None:
-        lengths = np.linalg.norm(known[:3, :3], axis=0)
-        affine[:3, :3] = known[:3, :3] / lengths * np.array(image.scale[::-1]) / 1000
-        affine[:3, 3] = known[:3, 3]
-    affine[:3, 3] += affine[:3, :3] @ (np.array(image.translation) / np.array(image.scale))[::-1]
     steps = np.array(level.scale) / np.array(image.scale)
     first = (np.array(level.translation) - np.array(image.translation)) / np.array(image.scale)
     first = first + np.array(selection.origin) * steps
     inner = np.diag([*steps[::-1], 1.0])
     inner[:3, 3] = first[::-1]
-    return np.asarray(affine @ inner)
-
-
-def _source_affine(selection: Selection) -> NDArray[np.float64] | None:
-    try:
-        affine = np.array(_source_facts(selection)["affine_ras_mm"], float)
-    except (KeyError, TypeError, ValueError):
-        return None
-    usable = affine.shape == (4, 4) and np.isfinite(affine).all()
-    return affine if usable and (np.linalg.norm(affine[:3, :3], axis=0) > 0).all() else None
+    return np.asarray(affine_of_volume(selection.volume) @ inner)
 
 
 def _source_facts(selection: Selection) -> dict[str, Any]:

@@ -25,7 +25,7 @@ SHARD_CHUNKS: Triple = (4, 2, 2)
 
 
 def write_ome_zarr(
-    selection: Selection,
+    selections: list[Selection],
     folder: Path,
     provenance: dict[str, Any],
     progress: Progress,
@@ -33,7 +33,7 @@ def write_ome_zarr(
     shards: bool = False,
     ngff: str | None = None,
 ) -> None:
-    """Write image and labels, all times and channels, with pyramids and the object table.
+    """Write image and labels, all times and channels, with pyramids and the object tables.
 
     A region of a level becomes a volume of its own: its first voxel is voxel 0 there, its level is
     level 0, and what is measured in the table is measured anew.
@@ -45,18 +45,27 @@ def write_ome_zarr(
     ngff : {"0.4", "0.5"}, optional
         Version; default: 0.5 for shards, else the image's.
     """
+    from volseg.volume.pyramid import build_image_pyramid
+
+    first = selections[0]
+    if first.image_level is None:
+        raise InputError(
+            f"{first.labels.name} does not lie on a level of its image, which is copied with it"
+        )
+    version = ngff or ("0.5" if shards else first.volume.ngff_version)
+    copy = _copy_image(first, folder, shards, version, progress)
+    build_image_pyramid(copy, progress=progress)
+    for selection in selections:
+        _copy_labels(copy, selection, shards, progress)
+
+
+def _copy_labels(copy: Volume, selection: Selection, shards: bool, progress: Progress) -> None:
+    """Write one label image with its pyramid and table beside the copied image."""
     from volseg.volume.labels import create_labels
     from volseg.volume.objects import scan_objects
-    from volseg.volume.pyramid import build_image_pyramid, build_pyramid
+    from volseg.volume.pyramid import build_pyramid
 
-    labels, source = selection.labels, selection.volume
-    if selection.image_level is None:
-        raise InputError(
-            f"{labels.name} does not lie on a level of its image, which is copied with it"
-        )
-    version = ngff or ("0.5" if shards else source.ngff_version)
-    copy = _copy_image(selection, folder, shards, version, progress)
-    build_image_pyramid(copy, progress=progress)
+    labels = selection.labels
     made = create_labels(
         copy,
         labels.name,
