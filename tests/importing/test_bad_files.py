@@ -15,8 +15,6 @@ import nrrd
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from tests.importing.test_dicom import dataset, save
@@ -259,51 +257,3 @@ def test_labels_json_that_is_wrong(tmp_path: Path, old: str, new: str, message: 
     with pytest.raises(InputError, match=message):
         import_labels(tmp_path / "a.json", volume, "cells")
     assert list(volume.labels) == []
-
-
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    name=st.sampled_from([*WRITERS, "a.json"]),
-    changes=st.lists(
-        st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4
-    ),
-    head=st.booleans(),
-    cut=st.floats(0.3, 1.0),
-)
-def test_mutated_files_end_in_a_clear_error_or_in_an_image(
-    good_files: dict[str, bytes],
-    tmp_path: Path,
-    name: str,
-    changes: list[tuple[float, bytes]],
-    head: bool,
-    cut: float,
-) -> None:
-    data = bytearray(good_files[name])
-    for place, new in changes:
-        start = int(place * (min(400, len(data)) if head else len(data) - 1))
-        data[start : start + len(new)] = new
-    path = tmp_path / name
-    path.write_bytes(data[: int(len(data) * (1.0 if head else cut))])
-    assert refusal(path).isprintable()
-
-
-@pytest.mark.long
-@settings(
-    max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    name=st.sampled_from(list(WRITERS)),
-    place=st.floats(0, 1),
-    new=st.binary(min_size=1, max_size=8),
-    head=st.booleans(),
-)
-def test_many_more_mutations(
-    good_files: dict[str, bytes], tmp_path: Path, name: str, place: float, new: bytes, head: bool
-) -> None:
-    data = bytearray(good_files[name])
-    start = int(place * (min(400, len(data)) if head else len(data) - 1))
-    data[start : start + len(new)] = new
-    (tmp_path / name).write_bytes(data)
-    assert refusal(tmp_path / name).isprintable()

@@ -422,6 +422,16 @@ def test_axes_that_contradict_the_file(
     assert message in refusal(make(tmp_path / "a.tif"), axes)
 
 
+def test_slices_that_were_saved_as_colours(tmp_path: Path) -> None:
+    """As tifffile guesses of three or four slices of bytes."""
+    for count in (3, 4):
+        slices = STACK[:count].astype(np.uint8)
+        path = write(tmp_path / "a.tif", slices, photometric="rgb", planarconfig="separate")
+        with open_image(path, "zyx") as image:
+            assert (image.axes, image.is_rgb) == ("zyx", False)
+        np.testing.assert_array_equal(read(path, "zyx"), slices)
+
+
 def test_axes_of_a_format_that_tells_them(tmp_path: Path) -> None:
     import nibabel
 

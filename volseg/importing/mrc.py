@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
-from volseg.importing.guard import reading, shown
+from volseg.importing.guard import check_size, reading, shown
 from volseg.importing.image_kinds import missing_extra
 from volseg.importing.opened import OpenedImage, SourceOptions
 from volseg.importing.tiff_facts import in_micrometres
@@ -40,6 +40,7 @@ def open_mrc(path: Path, axes: str | None, options: SourceOptions) -> OpenedImag
     except ImportError:
         raise missing_extra(path, "MRC", "mrcfile") from None
     with reading(path, "MRC file"):
+        _check_extended_header(path)
         file = mrcfile.mmap(path, mode="r", permissive=True)
     try:
         with reading(path, "MRC file"):
@@ -62,6 +63,15 @@ def open_mrc(path: Path, axes: str | None, options: SourceOptions) -> OpenedImag
     except BaseException:
         file.close()
         raise
+
+
+def _check_extended_header(path: Path) -> None:
+    """Refuse a header that tells of a second one larger than the file, before mrcfile makes room for it."""
+    with path.open("rb") as file:
+        start = file.read(216)
+    order: Literal["big", "little"] = "big" if start[212:213] == b"\x11" else "little"
+    extended = int.from_bytes(start[92:96], order, signed=True)
+    check_size(path, 1024 + extended, path.stat().st_size, compressed=False)
 
 
 def _axes(header: Any, ndim: int) -> str:

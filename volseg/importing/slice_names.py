@@ -239,6 +239,9 @@ def _grid(
         word = re.split(r"[^A-Za-z]", roles["c"].before.rstrip("=_- ."))[-1] or "channel"
         channels = tuple(f"{word}{number}" for number in ranges[axes.index("c")])
     shape = tuple(map(len, ranges))
+    if axes != "z":
+        counts = (f"{n} {_WORDS[a]}" for a, n in zip(axes, shape, strict=True))
+        _LOG.warning("%s: the names count %s", where, ", ".join(counts))
     return SliceGrid(axes, shape, tuple(places.get(key) for key in wanted), channels)
 
 

@@ -111,10 +111,11 @@ def _opened(
 ) -> OpenedImage:
     letters, keep = _letters(image, path, axes)
     cut = {}
-    if (at := image.axes.upper().find("S")) >= 0 and (opacity := opacity_samples(image.page)):
+    if "s" in letters and (opacity := opacity_samples(image.page)):
+        at = keep[letters.index("s")]
         cut[at] = image.shape[at] - opacity
-        if cut[at] == 1 and at in keep:
-            letters = "".join(a for a, axis in zip(letters, keep, strict=True) if axis != at)
+        if cut[at] == 1:
+            letters = letters.replace("s", "")
             keep = tuple(axis for axis in keep if axis != at)
     stored = Picked(stored_array(file, image, path), keep, cut)
     array = shown_values(image.page, stored, path, options, imagej=bool(file.is_imagej))
@@ -178,7 +179,7 @@ def _named(axes: str, given: str, shape: tuple[int, ...], path: Path) -> tuple[i
             f"of lengths {shape} ({given})"
         )
     for letter, at in zip(axes, kept, strict=True):
-        if (given[at] == "s" and letter not in "sc") or (letter == "s" and shape[at] not in (3, 4)):
+        if (given[at] == "s" and letter in "yx") or (letter == "s" and shape[at] not in (3, 4)):
             raise InputError(
                 f"{shown(path)}: axes {axes!r} contradict the file, whose axes are {given} of lengths {shape}: "
                 f"axis {letter!r} has length {shape[at]}{' and holds colours' if given[at] == 's' else ''}"
