@@ -261,3 +261,20 @@ def test_an_interrupted_import_leaves_nothing(
     assert said.splitlines()[-1] == "volseg: interrupted"
     assert "Traceback" not in said
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes that have names")
+@pytest.mark.parametrize("command", [["import"], ["import-labels"]])
+def test_a_pipe_or_device_is_refused_at_once(
+    volseg: Volseg, volume_path: Path, here: Path, command: list[str]
+) -> None:
+    os.mkfifo(here / "pipe.tif")
+    target = ["x.zarr"] if command == ["import"] else [volume_path, "t"]
+    assert "pipe" in one_line(volseg(*command, "pipe.tif", *target))
+
+
+def test_an_account_without_a_home_gets_no_folder_called_tilde(
+    volseg: Volseg, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert "HOME" in one_line(volseg("info", "~/x.zarr"))

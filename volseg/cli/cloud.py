@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from volseg.cli.options import AsJson
+from volseg.cli.options import AsJson, expanded
 from volseg.errors import InputError
 
 Name = Annotated[str, typer.Option("--stack", envvar="VOLSEG_STACK", help="Name of the stack.")]
@@ -141,7 +141,10 @@ def _costs(stack: Name = "volseg", region: Region = None, as_json: AsJson = Fals
 
 def _certs(
     stack: Name = "volseg",
-    out: Annotated[Path | None, typer.Option(help="Folder for this person's own.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=expanded, metavar="PATH", help="Folder for this person's own."),
+    ] = None,
     renew: Annotated[
         bool, typer.Option("--renew", help="Replace all; then restart head and workers.")
     ] = False,
@@ -170,7 +173,9 @@ def _head(
         str | None, typer.Option(help="On which the scheduler listens; by default this host's.")
     ] = None,
     bucket: Annotated[str | None, typer.Option(help="Told what goes on.")] = None,
-    state: Annotated[Path, typer.Option(help="Kept folder.")] = Path("/var/lib/volseg"),
+    state: Annotated[
+        Path, typer.Option(parser=expanded, metavar="PATH", help="Kept folder.")
+    ] = Path("/var/lib/volseg"),
     idle: Annotated[float, typer.Option(min=0, help="Stop after idle hours; 0: never.")] = 0,
     look: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 30,
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +40,11 @@ OverwriteEdits = Annotated[
     typer.Option("--overwrite-edits", help="With --overwrite: label images and edits in it, too."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def expanded(text: str) -> Path:
+    """Read a path, `~` resolved: shells leave it alone in `--option=~/…`."""
+    return Path(os.path.expanduser(text))
 
 
 def parse_range(text: str | None, option: str) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from volseg.cli.options import expanded
 from volseg.errors import InputError
 
 
@@ -28,17 +29,27 @@ def _worker(
         str | None, typer.Option(help="On EC2: the stack; certificates come from SSM.")
     ] = None,
     tls: Annotated[
-        Path | None, typer.Option(help="Folder with ca.pem, cert.pem and key.pem.")
+        Path | None,
+        typer.Option(
+            parser=expanded, metavar="PATH", help="Folder with ca.pem, cert.pem and key.pem."
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Workers; by default one per GPU, else one.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Blocks at a time per worker.")] = 1,
     memory: Annotated[str, typer.Option(help="Limit per worker, such as 14GB.")] = "auto",
-    scratch: Annotated[Path | None, typer.Option(help="Folder on a fast local disk.")] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(parser=expanded, metavar="PATH", help="Folder on a fast local disk."),
+    ] = None,
     cache_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder on a fast local disk for copies of embeddings that lie on S3."),
+        typer.Option(
+            parser=expanded,
+            metavar="PATH",
+            help="Folder on a fast local disk for copies of embeddings that lie on S3.",
+        ),
     ] = None,
     cache_bytes: Annotated[
         int | None, typer.Option(min=0, help="Most bytes of these copies; by default 100 GB.")

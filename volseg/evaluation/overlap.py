@@ -61,6 +61,12 @@ def overlaps(counts: Contingency) -> Overlaps:
     return Overlaps(both.truth, both.predicted, both.counts, union, truth_sizes, predicted_sizes)
 
 
+def check_match(how: str) -> None:
+    """Raise InputError for a way of pairing that is none."""
+    if how not in ("overlap", "id"):
+        raise InputError(f"match={how!r}: expected 'overlap' or 'id'")
+
+
 def match_objects(pairs: Overlaps, how: str = "overlap") -> dict[int, int]:
     """Assign to each truth object at most one predicted object, and the reverse.
 
@@ -76,10 +82,9 @@ def match_objects(pairs: Overlaps, how: str = "overlap") -> dict[int, int]:
     dict of int to int
         Truth id → predicted id, for pairs that share at least one voxel ("id": that both exist).
     """
+    check_match(how)
     if how == "id":
         return {i: i for i in pairs.truth_sizes if i in pairs.predicted_sizes}
-    if how != "overlap":
-        raise InputError(f"match={how!r}: expected 'overlap' or 'id'")
     if pairs.truth.size == 0:
         return {}
     from scipy.sparse import coo_array

@@ -72,6 +72,7 @@ def evaluate(
         If shapes differ, a metric is unknown, or boundary distances were asked for without a voxel
         size.
     """
+    overlap.check_match(match)
     if (true_boxes := _boxes(truth, time)) is not None:
         return evaluate_boxes(labels, true_boxes, level=level, time=time)
     ours, theirs = (

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,16 +85,20 @@ def check_size(path: Path, nbytes: int, file_bytes: int, *, compressed: bool) ->
 
 
 def existing(path: Path) -> Path:
-    """Return the path if something lies there.
+    """Return the path if a file or folder lies there.
 
     Raises
     ------
     NotThereError
+    UnsupportedFormatError
+        If it is a pipe or device, which can't be read twice or may never end.
     """
     try:
-        os.stat(path)
+        mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         raise NotThereError(f"{shown(path)}: there is no such file or folder") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UnsupportedFormatError(f"{shown(path)} is a pipe or device; give a file or a folder")
     return path
 
 

@@ -199,7 +199,7 @@ def _parse(text: str | Path) -> Location:
         raise InputError(f"path {text!r} has a NUL character")
     scheme, separator, rest = text.partition("://")
     if not separator or (WINDOWS and len(scheme) == 1):  # a drive
-        return _local(os.path.expanduser(text))
+        return _local(_expanded(text))
     scheme = scheme.lower()
     if scheme == "file":
         return _parse_file(text, rest)
@@ -208,6 +208,16 @@ def _parse(text: str | Path) -> Location:
     if scheme in ("https", "http"):
         return _parse_http(text, scheme)
     return Location(parse_chain(text, lambda link: _parse(link).url))
+
+
+def _expanded(text: str) -> str:
+    """A path with the home in place of `~`; never a folder of that name, made by mistake."""
+    path = os.path.expanduser(text)
+    if path == text and re.match(r"~([/\\]|$)", text):
+        raise InputError(
+            f"{text!r}: this account has no home folder; give the whole path, or set HOME"
+        )
+    return path
 
 
 def _local(path: str) -> Location:
