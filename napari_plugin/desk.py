@@ -18,7 +18,13 @@ from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.feedback import LastLines
 from napari_plugin.gui import Soon, in_gui, on_gui
 from napari_plugin.interactive import Choice, check_grid, fitting_zoom
-from napari_plugin.layers import add_labels_layer, add_session, label_layer, session_of
+from napari_plugin.layers import (
+    add_labels_layer,
+    add_session,
+    compile_colours,
+    label_layer,
+    session_of,
+)
 from napari_plugin.modelprocess import ModelProcess
 from napari_plugin.opening import Place, Places, checked
 from napari_plugin.promptbook import PromptBook
@@ -120,6 +126,7 @@ class Desk(Telling):
             endpoint=where.endpoint,
         )
         self.places.remember(where)
+        compile_colours()
         in_gui(lambda: self._show(session, where.channel_slider))
 
     def _show(self, session: Session, channel_slider: bool) -> None:

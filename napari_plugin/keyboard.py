@@ -11,6 +11,7 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
+    QComboBox,
     QLineEdit,
     QPlainTextEdit,
     QTextEdit,
@@ -75,6 +76,8 @@ def _uses(watched: QObject, event: QKeyEvent) -> bool:
             if isinstance(around, QAbstractSpinBox)
             else not watched.isReadOnly()
         )
+    if isinstance(watched, QComboBox):
+        return watched.isEditable()
     if isinstance(watched, QPlainTextEdit | QTextEdit):
         copying = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
         return copying or not watched.isReadOnly()

@@ -3,11 +3,13 @@
 import logging
 import threading
 import weakref
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import numpy as np
 
 from napari_plugin.channels import bind_channels
 from napari_plugin.gui import Soon, at_quit, on_gui
@@ -296,6 +298,14 @@ def label_layer(session: Session, name: str) -> Any:
 
         tiles.editing.changed.connect(on_gui(changed))
     return layer
+
+
+def compile_colours() -> None:
+    """Have napari compile its colours of 32-bit ids; on the GUI thread, at the first drawing, it stops the window."""
+    from napari.utils.colormaps import label_colormap
+
+    with suppress(AttributeError):  # a private part: without it the window waits, as it would have
+        label_colormap()._data_to_texture(np.zeros((1, 1), np.uint32))
 
 
 @cache
