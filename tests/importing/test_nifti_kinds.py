@@ -204,8 +204,14 @@ def test_more_axes(tmp_path: Path) -> None:
         assert (opened.n_times, opened.n_channels) == (2, 1)
 
 
-@pytest.mark.parametrize("what", ["plain", "level", "region", "corrected"])
-@pytest.mark.parametrize("kind", ["negative", "oblique", "micron", "sform only", "no forms"])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("negative", "plain"), ("negative", "level"), ("oblique", "plain"), ("oblique", "level"), ("oblique", "region"),
+        ("oblique", "corrected"), ("micron", "region"), ("micron", "corrected"), ("sform only", "plain"),
+        ("sform only", "corrected"), ("no forms", "plain"), ("no forms", "corrected"),
+    ],
+)  # fmt: skip
 def test_exported_labels_lie_on_the_source(tmp_path: Path, kind: str, what: str) -> None:
     affine = np.diag([-0.5, -0.5, 2, 1]) if kind == "negative" else OBLIQUE
     side = 300 if what == "level" else 40

@@ -73,8 +73,8 @@ def test_levels_labels_and_tables_follow_and_voxels_stay(work_url: str, ngff: st
         np.testing.assert_allclose(new.scale, np.array(old.scale) * after.scale)
         np.testing.assert_allclose(new.translation, np.array(old.translation) * after.scale)
     labels = after.labels["cells"]
-    assert [level.scale for level in labels.level_info] == [level.scale for level in after.levels]
-    assert [level.translation for level in labels.level_info] == [
+    assert [level.scale for level in labels.levels] == [level.scale for level in after.levels]
+    assert [level.translation for level in labels.levels] == [
         level.translation for level in after.levels
     ]
     assert labels.objects.row(3).volume_um3 == pytest.approx(1000 * 0.05 * 0.008 * 0.012)
