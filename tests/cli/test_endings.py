@@ -90,6 +90,11 @@ def test_wrong_use_is_one_line_that_names_the_help(volseg: Volseg, arguments: li
     assert "--help" in one_line(volseg(*arguments))
 
 
+@pytest.mark.parametrize("address", ["tcp://host", "tcp://", "tls://host:port", "host:8786"])
+def test_a_worker_wants_the_whole_address(volseg: Volseg, address: str) -> None:
+    assert "host:port" in one_line(volseg("worker", address, "--wait", "0"))
+
+
 # --- places ----------------------------------------------------------------------------------------------------------
 
 LONG = "n" * 300

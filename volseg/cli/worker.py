@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from volseg.cli.options import expanded
 from volseg.errors import InputError
+
+ADDRESS = re.compile(r"(tcp|tls)://([^\s:/\[\]]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,7 +70,7 @@ def _worker(
     logging.getLogger("volseg.cloud").setLevel(logging.INFO)
     if scheduler is None and stack is None:
         raise InputError("which scheduler? Pass its address, or on EC2 --stack")
-    if scheduler is not None and not scheduler.startswith(("tcp://", "tls://")):
+    if scheduler is not None and not ADDRESS.fullmatch(scheduler):
         raise InputError(f"{scheduler!r}: expected tcp://host:port or tls://host:port")
     guard = None
     if stack is not None:
