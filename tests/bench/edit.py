@@ -1,7 +1,7 @@
 """Benchmark `edit`: strokes, undo and flushes on remote labels, S3 server with 20 ms added latency.
 
-`python tests/bench/edit.py [--shape Z Y X] [--larger N] [--latency MS]` prints one JSON line. Requests are counted by
-the proxy. The same is measured on a volume `--larger` times as large (along y), which must cost the same.
+`python tests/bench/edit.py [--shape Z Y X] [--larger N] [--latency MS]` prints a JSON line for each shape. Requests are
+counted by the proxy. The same is measured on a volume `--larger` times as large (along y), which must cost the same.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+SHAPES = ((64, 2048, 2048), (61, 1388, 1340))
+"""The second is as most volumes are: no power of two, no multiple of a chunk."""
 MOVES = 40
 RADIUS = 10
 STROKES = 5
@@ -117,24 +119,19 @@ def _r(value: float) -> float:
     return round(value, 3)
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", type=int, nargs=3, default=(64, 2048, 2048))
-    parser.add_argument("--larger", type=int, default=16)
-    parser.add_argument("--latency", type=float, default=20.0)
-    arguments = parser.parse_args()
+def run(shape: tuple[int, int, int], larger: int, latency: float) -> None:
+    """Measure on labels of one shape, and on `larger` times as many voxels, and print."""
     from tests.bench.slow_s3 import SlowS3
     from tests.s3_server import S3Server
 
     server = S3Server.start()
     try:
         at = urlsplit(server.endpoint)
-        proxy = SlowS3(str(at.hostname), int(at.port or 80), arguments.latency / 1e3)
+        proxy = SlowS3(str(at.hostname), int(at.port or 80), latency / 1e3)
         os.environ.update(server.environment)
         bucket = server.make_bucket("bench-edit")
-        small = (arguments.shape[0], arguments.shape[1], arguments.shape[2])
-        large = (small[0], small[1] * arguments.larger, small[2])
+        small = shape
+        large = (small[0], small[1] * larger, small[2])
         make(f"s3://{bucket}/small.zarr", small)
         make(f"s3://{bucket}/large.zarr", large)
         os.environ["AWS_ENDPOINT_URL"] = proxy.start()
@@ -154,14 +151,25 @@ def main() -> None:
             {
                 "bench": "edit",
                 "shape": small,
-                "larger_by": arguments.larger,
-                "latency_ms": arguments.latency,
+                "larger_by": larger,
+                "latency_ms": latency,
                 **results["small"],
                 "larger": results["large"],
                 "larger_flush_requests_ratio": round(ratio, 3),
             }
         )
     )
+
+
+def main() -> None:
+    """Run and print, a line for each shape."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, action="append", help="default: two shapes")
+    parser.add_argument("--larger", type=int, default=16)
+    parser.add_argument("--latency", type=float, default=20.0)
+    arguments = parser.parse_args()
+    for z, y, x in arguments.shape or SHAPES:
+        run((z, y, x), arguments.larger, arguments.latency)
 
 
 if __name__ == "__main__":

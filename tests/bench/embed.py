@@ -1,8 +1,8 @@
 """Benchmark `embed`: `embed_volume` on 2048 x 2048 slices from a Zarr store against the encoder
 alone on the same tiles.
 
-`python tests/bench/embed.py [--slices 16] [--side 2048] [--model nano] [--rounds 3]` prints one
-JSON line: CPU time and wall time of both, in one process, alternating. The raw side holds the
+`python tests/bench/embed.py [--slices 16] [--side 2048 1388] [--model nano] [--rounds 3]` prints a
+JSON line for each size: CPU time and wall time of both, in one process, alternating. The raw side holds the
 rendered tiles in memory and computes as the model does: one image per thread.
 """
 
@@ -31,6 +31,9 @@ from volseg.sam.rendering import measure_rendering  # noqa: E402
 from volseg.sam.tiling import Tiling  # noqa: E402
 from volseg.volume.create import create_volume  # noqa: E402
 from volseg.volume.image import Volume, open_volume  # noqa: E402
+
+SIDES = (2048, 1388)
+"""The second is as most slices are: no power of two, no multiple of a chunk."""
 
 
 def random_vit(kind: str) -> Model:
@@ -66,21 +69,14 @@ def measured(work: Callable[[], Any]) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slices", type=int, default=16)
-    parser.add_argument("--side", type=int, default=2048)
-    parser.add_argument("--model", default="nano", help="nano, or vit_b with random weights")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    model = load_model("nano") if options.model == "nano" else random_vit(options.model)
+def run(model: Model, name: str, slices: int, side: int, rounds: int) -> None:
+    """Measure on a volume of some slices of side × side voxels, and print."""
     with tempfile.TemporaryDirectory() as folder:
-        volume = make_volume(Path(folder), options.slices, options.side)
+        volume = make_volume(Path(folder), slices, side)
         rendering = measure_rendering(volume)
-        tiling = Tiling((options.side, options.side), model.spec.img_size)
+        tiling = Tiling((side, side), model.spec.img_size)
         encoder = TileEncoder(model, tiling, rendering, SlabReader(volume, 0, 0, (0,)))
-        images = [encoder.images((0, options.slices), tile) for tile in tiling.tiles]
+        images = [encoder.images((0, slices), tile) for tile in tiling.tiles]
         cache = Path(folder) / "v.zarr" / "volseg"
 
         def raw() -> None:
@@ -89,20 +85,34 @@ def main() -> None:
 
         raw()  # warm
         pairs = []
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             shutil.rmtree(cache, ignore_errors=True)
             pairs.append((measured(lambda: embed_volume(volume, model)), measured(raw)))
         size = sum(p.stat().st_size for p in cache.rglob("*") if p.is_file())
     result = {
         "benchmark": "embed",
-        "model": options.model,
-        "embeddings": options.slices * len(tiling.tiles),
+        "model": name,
+        "side": side,
+        "embeddings": slices * len(tiling.tiles),
         "cpu_ratio": round(statistics.median(a[0] / b[0] for a, b in pairs), 4),
         "wall_ratio": round(statistics.median(a[1] / b[1] for a, b in pairs), 4),
         "wall_seconds": round(statistics.median(a[1] for a, _ in pairs), 2),
         "cache_mib": round(size / 2**20, 1),
     }
     print(json.dumps(result))
+
+
+def main() -> None:
+    """Run it, a line for each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slices", type=int, default=16)
+    parser.add_argument("--side", type=int, nargs="+", default=SIDES)
+    parser.add_argument("--model", default="nano", help="nano, or vit_b with random weights")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    model = load_model("nano") if options.model == "nano" else random_vit(options.model)
+    for side in options.side:
+        run(model, options.model, options.slices, side, options.rounds)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 memory, and the CSV table against `skimage.measure.regionprops_table`.
 
 `python tests/bench/export.py [--shape Z Y X] [--table-shape Z Y X] [--objects N] [--rounds N]
-[--only tiff|csv] [--keep DIR]` prints one JSON line. Each measured step runs in a process of its own. With `--keep`,
-what is made to measure on stays in that folder, and is taken from there the next time.
+[--only tiff|csv] [--keep DIR]` prints a JSON line for each shape. Each measured step runs in a process of its own. With
+`--keep`, what is made to measure on stays in that folder, and is taken from there the next time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from volseg.exporting import export  # noqa: E402
 from volseg.volume.image import open_volume  # noqa: E402
 from volseg.volume.labels import Labels, open_labels  # noqa: E402
 
+SHAPES = ((256, 2048, 2048), (101, 1388, 1040))
+TABLE_SHAPES = ((96, 1024, 1024), (61, 777, 901))
+"""The second is as most volumes are: no power of two, no multiple of a chunk."""
 SCALE = (2.0, 0.5, 0.5)
 
 
@@ -254,8 +257,8 @@ def _folder(keep: Path | None, name: str) -> Iterator[Path]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", type=int, nargs=3, default=(256, 2048, 2048))
-    parser.add_argument("--table-shape", type=int, nargs=3, default=(96, 1024, 1024))
+    parser.add_argument("--shape", type=int, nargs=3, action="append", help="default: two shapes")
+    parser.add_argument("--table-shape", type=int, nargs=3, action="append")
     parser.add_argument("--objects", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=("tiff", "csv"))
@@ -265,16 +268,14 @@ def main() -> None:
     if given.step:
         print(json.dumps(step(given.step[0], Path(given.step[1]))))
         return
-    found: dict = {"bench": "export"}
-    for name, run, shape in (
-        ("tiff", measure_tiff, given.shape),
-        ("csv", measure_table, given.table_shape),
+    for name, run, shapes in (
+        ("tiff", measure_tiff, given.shape or SHAPES),
+        ("csv", measure_table, given.table_shape or TABLE_SHAPES),
     ):
-        if given.only in (None, name):
-            with _folder(given.keep, name) as folder:
-                z, y, x = shape
-                found |= run(folder, (z, y, x), given.objects, given.rounds)
-    print(json.dumps(found))
+        for z, y, x in shapes if given.only in (None, name) else ():
+            with _folder(given.keep, f"{name}-{z}x{y}x{x}") as folder:
+                found = run(folder, (z, y, x), given.objects, given.rounds)
+            print(json.dumps({"bench": "export"} | found))
 
 
 if __name__ == "__main__":

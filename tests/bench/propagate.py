@@ -1,8 +1,8 @@
 """Benchmark `propagate`: CPU time per object and slice on 2048 x 2048 slices, with a SAM's decoder,
 against the prompt encoder, the mask decoder and the up-sampling alone on the same prompts.
 
-`python tests/bench/propagate.py [--model vit_b] [--objects 4] [--slices 8] [--rounds 3]` prints one
-JSON line. The decoder computes in full on both sides, with random weights: what it costs does not
+`python tests/bench/propagate.py [--model vit_b] [--objects 4] [--slices 8] [--rounds 3]` prints a
+JSON line for each size. The decoder computes in full on both sides, with random weights: what it costs does not
 depend on them. On volseg's side its logits are then replaced by those of true discs, so that there
 is something to follow. Embeddings lie in memory, voxels in a Zarr store on the disk, from where volseg's
 side reads them anew in each round; both sides compute on one thread.
@@ -40,6 +40,10 @@ from volseg.volume.create import create_volume  # noqa: E402
 from volseg.volume.image import Volume  # noqa: E402
 
 Asked = list[tuple[NDArray[np.float16], list[TilePrompt]]]
+
+
+SIDES = (2048, 1388)
+"""The second is as most slices are: no power of two, no multiple of a chunk."""
 
 
 class Discs:
@@ -173,20 +177,11 @@ def followed(tracks: dict[int, Track], seeds: dict[int, Any]) -> int:
     return sum(len(track) - len(seeds[i]) for i, track in tracks.items())
 
 
-def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="vit_b", choices=["vit_b", "vit_l", "vit_h", "nano"])
-    parser.add_argument("--objects", type=int, default=4)
-    parser.add_argument("--slices", type=int, default=8)
-    parser.add_argument("--side", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load_model("nano") if options.model == "nano" else random_vit(options.model)
-    discs = Discs(options.objects, options.slices, options.side)
+def run(model: Model, name: str, objects: int, slices: int, side: int, rounds: int) -> None:
+    """Measure on some slices of side × side voxels, and print."""
+    discs = Discs(objects, slices, side)
     tiling = Tiling(discs.shape[1:], model.spec.img_size)
-    guided, cache = Guided(model, discs, tiling), Labelled(model, options.slices)
+    guided, cache = Guided(model, discs, tiling), Labelled(model, slices)
     rendering = Rendering(channels=(0,), low=(0.0,), high=(255.0,))
     seeds = discs.seeds()
     with tempfile.TemporaryDirectory() as folder:
@@ -202,23 +197,39 @@ def main() -> None:
 
         ours()  # warm
         pairs = []
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             seconds, found = ours()
             pairs.append((seconds, raw(model, guided.asked)))
     decodes = sum(len(prompts) for _, prompts in guided.asked)
     result = {
         "benchmark": "propagate",
         "target": {"ratio": 1.10},
-        "model": options.model,
+        "model": name,
+        "side": side,
         "ratio": round(statistics.median(a / b for a, b in pairs), 4),
         "ratios": sorted(round(a / b, 4) for a, b in pairs),
         "ms_per_object_and_slice": round(1e3 * statistics.median(a for a, _ in pairs) / found, 1),
         "ms_raw": round(1e3 * statistics.median(b for _, b in pairs) / found, 1),
         "decodes_per_object_and_slice": round(decodes / found, 2),
         "objects_and_slices": found,
-        "expected": options.objects * (options.slices - 1),
+        "expected": objects * (slices - 1),
     }
     print(json.dumps(result))
+
+
+def main() -> None:
+    """Run it, a line for each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="vit_b", choices=["vit_b", "vit_l", "vit_h", "nano"])
+    parser.add_argument("--objects", type=int, default=4)
+    parser.add_argument("--slices", type=int, default=8)
+    parser.add_argument("--side", type=int, nargs="+", default=SIDES)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load_model("nano") if options.model == "nano" else random_vit(options.model)
+    for side in options.side:
+        run(model, options.model, options.objects, options.slices, side, options.rounds)
 
 
 if __name__ == "__main__":

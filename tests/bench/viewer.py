@@ -1,7 +1,7 @@
 """Benchmark `viewer`: a remote volume in a napari window, with the plugin and with stock napari, side by side.
 
 `python tests/bench/viewer.py [--shape Z Y X] [--latency MS] [--only volseg|stock] [--first volseg|stock] [--clicks N]`
-prints one JSON line.
+prints a JSON line for each size.
 An S3 server with added latency serves image and labels; a proxy counts requests. Stock is napari's own layers over dask
 arrays with asynchronous slicing. Each side runs in a process and an Xvfb of its own, with software OpenGL.
 
@@ -30,6 +30,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+SHAPES = ((64, 2048, 2048), (61, 1388, 1340))
+"""The second is as most volumes are: no power of two, no multiple of a chunk."""
 LONG_MS = 100.0
 
 
@@ -365,21 +367,8 @@ def measure(kind: str, url: str, clicks: int, proxy: Any) -> dict[str, Any]:
         screen.wait(20)
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", type=int, nargs=3, default=(64, 2048, 2048))
-    parser.add_argument("--latency", type=float, default=20.0)
-    parser.add_argument("--only", choices=["volseg", "stock"])
-    parser.add_argument("--first", choices=["volseg", "stock"], default="stock")
-    parser.add_argument("--clicks", type=int, default=10)
-    parser.add_argument("--side", help=argparse.SUPPRESS)
-    parser.add_argument("--url", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.side:
-        faulthandler.enable()
-        print(json.dumps(Side(arguments.url, arguments.side).run(arguments.clicks)), flush=True)
-        os._exit(0)  # Qt's own end is of no interest
+def run(shape: tuple[int, int, int], arguments: argparse.Namespace) -> None:
+    """Measure both sides on a volume of one shape, and print."""
     from tempfile import TemporaryDirectory
 
     from tests.bench.slow_s3 import SlowS3
@@ -394,7 +383,7 @@ def main() -> None:
             os.environ["NAPARI_CONFIG"] = f"{folder}/napari.yaml"
             os.environ["XDG_CACHE_HOME"] = folder
             url = f"s3://{server.make_bucket('bench-viewer')}/v.zarr"
-            make(url, tuple(arguments.shape))
+            make(url, shape)
             os.environ["AWS_ENDPOINT_URL"] = proxy.start()
             sides = [arguments.only] if arguments.only else ["stock", "volseg"]
             sides.sort(key=lambda kind: kind != arguments.first)
@@ -403,7 +392,7 @@ def main() -> None:
             server.stop()
     report: dict[str, Any] = {
         "bench": "viewer",
-        "shape": list(arguments.shape),
+        "shape": list(shape),
         "latency_ms": arguments.latency,
         **found,
     }
@@ -416,6 +405,25 @@ def main() -> None:
             ours["requests_per_step"] / max(0.01, stock["requests_per_step"]), 3
         )
     print(json.dumps(report))
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, action="append", help="default: two shapes")
+    parser.add_argument("--latency", type=float, default=20.0)
+    parser.add_argument("--only", choices=["volseg", "stock"])
+    parser.add_argument("--first", choices=["volseg", "stock"], default="stock")
+    parser.add_argument("--clicks", type=int, default=10)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        faulthandler.enable()
+        print(json.dumps(Side(arguments.url, arguments.side).run(arguments.clicks)), flush=True)
+        os._exit(0)  # Qt's own end is of no interest
+    for z, y, x in arguments.shape or SHAPES:
+        run((z, y, x), arguments)
 
 
 if __name__ == "__main__":
