@@ -67,7 +67,7 @@ class ObjectTableModel:
         self._stored: dict[int, ObjectRow] = {}
         self._unsaved: dict[int, _Unsaved] = {}
         self._said: dict[int, dict[str, Any]] = {}  # values on their way to the store
-        self._counted: dict[str, dict[int, int]] = {}
+        self._counted: dict[tuple[str, int], dict[int, int]] = {}  # by operation and time
         self._lock = threading.RLock()
         self._wanted: Callable[[ObjectRow], bool] = lambda row: True
         self._column, self._descending = "id", False
@@ -147,9 +147,9 @@ class ObjectTableModel:
         counted = {}
         for operation in editor.pending.operations:
             deltas = [delta for delta in operation.deltas if delta.time == time]
-            counts = self._counted.get(operation.uuid)
+            counts = self._counted.get((operation.uuid, time))
             counts = id_counts(deltas) if counts is None else counts
-            counted[operation.uuid] = counts
+            counted[operation.uuid, time] = counts
             box: Region | None = None
             for delta in deltas:
                 z, y, x = ((s.start, s.stop) for s in delta.box)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -112,7 +112,9 @@ def apply_tracks(
         return out
 
     regions = [region for _, one in ordered for region in one.regions]
-    details = {"ids": [i for i, _ in ordered], "run": run} | ({"group": group} if group else {})
+    details: dict[str, Any] = {"ids": [i for i, _ in ordered], "run": run}
+    if group:
+        details["group"] = group
     editor.rewrite(regions, change, "propagate", **details)
     return {i: applied(editor, i, one.new, time) for i, one in ordered}
 
