@@ -94,6 +94,19 @@ def test_meshes_are_closed_and_in_micrometres(
         assert (np.abs(mesh.bounds.mean(0) - centre[::-1]) < 0.01 * np.array(SCALE[::-1])).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 1, 1), (1, 7, 8), (1, 1, 2)])
+def test_thin_objects_keep_their_surface_and_volume(shape: tuple[int, int, int]) -> None:
+    mask = np.pad(np.ones(shape, np.float32), 1)
+    vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=SCALE)
+    steps = trimesh.Trimesh(vertices[:, ::-1], faces, process=False)
+    if steps.volume < 0:
+        steps.invert()
+    made = smoothed(steps, SCALE[::-1], float(np.prod(shape) * np.prod(SCALE)))
+    merged = trimesh.Trimesh(made.vertices, made.faces, process=True)
+    assert merged.is_watertight and len(merged.vertices) == len(vertices)
+    assert made.volume == pytest.approx(np.prod(shape) * np.prod(SCALE), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("radius", "spacing"), [(20, (1.0, 1.0, 1.0)), (10, (1.0, 1.0, 1.0)), (10, (2.0, 0.5, 0.5))]
 )

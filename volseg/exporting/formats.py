@@ -79,7 +79,7 @@ FORMATS = (
            (".tif", ".tiff", ".btf"), layers=True),
     Format("tiff-slices", "TIFF, one file per slice", "", ("tiff", "write_slices")),
     Format("tiff-objects", "TIFF, one file per object", "", ("tiff", "write_objects")),
-    Format("tiff-overlay", "TIFF, RGB: the image with the objects over it", ".tif",
+    Format("tiff-overlay", "TIFF, RGB: the image with the objects over it", "-overlay.tif",
            ("tiff_overlay", "write_overlay"), also=(".tif", ".tiff")),
     Format("png", "PNG pictures", "", ("pictures", "write_pictures"), (".png",), one_file="is_one_picture"),
     Format("csv", "CSV table of objects", ".csv", ("table", "write_csv"), (".csv",), layers=True),
