@@ -7,7 +7,7 @@ from math import prod
 import pytest
 
 from tests.jobs.test_geometry import ORDINARY, new_levels
-from volseg.jobs.estimates import estimate
+from volseg.jobs.estimates import ANY_BLOCK_BYTES, estimate
 from volseg.jobs.geometry import LabelLevel, choose_geometry
 from volseg.jobs.plan import PlannedOracle
 from volseg.prompts import PromptedObject
@@ -45,3 +45,11 @@ def test_memory_does_not_grow_with_a_voxel_more() -> None:
 def test_a_large_object_of_others_is_what_it_is() -> None:
     level = LabelLevel(shape=(400, 2000, 2000), factors=(1, 1, 1), chunk=(400, 2000, 2000))
     assert needed(level.shape, (level,)) > 4 * prod(level.shape)
+
+
+def test_many_tracks_take_no_more_than_their_voxels() -> None:
+    shape = (1024, 1025, 7)
+    geometry = choose_geometry(new_levels(shape, (1.0, 0.25, 0.25)), tile=shape[1])
+    many = [ONE.model_copy(update={"id": i}) for i in range(1, 101)]
+    found = estimate(shape, "uint8", geometry, ORACLE, many).task_bytes["settle"]
+    assert found <= ANY_BLOCK_BYTES + 4 * prod(shape) + 50 * shape[1] * shape[2]

@@ -39,8 +39,8 @@ PLANE_BYTES = 16
 """Bytes per voxel of a slice while masks are found on it, for an object that fills it."""
 TRUTH_SLICES = 8
 """Slices of true labels that are read with one, by the thickness of their chunks."""
-ROW_BYTES = 32
-"""Bytes of both passes of a track per row of a slice, two runs to a row."""
+ROW_BYTES = 16
+"""Bytes of both passes of a track per row of a slice, two runs to a row; never more than four for each voxel."""
 
 
 class Estimates(BaseModel):
@@ -140,7 +140,7 @@ def estimate(
 
 
 def _track_bytes(shape: tuple[int, int, int], objects: int) -> int:
-    return min(TRACK_BYTES, objects * shape[0] * shape[1] * ROW_BYTES)
+    return min(TRACK_BYTES, objects * shape[0] * shape[1] * ROW_BYTES, 4 * prod(shape))
 
 
 def _composing_bytes(geometry: Geometry, itemsize: int, shared: bool) -> int:
