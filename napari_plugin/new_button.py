@@ -25,7 +25,11 @@ def bind_new_button(viewer: Any) -> None:
             new_label(layer)
 
     def bind() -> None:
-        for button in viewer.window._qt_viewer.controls.findChildren(QPushButton, _NAME):
+        try:
+            controls = viewer.window._qt_viewer.controls
+        except AttributeError:  # the window has been closed meanwhile
+            return
+        for button in controls.findChildren(QPushButton, _NAME):
             if not button.property(_OURS):
                 button.clicked.disconnect()
                 button.clicked.connect(lambda _=False: pressed())
