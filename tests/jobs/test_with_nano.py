@@ -110,7 +110,8 @@ def test_thin_and_constant_images_are_segmented(
         {"id": 1, "prompts": [point]},
         {"id": 2, "prompts": [{"z": 0, "box": [0, 0, y, x]}]},
     ]
-    document = {"format": "volseg-prompts", "version": 1, "objects": objects}
+    layers = [{"name": "cells"}]
+    document = {"format": "volseg-prompts", "version": 1, "layers": layers, "objects": objects}
     plan = make_plan(open_volume(tmp_path / "v.zarr"), document, labels="cells", zoom="auto")
     labels = run(plan).labels
     assert labels.shape == (z, y, x)

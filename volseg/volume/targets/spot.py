@@ -59,7 +59,7 @@ def spot_of(target: Location, there: Contents, *, is_file: bool = False) -> Spot
     if path is not None and there.kind == "nothing" and path.is_dir():
         return Spot(target, "", below(target, TRASH))
     if path is not None:
-        root = Location("file://" + quote(str(path.parent)))
+        root = Location("file://" + quote(os.fsencode(path.parent)))
         return Spot(root, path.name, below(root, TRASH), is_file)
     parent, _, name = target.url.rpartition("/")
     return Spot(Location(parent), name, below(Location(parent), TRASH), is_file)
@@ -72,7 +72,7 @@ def spot_of_labels(root: Store, name: str) -> Spot:
 
 def below(location: Location, name: str) -> Location:
     """Return the location of a name (or a relative key) that is there already, whatever characters it has."""
-    tail = name if location.scheme == "s3" else quote(name)
+    tail = name if location.scheme == "s3" else quote(os.fsencode(name))
     return Location(f"{location.url.rstrip('/')}/{tail}")
 
 
