@@ -12,7 +12,7 @@ from volseg.editing import EditConflictError, Editor
 from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
 from volseg.editing.unsaved import local_copies
-from volseg.errors import ConflictError, UnsavedEditsError
+from volseg.errors import ConflictError, InputError, UnsavedEditsError
 from volseg.volume.blocks import whole_region
 from volseg.volume.image import open_volume
 from volseg.volume.labels import Labels
@@ -255,5 +255,6 @@ def test_label_images_never_touch_each_other(labels: Labels) -> None:
         editor.flush()
         while editor.undo():
             pass
-        editor.delete(9)
+        with pytest.raises(InputError, match="has no object 9"):
+            editor.delete(9)
     assert {s.key: other.store.get(s.key) for s in other.store.list()} == before

@@ -15,6 +15,7 @@ from tests.editing.making import assert_levels, make_labels, pyramid_of, quick_f
 from volseg.editing import Editor
 from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
+from volseg.errors import InputError
 from volseg.volume.blocks import whole_region
 
 SHAPE = (5, 40, 50)
@@ -124,15 +125,24 @@ class OneWriter(RuleBasedStateMachine):
 
     @rule(a=st.integers(1, 5), b=st.integers(1, 5))
     def merge(self, a: int, b: int) -> None:
-        if a != b:
-            new = self.model.copy()
-            new[new == b] = a
-            self.editor.merge([a, b])
-            self.note(new)
+        if a == b:
+            return
+        if not {a, b} <= set(np.unique(self.model)):
+            with pytest.raises(InputError, match="has no object"):
+                self.editor.merge([a, b])
+            return
+        new = self.model.copy()
+        new[new == b] = a
+        self.editor.merge([a, b])
+        self.note(new)
 
     @rule(label=st.integers(1, 5))
     def delete(self, label: int) -> None:
         new = self.model.copy()
+        if not (new == label).any():
+            with pytest.raises(InputError, match="has no object"):
+                self.editor.delete(label)
+            return
         new[new == label] = 0
         self.editor.delete(label)
         self.note(new)
