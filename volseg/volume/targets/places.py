@@ -34,7 +34,7 @@ def writable_place(target: Spelling) -> Location:
     ExistsError
         If there is a file, or one lies in the way.
     """
-    location = _not_web(parsed(target))
+    location = _not_read_only(parsed(target))
     path = location.local_path
     if path is None:
         _check_key(location)
@@ -56,7 +56,7 @@ def writable_file(target: Spelling) -> Location:
     ExistsError
         If there is a folder, or a file lies in the way.
     """
-    location = _not_web(parsed(target))
+    location = _not_read_only(parsed(target))
     path = location.local_path
     if path is None:
         _check_key(location, as_file=True)
@@ -144,9 +144,11 @@ def _is_object(folder: Location, name: str) -> bool:
     return os.path.isfile(path / name) if path is not None else Store(folder).exists(name)
 
 
-def _not_web(location: Location) -> Location:
-    if location.scheme in ("http", "https"):
-        raise InputError(f"{location} can't be written: web addresses are read only")
+def _not_read_only(location: Location) -> Location:
+    if location.scheme not in ("file", "s3"):
+        raise InputError(
+            f"{location} can't be written: only folders and s3:// can, all else is read only"
+        )
     return location
 
 
