@@ -226,8 +226,7 @@ class Desk(Telling):
         for layer in self.viewer.layers:
             self._bind(layer)
         if self._label_layer is None:  # its layer was deleted before
-            layer = label_layer(self._session(), editing.name)
-            self.viewer.layers.insert(self.viewer.layers.index(self.layers.found), layer)
+            self._insert_labels(self.layers, editing.name)
             self.layers.select()
         self._moved(None)
         self.running.take_up(self.cluster)
@@ -426,13 +425,17 @@ class Desk(Telling):
         if self.layers is None or self.session is None or self.session.is_closed:
             return
         was_prompting = self.layers.active
-        layer = label_layer(self.session, str(self.name))
-        self.viewer.layers.insert(self.viewer.layers.index(self.layers.found), layer)
+        self._insert_labels(self.layers, str(self.name))
         if was_prompting:
             self.layers.select()
         self.said.emit(
             f"You are prompting in {self.name}, so its layer stays. To stop, delete the layer prompts."
         )
+
+    def _insert_labels(self, layers: PromptLayers, name: str) -> None:
+        """Add the layer of a label image below those of its prompting."""
+        layer = label_layer(self._session(), name)
+        self.viewer.layers.insert(self.viewer.layers.index(layers.found), layer)
 
     def _moved(self, event: Any) -> None:
         if self.layers is None or self.prompting is None or self.model is None:
