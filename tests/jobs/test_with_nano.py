@@ -11,6 +11,7 @@ from tests.jobs.volumes import make_truth, make_volume, point_prompts
 from volseg.errors import InputError, ModelUnavailableError, VolsegError
 from volseg.jobs import make_plan, run
 from volseg.jobs.report import verify_run
+from volseg.sam import nano, nano_versions
 from volseg.sam.registry import find_model
 from volseg.volume.create import create_volume
 from volseg.volume.image import Volume, open_volume
@@ -56,6 +57,24 @@ def test_other_weights_than_the_plans_are_refused_before_anything_is_written(
         run(other)
     assert isinstance(caught.value, VolsegError)
     assert {s.key for s in volume.output_store.list()} == before
+
+
+def test_a_plan_runs_with_its_weights_though_a_newer_nano_ships(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = point_prompts(TRUTH)
+    before, after = (make_plan(volume, prompts, labels=name) for name in ("before", "after"))
+    run(before)
+    (tmp_path / "v1").symlink_to(nano_versions.version_folder(1))
+    (tmp_path / "v2").mkdir()
+    nano.save(nano.build(), tmp_path / "v2")
+    monkeypatch.setattr(nano_versions, "PACKAGE", tmp_path)
+    newer = make_plan(volume, prompts, labels="newer").predictor
+    assert newer.kind == after.predictor.kind == "sam"
+    assert newer.name == after.predictor.name == "nano"
+    assert newer.sha256 != after.predictor.sha256
+    run(after)
+    assert stored(volume, "after") == stored(volume, "before")
 
 
 def test_zoom_batches_and_filters_are_in_the_plan(volume: Volume, tmp_path: Path) -> None:

@@ -144,14 +144,3 @@ def test_the_shipped_weights_segment_a_disc_and_doubt_background() -> None:
     assert (best & truth).sum() / (best | truth).sum() > 0.85
     _, doubts, _ = predictor.predict(np.array([[230.0, 180.0]]), np.array([1]))
     assert doubts.max() < scores.max() - 0.2
-
-
-def test_the_record_beside_the_weights_is_theirs() -> None:
-    folder = Path(nano.__file__).parent
-    weights = json.loads((folder / "weights.json").read_text())
-    training = json.loads((folder / "training.json").read_text())
-    assert training["weights_sha256"] == weights["sha256"]
-    assert weights["sha256"] in (folder / "MODEL_CARD.md").read_text()
-    assert weights["bytes"] < 12_000_000
-    assert training["curve"][-1]["step"] <= training["steps"]
-    assert training["sittings"][0]["from_step"] == 0

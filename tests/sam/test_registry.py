@@ -51,7 +51,7 @@ def small_sam(width: int = 768) -> Sam:
 
 def test_the_named_models_and_their_digests() -> None:
     specs = {spec.name: spec for spec in list_models()}
-    assert list(specs) == ["nano", "vit_b", "vit_l", "vit_h"]
+    assert list(specs) == ["nano", "nano@1", "vit_b", "vit_l", "vit_h"]
     assert specs["vit_b"].embedding_bytes == 2 * 2**20
     for name in ("vit_b", "vit_l", "vit_h"):
         assert specs[name].sha256 is not None
@@ -66,7 +66,7 @@ def test_the_registry_imports_no_torch() -> None:
 
 
 def test_unknown_names_and_missing_files() -> None:
-    with pytest.raises(UnknownModelError, match=r"'vit_x'.*nano, vit_b, vit_l, vit_h"):
+    with pytest.raises(UnknownModelError, match=r"'vit_x'.*nano, nano@1, vit_b, vit_l, vit_h"):
         find_model("vit_x")
     with pytest.raises(NotThereError, match=r"nowhere/mine\.pth"):
         find_model("nowhere/mine.pth")

@@ -10,8 +10,8 @@ import pytest
 import torch
 from segment_anything import SamPredictor
 
-from volseg.errors import NotThereError
-from volseg.sam import nano
+from volseg.errors import InputError, NotThereError
+from volseg.sam import nano, nano_versions
 from volseg.training import nano as recipe
 from volseg.training.cases import Case, CaseTile, otsu_component, tiles
 from volseg.training.export import export
@@ -102,7 +102,6 @@ def test_every_object_gets_every_score() -> None:
 def test_an_exported_run_is_what_was_averaged(tmp_path: Path) -> None:
     run, folder = tmp_path / "run", tmp_path / "package"
     run.mkdir()
-    folder.mkdir()
     with pytest.raises(NotThereError, match="checkpoint"):
         export(run, folder)
     state = recipe.start(Schedule(steps=1), 3, "cpu")
@@ -116,3 +115,8 @@ def test_an_exported_run_is_what_was_averaged(tmp_path: Path) -> None:
     loaded, averaged = nano.load(folder=folder), from_checkpoint(run / "checkpoint.pt")
     for name, value in loaded.state_dict().items():
         torch.testing.assert_close(value, averaged.state_dict()[name].half().float())
+
+
+def test_a_version_that_ships_is_never_replaced(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="never change"):
+        export(tmp_path, nano_versions.version_folder(1))

@@ -20,12 +20,12 @@ def check_weights(planned: PlannedModel) -> None:
     ModelUnavailableError
         They can't be fetched, or are not those that the plan was made for.
     """
-    from volseg.sam.registry import fetch_weights, find_model
+    from volseg.sam.registry import fetch_weights, find_planned
 
-    spec = find_model(planned.name)
+    spec = find_planned(planned.name, planned.sha256)
     if not spec.path.is_file():
         fetch_weights(spec)
-        spec = find_model(planned.name)
+        spec = find_planned(planned.name, planned.sha256)
     _check_digest(spec.sha256, planned)
 
 
@@ -45,13 +45,15 @@ def open_sam(plan: Plan, volume: Volume) -> SlicePredictor:
         The weights can't be had, or are not those of the plan.
     """
     from volseg.propagation.sam_predictor import open_sam_predictor
-    from volseg.sam.registry import load_model
+    from volseg.sam.registry import find_planned, load_model
     from volseg.sam.rendering import Rendering
 
     planned = plan.predictor
     assert planned.kind == "sam"
     model = load_model(
-        planned.name, encode_batch=planned.encode_batch, decode_batch=planned.decode_batch
+        find_planned(planned.name, planned.sha256),
+        encode_batch=planned.encode_batch,
+        decode_batch=planned.decode_batch,
     )
     _check_digest(model.spec.sha256, planned)
     return open_sam_predictor(

@@ -299,7 +299,7 @@ def load(
     if spec.kind == "nano":
         from volseg.sam import nano
 
-        sam = nano.load()
+        sam = nano.load(folder=path.parent)
     else:
         state = _read_state(path)
         kind = _kind_of(state, path) if spec.kind == "vit" else spec.kind

@@ -1,7 +1,7 @@
 """Which models there are, where their weights come from, and where they lie. Imports no torch.
 
-The official checkpoints are fetched once per user; `nano` ships in the package; anything else is a
-checkpoint of the official format given by path or URL. Turning weights into a model lives in
+The official checkpoints are fetched once per user; the versions of `nano` ship in the package; anything
+else is a checkpoint of the official format given by path or URL. Turning weights into a model lives in
 `model`.
 """
 
@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urlsplit
 
 from volseg.errors import ModelUnavailableError, NotThereError, UnknownModelError
 from volseg.progress import Progress
+from volseg.sam import nano_versions
 from volseg.sam.download import download, sha256_of
 
 if TYPE_CHECKING:
@@ -76,8 +77,13 @@ class ModelSpec:
 
 
 def list_models() -> list[ModelSpec]:
-    """The models that go by a name."""
-    return [find_model(name) for name in ("nano", *_OFFICIAL)]
+    """List the models that go by a name; ``nano`` is the newest of its versions."""
+    return [find_model(name) for name in _names()]
+
+
+def _names() -> list[str]:
+    versions = [f"nano@{version}" for version in nano_versions.shipped_versions()]
+    return [*(["nano"] if versions else []), *versions, *_OFFICIAL]
 
 
 def find_model(name_path_or_url: str | Path) -> ModelSpec:
@@ -86,8 +92,8 @@ def find_model(name_path_or_url: str | Path) -> ModelSpec:
     Parameters
     ----------
     name_path_or_url : str or Path
-        ``nano``, ``vit_b``, ``vit_l``, ``vit_h``; the path of a ``.pth`` or ``.pt`` checkpoint; or
-        its http, https or s3 URL, which may end in ``#sha256=<hex>``.
+        ``nano`` (its newest version), ``nano@1``, ``vit_b``, ``vit_l``, ``vit_h``; the path of a ``.pth``
+        or ``.pt`` checkpoint; or its http, https or s3 URL, which may end in ``#sha256=<hex>``.
 
     Raises
     ------
@@ -97,8 +103,8 @@ def find_model(name_path_or_url: str | Path) -> ModelSpec:
         It looks like a path, but no file is there.
     """
     text = str(name_path_or_url)
-    if text == "nano":
-        return _nano()
+    if text == "nano" or text.startswith("nano@"):
+        return _nano(text)
     if text in _OFFICIAL:
         file_name, sha256 = _OFFICIAL[text]
         path = weights_folder() / file_name
@@ -114,10 +120,39 @@ def find_model(name_path_or_url: str | Path) -> ModelSpec:
         return replace(_VIT, name=text, sha256=digest, path=path.resolve())
     if path.suffix in CHECKPOINT_ENDINGS or "/" in text:
         raise NotThereError(f"no checkpoint at {path}")
-    names = ", ".join(["nano", *_OFFICIAL])
+    names = ", ".join(_names())
     raise UnknownModelError(
         f"no model is called {text!r}; models are {names}, or give the path or URL of a checkpoint"
     )
+
+
+def find_planned(name: str, sha256: str) -> ModelSpec:
+    """What a plan or a run means by a model's name and the digest of its weights; fetches nothing.
+
+    ``nano`` of a plan is the version that it was made with, though a newer one may ship by now.
+
+    Parameters
+    ----------
+    name : str
+        As for `find_model`.
+    sha256 : str
+        Digest of the weights, lower-case hex.
+
+    Returns
+    -------
+    ModelSpec
+        By the name given. Its digest differs from `sha256` where no weights with that one are known.
+
+    Raises
+    ------
+    UnknownModelError, NotThereError
+        As `find_model`.
+    """
+    if name == "nano":
+        version = nano_versions.version_of(sha256)
+        if version is not None:
+            return replace(find_model(f"nano@{version}"), name=name)
+    return find_model(name)
 
 
 def fetch(name: str | Path, progress: Progress | None = None) -> Path:
@@ -154,7 +189,7 @@ def fetch_weights(spec: ModelSpec, progress: Progress | None = None) -> Path:
 
 
 def load_model(
-    name: str | Path,
+    name: str | Path | ModelSpec,
     *,
     device: str | None = None,
     progress: Progress | None = None,
@@ -163,7 +198,8 @@ def load_model(
     """Fetch where needed, load and prepare a model; see `volseg.sam.model.load`."""
     from volseg.sam.model import load
 
-    return load(find_model(name), device=device, progress=progress, **details)
+    spec = name if isinstance(name, ModelSpec) else find_model(name)
+    return load(spec, device=device, progress=progress, **details)
 
 
 def weights_folder() -> Path:
@@ -177,9 +213,9 @@ def weights_folder() -> Path:
 
 
 def model_card(name: str | Path) -> str:
-    """What a person should know of a model: for `nano` its model card, else one paragraph."""
+    """What a person should know of a model: for a version of `nano` its model card, else one paragraph."""
     spec = find_model(name)
-    card = Path(__file__).parent / "nano" / "MODEL_CARD.md"
+    card = spec.path.parent / nano_versions.CARD
     if spec.kind == "nano" and card.is_file():
         return card.read_text(encoding="utf-8")
     here = "here" if spec.path.is_file() else "not fetched yet"
@@ -253,7 +289,7 @@ def _checked(spec: ModelSpec) -> Path:
     elif found != spec.sha256:
         raise ModelUnavailableError(
             f"the weights of {spec.name} at {spec.path} have SHA-256 {found}, but {spec.sha256} "
-            f"was expected. Delete the file and try again. {_way_out(spec)}"
+            f"was expected. {_retry(spec)}{_way_out(spec)}"
         )
     return spec.path
 
@@ -273,7 +309,13 @@ def _fetch_s3(spec: ModelSpec, url: str) -> None:
     part.replace(spec.path)
 
 
+def _retry(spec: ModelSpec) -> str:
+    return "" if spec.kind == "nano" else "Delete the file and try again. "
+
+
 def _way_out(spec: ModelSpec) -> str:
+    if spec.kind == "nano":
+        return "It ships with volseg: install the package again"
     digest = f" (SHA-256 {spec.sha256})" if spec.sha256 else ""
     return (
         f"By hand: fetch {spec.url}{digest} on a machine with network and put it at {spec.path}, "
@@ -287,21 +329,17 @@ def _digest(path: str, size: int, modified_ns: int) -> str:
     return sha256_of(Path(path))
 
 
-def _nano() -> ModelSpec:
-    path = Path(__file__).parent / "nano" / "nano.pt"
-    digest: str | None = None
-    if path.is_file():
-        stat = path.stat()
-        digest = _digest(str(path), stat.st_size, stat.st_mtime_ns)
-    details: dict[str, Any] = {
-        "name": "nano",
-        "kind": "nano",
-        "sha256": digest,
-        "img_size": 256,
-        "embedding": (128, 32, 32),
-        "url": None,
-        "path": path,
-        "licence": "BSD-3-Clause",
-        "object_size": 48,
-    }
-    return ModelSpec(**details)
+def _nano(name: str) -> ModelSpec:
+    version = nano_versions.parse_name(name)
+    record = nano_versions.read_record(nano_versions.version_folder(version))
+    return ModelSpec(
+        name=name,
+        kind="nano",
+        sha256=record.sha256,
+        img_size=record.img_size,
+        embedding=record.embedding,
+        url=None,
+        path=record.path,
+        licence="BSD-3-Clause",
+        object_size=record.object_size,
+    )

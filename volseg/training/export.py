@@ -1,6 +1,6 @@
-"""Put a trained ``nano`` into the package: ``python -m volseg.training.export RUN``.
+"""Put a trained ``nano`` into the package as its next version: ``python -m volseg.training.export RUN``.
 
-Weights as float16, their SHA-256, and ``training.json``: how they came about.
+Weights as float16, their record, and ``training.json``: how they came about. The model card is written beside them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from volseg.sam import nano
+from volseg.errors import InputError
+from volseg.sam import nano, nano_versions
 from volseg.training.validate import from_checkpoint
 
 
@@ -25,7 +26,7 @@ def export(run: Path, folder: Path) -> dict[str, Any]:
     run : Path
         The folder that training wrote: ``checkpoint.pt`` and ``training.json``.
     folder : Path
-        Where the weights go.
+        Where the weights go; made where it is missing.
 
     Returns
     -------
@@ -36,10 +37,15 @@ def export(run: Path, folder: Path) -> dict[str, Any]:
     ------
     NotThereError
         The run has no checkpoint.
+    InputError
+        The folder holds a version of the package, and those never change.
     """
+    if folder.parent == nano_versions.PACKAGE and (folder / nano_versions.RECORD).exists():
+        raise InputError(f"{folder} holds a version that ships; versions never change")
     sam = from_checkpoint(run / "checkpoint.pt")
     content = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     record: dict[str, Any] = json.loads((run / "training.json").read_text())
+    folder.mkdir(parents=True, exist_ok=True)
     record |= {
         "weights_sha256": nano.save(sam, folder),
         "steps": content["step"],
@@ -56,10 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Export from the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m volseg.training.export", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder given to training as --out")
-    parser.add_argument("--to", type=Path, default=Path(nano.__file__).parent)
+    parser.add_argument("--to", type=Path, help="a folder; by default the next version's own")
     options = parser.parse_args(arguments)
-    record = export(options.run, options.to)
-    print(f"step {record['steps']}, {record['hours']} h, SHA-256 {record['weights_sha256']}")
+    following = nano_versions.PACKAGE / f"v{nano_versions.newest_version() + 1}"
+    folder = options.to or following
+    record = export(options.run, folder)
+    print(
+        f"{folder}: step {record['steps']}, {record['hours']} h, SHA-256 {record['weights_sha256']}"
+    )
     return 0
 
 

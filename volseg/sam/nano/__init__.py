@@ -1,8 +1,8 @@
 """``nano``: the small Segment Anything Model that ships with volseg. ``build`` makes one, ``load``
-the trained one.
+a trained one.
 
-The weights lie beside this file as float16; ``weights.json`` records their SHA-256,
-``training.json`` how they came about.
+Each version lies in a folder of its own beside this file: weights as float16, ``weights.json`` with their SHA-256 and
+the encoder they are for, ``training.json`` on how they came about, and the model card.
 """
 
 from __future__ import annotations
@@ -16,27 +16,39 @@ import torch
 from segment_anything.modeling import Sam
 
 from volseg.errors import ModelUnavailableError
-from volseg.sam.nano.architecture import assemble
+from volseg.sam.nano.architecture import CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE, assemble, encoder_of
+from volseg.sam.nano_versions import RECORD, read_record, version_folder
 
 __all__ = ["build", "load", "save"]
 
+OBJECT_SIZE = 48  # MODEL_CARD.md of version 1: objects of 32 to 64 px fare best
 
-def build() -> Sam:
+
+def build(encoder: str = "pyramid") -> Sam:
     """Return ``nano`` with random weights: ``segment_anything.modeling.Sam``, float32, training
     mode, on the CPU.
+
+    Parameters
+    ----------
+    encoder : str
+        ``pyramid``, which version 1 has; see ``architecture.ENCODERS``.
     """
-    return assemble()
+    return assemble(encoder)
 
 
-def load(device: str | torch.device = "cpu", folder: Path | None = None) -> Sam:
-    """Return the trained ``nano``.
+def load(
+    device: str | torch.device = "cpu", folder: Path | None = None, *, version: int | None = None
+) -> Sam:
+    """Return a trained ``nano``.
 
     Parameters
     ----------
     device : str or torch.device
         Where it shall live.
     folder : Path, optional
-        Where ``nano.pt`` and ``weights.json`` lie; the package's own by default.
+        Where the weights and ``weights.json`` lie, as `save` writes them; a version of the package by default.
+    version : int, optional
+        Which of those that ship; the newest by default.
 
     Returns
     -------
@@ -47,29 +59,30 @@ def load(device: str | torch.device = "cpu", folder: Path | None = None) -> Sam:
     ------
     ModelUnavailableError
         The weights are missing, or are not those whose SHA-256 ``weights.json`` records.
+    UnknownModelError
+        There is no such version.
     """
-    folder = folder or Path(__file__).parent
+    record = read_record(folder or version_folder(version))
     try:
-        record = json.loads((folder / "weights.json").read_text())
-        content = (folder / record["file"]).read_bytes()
+        content = record.path.read_bytes()
     except FileNotFoundError as error:
         raise ModelUnavailableError(
             f"nano's weights: {error.filename} is missing; install the package again, "
             "or train with 'python -m volseg.training.nano'"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
-    if digest != record["sha256"]:
+    if digest != record.sha256:
         raise ModelUnavailableError(
-            f"{folder / record['file']} has SHA-256 {digest}, but weights.json records "
-            f"{record['sha256']}: the file is damaged; install the package again"
+            f"{record.path} has SHA-256 {digest}, but {RECORD} records "
+            f"{record.sha256}: the file is damaged; install the package again"
         )
     weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    sam = build()
+    sam = build(record.encoder)
     sam.load_state_dict({name: value.float() for name, value in weights.items()})
     return sam.to(device).eval().requires_grad_(False)
 
 
-def save(sam: Sam, folder: Path) -> str:
+def save(sam: Sam, folder: Path, *, object_size: int = OBJECT_SIZE) -> str:
     """Write the weights as float16 ``nano.pt`` with ``weights.json``, as `load` reads them.
 
     Parameters
@@ -78,6 +91,8 @@ def save(sam: Sam, folder: Path) -> str:
         Made by `build`.
     folder : Path
         Exists; files of these names are replaced.
+    object_size : int
+        Diameter in input pixels of the objects that it segments best, for ``--zoom auto``.
 
     Returns
     -------
@@ -99,6 +114,10 @@ def save(sam: Sam, folder: Path) -> str:
         "bytes": len(content),
         "dtype": "float16",
         "parameters": sum(value.numel() for value in sam.parameters()),
+        "encoder": encoder_of(sam),
+        "img_size": IMAGE_SIZE,
+        "embedding": [CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE],
+        "object_size": object_size,
     }
-    (folder / "weights.json").write_text(json.dumps(record, indent=2) + "\n")
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return digest

@@ -6,11 +6,15 @@ Sizes stand here, once. Weights and their checks live in the package's ``__init_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from segment_anything.modeling import MaskDecoder, Sam, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from volseg.errors import InputError
 from volseg.sam.attention import fuse
 from volseg.sam.nano.encoder import NanoEncoder
 from volseg.sam.nano.prompt_encoder import DensePromptEncoder
@@ -114,14 +118,45 @@ class Upscaling(nn.Module):
         return F.relu(self.second(x)).contiguous()
 
 
-def assemble() -> Sam:
+ENCODERS: Mapping[str, type[nn.Module]] = MappingProxyType({"pyramid": NanoEncoder})
+"""Image encoders by the names that records of weights know them by; a name never changes its meaning."""
+
+
+def encoder_of(sam: Sam) -> str:
+    """Return the name in ``ENCODERS`` of the image encoder of a ``nano``.
+
+    Raises
+    ------
+    ValueError
+        It is not one of them.
+    """
+    for name, kind in ENCODERS.items():
+        if type(sam.image_encoder) is kind:
+            return name
+    raise ValueError(f"{type(sam.image_encoder).__name__} is no image encoder of nano")
+
+
+def assemble(encoder: str = "pyramid") -> Sam:
     """Build ``nano`` with random weights.
+
+    Parameters
+    ----------
+    encoder : str
+        A key of ``ENCODERS``.
 
     Returns
     -------
     segment_anything.modeling.Sam
         In training mode, float32, on the CPU. 256 x 256 pixels in, 128 x 128 mask logits out.
+
+    Raises
+    ------
+    InputError
+        There is no such encoder.
     """
+    if encoder not in ENCODERS:
+        known = ", ".join(ENCODERS)
+        raise InputError(f"nano has no image encoder called {encoder!r}; there are {known}")
     size = (EMBEDDING_SIZE, EMBEDDING_SIZE)
     decoder = MaskDecoder(
         transformer_dim=CHANNELS,
@@ -133,7 +168,7 @@ def assemble() -> Sam:
     decoder.output_upscaling = Upscaling(CHANNELS)
     fuse(decoder)
     return Sam(
-        image_encoder=NanoEncoder(IMAGE_SIZE, CHANNELS, PIXEL_MEAN, PIXEL_STD),
+        image_encoder=ENCODERS[encoder](IMAGE_SIZE, CHANNELS, PIXEL_MEAN, PIXEL_STD),
         prompt_encoder=DensePromptEncoder(CHANNELS, size, (IMAGE_SIZE, IMAGE_SIZE)),
         mask_decoder=decoder,
         pixel_mean=PIXEL_MEAN,
