@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,12 +34,16 @@ class Tile:
         Whether unlabelled pixels are truly background.
     source : str
         Name of the source.
+    levels : ndarray of int32 or None
+        (3, 256, 256): labels of parts, wholes and groups, where a click has several right answers;
+        the second plane is ``labels``. 0 where a level has nothing.
     """
 
     image: NDArray[np.float32]
     labels: Labels
     background: bool
     source: str
+    levels: Labels | None = None
 
 
 def sample(rng: Generator, source: Source) -> Tile:
@@ -46,49 +51,82 @@ def sample(rng: Generator, source: Source) -> Tile:
     object.
     """
     while True:
-        pixels, labels = source.draw(rng)
-        image, labels = place(rng, pixels, labels)
-        if labels.any():
-            return Tile(photometric(rng, image) * 255, labels, source.background, source.name)
+        pixels, truth = source.draw(rng)
+        image, labels = place(rng, pixels, truth)
+        if not whole(labels).any():  # sparse objects in a large picture: look at one
+            image, labels = place(rng, pixels, truth, on_object=True)
+        if whole(labels).any():
+            levels = labels if labels.ndim == 3 else None
+            image = photometric(rng, image) * 255
+            return Tile(image, whole(labels), source.background, source.name, levels)
 
 
-def _zoom(rng: Generator, labels: Labels) -> float:
+def whole(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the plane (y, x) of whole objects out of labels (y, x) or (3, y, x)."""
+    return labels[1] if labels.ndim == 3 else labels
+
+
+def _labelled_pixel(rng: Generator, labels: NDArray[np.integer[Any]]) -> tuple[int, int]:
+    """Choose a labelled pixel y, x."""
+    height, width = labels.shape
+    for _ in range(16):
+        y, x = int(rng.integers(height)), int(rng.integers(width))
+        if labels[y, x]:
+            return y, x
+    where = np.flatnonzero(labels)
+    y, x = divmod(int(where[rng.integers(len(where))]), width)
+    return y, x
+
+
+def _zoom(rng: Generator, labels: NDArray[np.integer[Any]]) -> float:
     """Half of the time about the zoom at which volseg shows the slice, else so that an object gets
     a random size.
     """
     shown = max(1.0, SIZE / max(labels.shape))
     if rng.random() < 0.5:
         return shown * float(np.exp(rng.uniform(-0.3, 0.3)))
-    present = labels[labels > 0]
-    chosen = present[rng.integers(len(present))]
-    diameter = math.sqrt(float((present == chosen).sum()))
+    chosen = labels[_labelled_pixel(rng, labels)]
+    diameter = math.sqrt(float(np.count_nonzero(labels == chosen)))
     wanted = float(np.exp(rng.uniform(math.log(8), math.log(220))))
     smallest = 0.6 * SIZE / max(labels.shape)
     return float(np.clip(wanted / diameter, smallest, 4.0 * shown))
 
 
-def place(rng: Generator, pixels: Pixels, labels: Labels) -> tuple[NDArray[np.float32], Labels]:
-    """Cut, zoom, turn, flip and stretch.
-
-    Parameters
-    ----------
-    rng : Generator
-        Source of randomness.
-    pixels, labels : ndarray
-        uint8 (y, x) or (y, x, 3), and int32 (y, x).
-
-    Returns
-    -------
-    image : ndarray of float32
-        (3, 256, 256) in 0..1.
-    labels : ndarray of int32
-        (256, 256).
+@dataclass(frozen=True)
+class _View:
+    """The part of a picture that a tile shows: a matrix (2, 2) from offsets in the tile to offsets in
+    the picture, the centre x, y, and half the extent x, y of what is seen.
     """
-    zoom = _zoom(rng, labels)
-    image = torch.from_numpy(np.atleast_3d(pixels).astype(np.float32) / 255).permute(2, 0, 1)[None]
-    height, width = labels.shape
-    if zoom < 0.65:
-        image = F.avg_pool2d(image, 2, ceil_mode=True)
+
+    matrix: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    room: NDArray[np.float64]
+
+    def crop(self, size: int, axis: int) -> tuple[int, int]:
+        """Return the first and last pixel (half-open) needed along x (0) or y (1)."""
+        middle, room = self.centre[axis], self.room[axis]
+        if size <= 2 * room:
+            return 0, size
+        first = max(int(middle - room) - 4, 0) // 2 * 2  # even, for halving
+        last = min(first + (math.ceil(2 * room) + 10) // 2 * 2, size)
+        return first, last
+
+    def grid(self, first: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+        """Return where a crop (x, y) of the picture is sampled: (1, 256, 256, 2) in -1..1."""
+        offsets = (np.arange(SIZE) + 0.5 - SIZE / 2).astype(np.float32)
+        found = []
+        for axis in (0, 1):
+            at = self.matrix[axis, 0] * offsets[None] + self.matrix[axis, 1] * offsets[:, None]
+            found.append((at + (self.centre[axis] - first[axis])) / size[axis] * 2 - 1)
+        return torch.from_numpy(np.stack(found, -1).astype(np.float32))[None]
+
+
+def _view(
+    rng: Generator, zoom: float, shape: tuple[int, int], anchor: tuple[int, int] | None
+) -> _View:
+    """Choose a turn, a flip and a place that shows the pixel y, x of the anchor, where one is
+    given.
+    """
     turn = math.pi / 2 * int(rng.integers(4))
     if rng.random() < 0.4:
         turn += rng.uniform(-math.pi / 4, math.pi / 4)
@@ -100,26 +138,67 @@ def place(rng: Generator, pixels: Pixels, labels: Labels) -> tuple[NDArray[np.fl
         [[cos * flip / stretch_x, -sin / stretch_x], [sin * flip / stretch_y, cos / stretch_y]]
     )
     room = np.abs(matrix) @ np.array([half, half])
-    centre = np.array(
-        [
-            rng.uniform(room[0], width - room[0]) if width > 2 * room[0] else width / 2,
-            rng.uniform(room[1], height - room[1]) if height > 2 * room[1] else height / 2,
-        ]
-    )
-    offsets = (np.arange(SIZE) + 0.5 - half).astype(np.float32)
-    columns, rows = np.meshgrid(offsets, offsets)
-    x = (matrix[0, 0] * columns + matrix[0, 1] * rows + centre[0]) / width * 2 - 1
-    y = (matrix[1, 0] * columns + matrix[1, 1] * rows + centre[1]) / height * 2 - 1
-    grid = torch.from_numpy(np.stack([x, y], -1).astype(np.float32))[None]
+    near = 0.6 * half / max(stretch_x, stretch_y)
+    centre = []
+    for axis in (0, 1):
+        size = shape[1 - axis]
+        first, last = room[axis], size - room[axis]
+        if last <= first:
+            centre.append(size / 2)
+            continue
+        if anchor is not None:
+            first = min(max(first, anchor[1 - axis] - near), last)
+            last = max(min(last, anchor[1 - axis] + near), first)
+        centre.append(rng.uniform(first, last))
+    return _View(matrix, np.array(centre), room)
+
+
+def place(
+    rng: Generator,
+    pixels: Pixels,
+    labels: NDArray[np.integer[Any]],
+    *,
+    on_object: bool = False,
+) -> tuple[NDArray[np.float32], Labels]:
+    """Cut, zoom, turn, flip and stretch.
+
+    Parameters
+    ----------
+    rng : Generator
+        Source of randomness.
+    pixels, labels : ndarray
+        uint8 (y, x) or (y, x, 3), and integers (y, x) or (3, y, x).
+    on_object : bool
+        Whether an object must be in view, where the picture is larger than the tile.
+
+    Returns
+    -------
+    image : ndarray of float32
+        (3, 256, 256) in 0..1.
+    labels : ndarray of int32
+        (256, 256) or (3, 256, 256).
+    """
+    objects = whole(labels)
+    zoom = _zoom(rng, objects)
+    height, width = objects.shape
+    view = _view(rng, zoom, (height, width), _labelled_pixel(rng, objects) if on_object else None)
+    (left, right), (top, bottom) = view.crop(width, 0), view.crop(height, 1)
+    grid = view.grid((left, top), (right - left, bottom - top))
     padding = "reflection" if rng.random() < 0.5 else "zeros"
+    image = torch.from_numpy(np.atleast_3d(pixels[top:bottom, left:right]).astype(np.float32))
+    image = image.permute(2, 0, 1)[None] / 255
+    if zoom < 0.65:
+        image = F.avg_pool2d(image, 2, ceil_mode=True)
     fill = 0.45
     image = F.grid_sample(image - fill, grid, "bilinear", padding, align_corners=False) + fill
-    truth = torch.from_numpy(labels.astype(np.float32))[None, None]
-    truth = F.grid_sample(truth, grid, "nearest", padding, align_corners=False)
+    stacked = labels[None] if labels.ndim == 2 else labels
+    truth = torch.from_numpy(stacked[:, top:bottom, left:right].astype(np.float32))[None]
+    truth = F.grid_sample(truth, grid, "nearest", padding, align_corners=False)[0]
+    found = truth.numpy().astype(np.int32)
     tile = image[0].numpy()
     if len(tile) == 1:
         tile = np.repeat(tile, 3, 0)
-    return tile, truth[0, 0].numpy().astype(np.int32)
+    return tile, found if labels.ndim == 3 else found[0]
 
 
 def photometric(rng: Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,10 +5,10 @@ shows them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.random import default_rng
@@ -16,18 +16,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volseg.training import synthetic
-from volseg.training.data import (
-    Labels,
-    Pixels,
-    picture_names,
-    read_picture,
-    read_volume,
-    slab,
-    stretch,
-)
+from volseg.training.pictures import Pixels, entries, picture_files, read_picture, rendered
 from volseg.training.prompts import Mask, bounds
+from volseg.training.sets import SETS, DataSet, data_set, family
+from volseg.training.split import HALVES, Half, Split, read_split
 
 TILE = 256
+FOLD_TILES = 24
+FOLD_OBJECTS = 12
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,28 +57,45 @@ class CaseTile:
     background: NDArray[np.float32]
 
 
-def kinds(root: Path) -> dict[str, Iterator[CaseTile]]:
+def kinds(root: Path, fold: str | None = None) -> dict[str, Iterator[CaseTile]]:
     """Return the tiles of each kind of image, made as they are asked for.
+
+    Without a fold these are the sets that validate by ``split.json``, one kind each. With a fold,
+    the sets of that family, **both halves of the split**: in the training that left the family out
+    neither half trained, several of the sets have under ten objects that validate, and what chooses
+    a recipe should not lean on the few that the result is measured on. The pictures that lie
+    between the halves are used by neither.
 
     Parameters
     ----------
     root : Path
-        The folder of real data.
+        The folder of real data, with ``split.json``.
+    fold : str, optional
+        A family of kinds, see ``sets.FAMILIES``.
     """
+    split = read_split(root)
+    if fold is None:
+        chosen = [one for one in SETS if _has(root, split, one, "validate")]
+        return {one.name: _set_tiles(root, split, one, ("validate",)) for one in chosen}
+    left_out = family(fold)
     return {
-        "nuclei_dsb2018": _pictures(root, rendered=True),
-        "nuclei_dsb2018, as stored": _pictures(root, rendered=False),
-        "nuclei_ovule_1136": _volume(root, "nuclei_ovule_1136", 4),
-        "nuclei_stardist3d": _volume(root, "nuclei_stardist3d", 1),
-        "fibsem_medulla": _volume(root, "fibsem_medulla", 4, smallest=100, most=25),
-        "mr_cord_t1": _volume(root, "mr_cord_t1", 2),
-        "synthetic nuclei": _synthetic(),
+        one.name: _set_tiles(root, split, one, HALVES, capped=True)
+        for one in SETS
+        if one.family == left_out
     }
+
+
+def _has(root: Path, split: Split, declared: DataSet, half: Half) -> bool:
+    """Tell whether something of a set belongs to a half, by names alone; a volume's depth is taken
+    to be large.
+    """
+    names = picture_files(root / declared.name)
+    return any(split.slices(declared.name, name, 1 << 20, half) for name in names)
 
 
 def conditions(root: Path) -> dict[str, Iterator[CaseTile]]:
     """Return tiles of every fourth picture of ``nuclei_dsb2018``, as they are and changed in one
-    way each.
+    way each, and tiles of procedural nuclei.
 
     Parameters
     ----------
@@ -96,9 +110,12 @@ def conditions(root: Path) -> dict[str, Iterator[CaseTile]]:
         "a third as bright": lambda image: image / 3,
         "one colour": lambda image: image * np.array([0.15, 0.9, 0.3], np.float32),
     }
-    found = {name: _changed(_pictures(root, rendered=True, every=4), changes[name])
-             for name in changes}  # fmt: skip
-    return found | {"filling the tile": _filling(root)}
+    found = {name: _changed(_nuclei(root), change) for name, change in changes.items()}
+    return found | {
+        "as stored, not stretched": _nuclei(root, stretched=False),
+        "filling the tile": _filling(root),
+        "procedural nuclei": _synthetic(),
+    }
 
 
 def _changed(
@@ -113,7 +130,7 @@ def _filling(root: Path) -> Iterator[CaseTile]:
     """Show the largest nucleus of each fourth picture so closely that it spans three quarters of a
     tile.
     """
-    for tile in _pictures(root, rendered=True, every=4):
+    for tile in _nuclei(root):
         mask = max((case.mask for case in tile.cases), key=np.count_nonzero)
         y0, x0, y1, x1 = bounds(mask)
         side = math.ceil(max(y1 - y0, x1 - x0) / 0.75)
@@ -125,22 +142,59 @@ def _filling(root: Path) -> Iterator[CaseTile]:
         )
 
 
-def _pictures(root: Path, *, rendered: bool, every: int = 1) -> Iterator[CaseTile]:
-    for name in picture_names(root, validation=True)[::every]:
-        pixels, labels = read_picture(root, name)
-        if rendered and pixels.ndim == 2:
-            low, high = np.percentile(pixels, (0.5, 99.5))
-            pixels = stretch(pixels, float(low), float(high))
-        yield from tiles(pixels, labels, smallest=30, most=12)
+def _nuclei(root: Path, *, stretched: bool = True) -> Iterator[CaseTile]:
+    """Yield tiles of every fourth picture of nuclei that validates."""
+    declared = data_set("nuclei_dsb2018")
+    for entry in entries(root, declared, "validate")[::4]:
+        picture = read_picture(declared, entry)
+        pixels = rendered(picture.pixels) if stretched else picture.pixels
+        yield from tiles(pixels, picture.labels, smallest=30, most=12)
 
 
-def _volume(
-    root: Path, name: str, every: int, *, smallest: int = 30, most: int = 20
+def _set_tiles(
+    root: Path, split: Split, declared: DataSet, halves: Sequence[Half], *, capped: bool = False
 ) -> Iterator[CaseTile]:
-    pixels, labels = read_volume(root, name)
-    part = slab(name, len(pixels), validation=True)
-    for z in range(part.start, part.stop, every):
-        yield from tiles(pixels[z], labels[z], smallest=smallest, most=most)
+    """Yield the tiles of a set: of every so manieth slice, evenly chosen where there are many."""
+    shown = declared.shown
+    limit = shown.tiles
+    most = shown.most
+    if capped:
+        limit, most = min(limit or FOLD_TILES, FOLD_TILES), min(most, FOLD_OBJECTS)
+    found = [entry for half in halves for entry in entries(root, declared, half, split)]
+    planes = [
+        (number, place)
+        for number, entry in enumerate(found)
+        for place in range(len(entry.slices[:: shown.every]))
+    ]
+    chosen = planes if limit is None else evenly(planes, limit)
+    for number, entry in enumerate(found):
+        places = [place for one, place in chosen if one == number]
+        if not places:
+            continue
+        picture = read_picture(declared, entry)
+        planes_of_it = list(picture.planes(shown.every))
+        for place in places:
+            pixels, labels = planes_of_it[place]
+            cut = tiles(
+                pixels if picture.is_volume else rendered(pixels),
+                labels,
+                smallest=shown.smallest,
+                most=most,
+                certain=declared.background,
+            )
+            yield from cut if limit is None else evenly(list(cut), max(1, limit // len(chosen)))
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """Choose at most so many items, evenly: the first and last among them, or the middle one where
+    only one is wanted; always the same.
+    """
+    if len(items) <= count:
+        return list(items)
+    if count == 1:
+        return [items[len(items) // 2]]
+    places = np.linspace(0, len(items) - 1, count).round().astype(int)
+    return [items[place] for place in places]
 
 
 def _synthetic() -> Iterator[CaseTile]:
@@ -153,7 +207,14 @@ def _synthetic() -> Iterator[CaseTile]:
             yield from tiles(pixels[z], labels[z], smallest=60, most=15)
 
 
-def tiles(pixels: Pixels, labels: Labels, *, smallest: int, most: int) -> Iterator[CaseTile]:
+def tiles(
+    pixels: Pixels,
+    labels: NDArray[np.integer[Any]],
+    *,
+    smallest: int,
+    most: int,
+    certain: bool = True,
+) -> Iterator[CaseTile]:
     """Cut a slice into tiles of 256 that overlap by half, each object in the tile whose middle is
     nearest.
 
@@ -163,31 +224,51 @@ def tiles(pixels: Pixels, labels: Labels, *, smallest: int, most: int) -> Iterat
     Parameters
     ----------
     pixels, labels : ndarray
-        uint8 (y, x) or (y, x, 3), and int32 (y, x).
+        uint8 (y, x) or (y, x, 3), and integers (y, x).
     smallest : int
         Components with fewer pixels are left out.
     most : int
         At most this many objects of a tile, evenly chosen.
+    certain : bool
+        Whether what is unlabelled is background for certain.
     """
     image = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
     corners = [_corners(n) for n in labels.shape]
-    found: dict[tuple[int, int] | None, list[Mask]] = {}
-    for mask in _components(labels, smallest):
-        y0, x0, y1, x1 = bounds(mask)
+    found: dict[tuple[int, int] | None, list[Component]] = {}
+    for component in components(labels, smallest):
+        y0, x0, y1, x1 = component.bounds
         top = min(corners[0], key=lambda c: abs(c + TILE / 2 - (y0 + y1) / 2))
         left = min(corners[1], key=lambda c: abs(c + TILE / 2 - (x0 + x1) / 2))
         fits = y0 >= top and x0 >= left and y1 <= top + TILE and x1 <= left + TILE
-        found.setdefault((top, left) if fits else None, []).append(mask)
-    for corner, masks in found.items():
-        window = (slice(None), slice(None))
-        if corner is not None:
-            window = (slice(corner[0], corner[0] + TILE), slice(corner[1], corner[1] + TILE))
-        kept = masks[:: max(1, -(-len(masks) // most))]
+        found.setdefault((top, left) if fits else None, []).append(component)
+    for corner, inside in found.items():
+        top, left = corner or (0, 0)
+        height, width = (TILE, TILE) if corner is not None else labels.shape
+        shown = image[top : top + height, left : left + width]
+        kept = inside[:: max(1, -(-len(inside) // most))]
+        near = labels[top : top + height, left : left + width]
         yield CaseTile(
-            np.ascontiguousarray(image[window]),
-            [_case(mask[window]) for mask in kept],
-            _background(labels[window]),
+            np.ascontiguousarray(shown),
+            [_case(one.within(top, left, shown.shape[:2])) for one in kept],
+            _background(near) if certain else np.zeros((0, 2), np.float32),
         )
+
+
+@dataclass(frozen=True)
+class Component:
+    """A connected part of an object: its mask (y, x) within its bounds y0, x0, y1, x1 of the
+    slice.
+    """
+
+    mask: Mask
+    bounds: tuple[int, int, int, int]
+
+    def within(self, top: int, left: int, shape: Sequence[int]) -> Mask:
+        """Return the mask on a window of this shape whose corner is at ``top``, ``left``."""
+        y0, x0, y1, x1 = self.bounds
+        mask = np.zeros(tuple(shape), bool)
+        mask[y0 - top : y1 - top, x0 - left : x1 - left] = self.mask
+        return mask
 
 
 def _corners(size: int) -> list[int]:
@@ -196,13 +277,20 @@ def _corners(size: int) -> list[int]:
     return sorted({*range(0, size - TILE, TILE // 2), size - TILE})
 
 
-def _components(labels: Labels, smallest: int) -> Iterator[Mask]:
-    for identity in np.unique(labels[labels > 0]):
-        parts, count = ndimage.label(labels == identity)
+def components(labels: NDArray[np.integer[Any]], smallest: int) -> Iterator[Component]:
+    """Yield the connected components (y, x) of every object, by its number."""
+    for number, window in enumerate(ndimage.find_objects(labels.astype(np.int32)), start=1):
+        if window is None:
+            continue
+        top, left = window[0].start, window[1].start
+        parts, count = ndimage.label(labels[window] == number)
         sizes = np.bincount(parts.ravel(), minlength=count + 1)
-        for part in range(1, count + 1):
+        for part, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
             if sizes[part] >= smallest:
-                yield parts == part
+                edges = (
+                    top + rows.start, left + columns.start, top + rows.stop, left + columns.stop,
+                )  # fmt: skip
+                yield Component(parts[rows, columns] == part, edges)
 
 
 def _case(mask: Mask) -> Case:
@@ -212,7 +300,7 @@ def _case(mask: Mask) -> Case:
     return Case(mask, (float(x0 + x), float(y0 + y)), (float(x0), float(y0), float(x1), float(y1)))
 
 
-def _background(labels: Labels) -> NDArray[np.float32]:
+def _background(labels: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """Choose up to three places at least 6 pixels from every object."""
     depth = ndimage.distance_transform_edt(np.pad(labels == 0, 1))[1:-1, 1:-1]
     where = np.argwhere(depth >= 6)

@@ -1,8 +1,7 @@
-"""Where training images come from: real volumes and pictures, procedural ones, and the fixed split
-between both halves.
+"""Where training images come from: what is drawn, how often, and from which files.
 
-A ``Source`` draws one picture with its instance labels; `sample` turns it into a tile as the model
-sees it. Nothing about prompts lives here.
+A ``Source`` draws one picture with its instance labels; ``augment.sample`` turns it into a tile as
+the model sees it. Nothing about prompts lives here.
 """
 
 from __future__ import annotations
@@ -12,24 +11,23 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from volseg.errors import InputError, NotThereError
+from volseg.errors import InputError
 from volseg.training import synthetic
+from volseg.training.pictures import Labels, Picture, Pixels, entries, read_picture, stretch
+from volseg.training.recipes import DEFAULT, shares
+from volseg.training.sets import SETS, DataSet, Family, family
 
-Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int32]
-NEVER_TRAINED = ("nuclei_ovule_1136",)
-VALIDATION_PERCENT = 15
-SLABS = {  # first slices of z train, those from the second number on validate; between them a gap
-    "fibsem_medulla": (101, 105),
-    "nuclei_stardist3d": (22, 24),
-    "mr_cord_t1": (60, 63),
-}
+__all__ = ["Drawn", "Labels", "Pixels", "Source", "all_sources", "data_hash", "set_source"]
+
+Drawn = tuple[Pixels, NDArray[np.integer[Any]]]
+STRETCHED = 0.6  # of pictures are shown between percentiles, as volseg shows them; others as stored
+LOW, HIGH = (0.0, 0.25, 0.5, 1.0), (99.0, 99.5, 99.8, 100.0)
 
 
 @dataclass(frozen=True)
@@ -43,177 +41,208 @@ class Source:
     weight : float
         Its share of the training images, relative to the other sources.
     draw : callable
-        ``draw(rng) -> (pixels, labels)``: uint8 (y, x) or (y, x, 3), and int32 (y, x).
+        ``draw(rng) -> (pixels, labels)``: uint8 (y, x) or (y, x, 3), and integer labels (y, x), or
+        (3, y, x) where a click has several right answers: part, whole and group.
     background : bool
         Whether unlabelled pixels are truly background, so that a click there should score 0.
     files : tuple of Path
         What it was read from, for the data's hash.
+    family : str or None
+        The whole kind that it belongs to, see ``sets.FAMILIES``.
     """
 
     name: str
     weight: float
-    draw: Callable[[Generator], tuple[Pixels, Labels]]
+    draw: Callable[[Generator], Drawn]
     background: bool
     files: tuple[Path, ...] = field(default=(), repr=False)
+    family: Family | None = None
 
 
-def is_validation(name: str) -> bool:
-    """Tell whether the picture of this name is kept aside: a fixed 15 % by the hash of the name."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 100 < VALIDATION_PERCENT
-
-
-def picture_names(root: Path, *, validation: bool) -> list[str]:
-    """List the names of the nuclei pictures of one half of the split, sorted."""
-    folder = root / "nuclei_dsb2018"
-    names = sorted(p.name.removesuffix(".labels.tif") for p in folder.glob("*.labels.tif"))
-    if not names:
-        raise NotThereError(
-            f"no '*.labels.tif' in {folder}: training needs the data of shared/data; "
-            "give its folder with --data"
-        )
-    return [name for name in names if is_validation(name) == validation]
-
-
-def read_picture(root: Path, name: str) -> tuple[Pixels, Labels]:
-    """Read one nuclei picture: uint8 (y, x) or (y, x, 3), and int32 labels (y, x)."""
-    folder = root / "nuclei_dsb2018"
-    pixels = tifffile.imread(folder / f"{name}.tif")
-    labels = tifffile.imread(folder / f"{name}.labels.tif").astype(np.int32)
-    if pixels.ndim == 3:
-        pixels = pixels[..., :3]
-    return np.ascontiguousarray(pixels.astype(np.uint8)), labels
-
-
-def stretch(values: NDArray[np.generic], low: float, high: float) -> Pixels:
-    """Map ``low``..``high`` to 0..255, clipping, as volseg's rendering does."""
-    scaled = (values.astype(np.float32) - low) / max(high - low, 1e-6)
-    return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def read_volume(root: Path, name: str) -> tuple[Pixels, Labels]:
-    """Read a volume rendered by its own 0.5 and 99.5 percentiles: uint8 and int32, both (z, y,
-    x).
-    """
-    folder = root / name
-    if not (folder / "raw.tif").exists():
-        raise NotThereError(
-            f"no raw.tif in {folder}: training needs shared/data; give it with --data"
-        )
-    raw = tifffile.imread(folder / "raw.tif")
-    labels = tifffile.imread(folder / "labels.tif").astype(np.int32)
-    low, high = np.percentile(raw, (0.5, 99.5))
-    return stretch(raw, float(low), float(high)), labels
-
-
-def slab(name: str, depth: int, *, validation: bool) -> slice:
-    """Return the slices (z) of a volume that belong to one half of the split; may be empty.
-
-    A volume that never trains is all validation; one without a slab is all training.
-    """
-    if name in NEVER_TRAINED:
-        return slice(0, depth) if validation else slice(0, 0)
-    if name not in SLABS:
-        return slice(0, 0) if validation else slice(0, depth)
-    last, first = SLABS[name]
-    return slice(first, depth) if validation else slice(0, last)
-
-
-def volume_source(
-    root: Path,
-    name: str,
-    weight: float,
-    axes: Sequence[int] = (0, 1, 2),
-    *,
-    background: bool = True,
+def set_source(
+    root: Path, declared: DataSet, weight: float, without: Family | None = None
 ) -> Source:
-    """Make a source of slices along the given axes through the training slab of a volume."""
-    pixels, labels = read_volume(root, name)
-    part = slab(name, len(pixels), validation=False)
-    pixels, labels = pixels[part], labels[part]
-    if not pixels.size:
-        raise InputError(f"volume {name!r} is kept aside for validation and can't train")
+    """Make the source of a real set's training half.
 
-    def draw(rng: Generator) -> tuple[Pixels, Labels]:
-        while True:
-            axis = int(rng.choice(axes))
-            index = int(rng.integers(pixels.shape[axis]))
-            truth = np.take(labels, index, axis)
-            if truth.any():
-                return np.take(pixels, index, axis), truth
+    Parameters
+    ----------
+    root : Path
+        The folder of real data.
+    declared : DataSet
+        Its declaration.
+    weight : float
+        Its share.
+    without : str, optional
+        The family that is left out; single pictures of a set may belong to it.
 
-    files = (root / name / "raw.tif", root / name / "labels.tif")
-    return Source(name, weight, draw, background, files)
-
-
-def picture_source(root: Path, weight: float) -> Source:
-    """Make the source of the nuclei pictures that train; grey ones are rendered by percentiles half
-    of the time.
+    Raises
+    ------
+    InputError
+        Nothing of the set trains.
     """
-    names = picture_names(root, validation=False)
-    pictures = [read_picture(root, name) for name in names]
-    shares = np.array([_share(pixels) for pixels, _ in pictures])
-    shares /= shares.sum()
+    pictures = [
+        _of_half(picture)
+        for picture in (read_picture(declared, one) for one in entries(root, declared, "train"))
+        if picture.labels.any()
+        and (without is None or declared.stains != without or not picture.is_stained)
+    ]
+    if not pictures:
+        raise InputError(f"nothing of {declared.name!r} trains: it is kept aside for validation")
+    often = np.array([_share(picture) for picture in pictures])
+    often /= often.sum()
+    drawers = [_drawer(picture, declared.axes) for picture in pictures]
 
-    def draw(rng: Generator) -> tuple[Pixels, Labels]:
-        while True:
-            pixels, labels = pictures[int(rng.choice(len(pictures), p=shares))]
-            if not labels.any():
-                continue
-            if rng.random() < 0.6:
-                low, high = np.percentile(
-                    pixels[::3, ::3], (rng.uniform(0, 1), rng.uniform(99, 100))
-                )
-                if high > low + 4:
-                    pixels = stretch(pixels, float(low), float(high))
-            return pixels, labels
+    def draw(rng: Generator) -> Drawn:
+        return drawers[int(rng.choice(len(drawers), p=often))](rng)
 
-    folder = root / "nuclei_dsb2018"
-    files = tuple(folder / f"{n}{end}" for n in names for end in (".tif", ".labels.tif"))
-    return Source("nuclei_dsb2018", weight, draw, True, files)
+    files = tuple(path for picture in pictures for path in picture.files)
+    return Source(declared.name, weight, draw, declared.background, files, declared.family)
 
 
-def _share(pixels: Pixels) -> float:
-    """How often a picture is drawn: large ones show more, and stained tissue (a bright background,
-    or colours) is rare but unlike the rest.
+def _of_half(picture: Picture) -> Picture:
+    """Keep of a volume only the slices of its half, so that no other can be drawn."""
+    if not picture.is_volume:
+        return picture
+    part = slice(picture.slices.start, picture.slices.stop)
+    return Picture(
+        picture.name,
+        picture.pixels[part].copy(),
+        picture.labels[part].copy(),
+        range(len(picture.slices)),
+        None if picture.groups is None else picture.groups[part].copy(),
+        picture.files,
+    )
+
+
+def _share(picture: Picture) -> float:
+    """How often a picture is drawn: large ones show more, and stained tissue is rare among nuclei
+    but unlike the rest.
     """
-    side = math.sqrt(pixels.shape[0] * pixels.shape[1])
-    coloured = pixels.ndim == 3 and not np.array_equal(pixels[..., 0], pixels[..., 1])
-    return side * (3.0 if coloured or pixels.mean() > 127 else 1.0)
+    if picture.is_volume:
+        return 1000.0
+    return math.sqrt(picture.labels.size) * (3.0 if picture.is_stained else 1.0)
 
 
-Generated = tuple[NDArray[np.float32], Labels]
+def _drawer(picture: Picture, axes: tuple[int, ...]) -> Callable[[Generator], Drawn]:
+    """Return what draws from one picture or volume."""
+    labels = picture.labels
+    if picture.groups is not None:
+        labels = np.stack([np.zeros_like(labels), labels, picture.groups])
+    if picture.is_volume:
+        return _slices(picture.pixels, labels, axes)
+    low, high = (
+        np.percentile(picture.pixels[::3, ::3], LOW),
+        np.percentile(picture.pixels[::3, ::3], HIGH),
+    )
+
+    def draw(rng: Generator) -> Drawn:
+        pixels = picture.pixels
+        if rng.random() < STRETCHED:
+            darkest, brightest = rng.choice(low), rng.choice(high)
+            if brightest > darkest + 4:
+                pixels = stretch(pixels, float(darkest), float(brightest))
+        return pixels, labels
+
+    return draw
 
 
-def synthetic_source(
-    name: str,
-    weight: float,
-    make: Callable[[Generator, tuple[int, ...]], Generated],
-    background: bool,
-) -> Source:
+def _slices(
+    pixels: Pixels, labels: NDArray[np.integer[Any]], axes: tuple[int, ...]
+) -> Callable[[Generator], Drawn]:
+    """Return what draws a slice with an object along one of the axes."""
+    whole = labels[1] if labels.ndim == 4 else labels
+    shown = [
+        np.flatnonzero(whole.any(tuple(other for other in range(3) if other != axis)))
+        for axis in range(3)
+    ]
+
+    def draw(rng: Generator) -> Drawn:
+        axis = int(rng.choice(axes))
+        index = int(rng.choice(shown[axis]))
+        return np.take(pixels, index, axis), np.take(labels, index, axis - 3)
+
+    return draw
+
+
+Generated = tuple[NDArray[np.float32], NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """How a procedural kind is made.
+
+    Attributes
+    ----------
+    make : callable
+        ``make(rng, shape) -> (image, labels)``: float32 in 0..1.
+    background : bool
+        See `Source`.
+    family : str or None
+        The real family that it imitates; it is left out together with that.
+    """
+
+    make: Callable[[Generator, tuple[int, ...]], Generated]
+    background: bool
+    family: Family | None = None
+
+
+PROCEDURES = {
+    "synthetic_nuclei": Procedure(synthetic.nuclei, True),
+    "synthetic_membranes": Procedure(synthetic.membranes, False, "em_cells"),
+    "synthetic_tissue": Procedure(synthetic.tissue, False, "ct_mr"),
+}
+
+
+def synthetic_source(name: str, weight: float) -> Source:
     """Make a source of procedural pictures of 256 x 256."""
+    procedure = PROCEDURES[name]
 
-    def draw(rng: Generator) -> tuple[Pixels, Labels]:
+    def draw(rng: Generator) -> Drawn:
         while True:
-            image, labels = make(rng, (256, 256))
+            image, labels = procedure.make(rng, (256, 256))
             if labels.any():
                 return (image * 255).astype(np.uint8), labels
 
-    return Source(name, weight, draw, background)
+    return Source(name, weight, draw, procedure.background, (), procedure.family)
 
 
-def all_sources(root: Path) -> list[Source]:
-    """Return the sources that ``nano`` trains on, with their shares."""
-    return [
-        picture_source(root, 0.19),
-        volume_source(root, "fibsem_medulla", 0.40),
-        volume_source(root, "nuclei_ovule_1135", 0.14),
-        volume_source(root, "nuclei_stardist3d", 0.07, (0, 0, 0, 1, 2)),
-        volume_source(root, "mr_cord_t1", 0.02, background=False),
-        synthetic_source("synthetic_nuclei", 0.10, synthetic.nuclei, True),
-        synthetic_source("synthetic_membranes", 0.05, synthetic.membranes, False),
-        synthetic_source("synthetic_tissue", 0.03, synthetic.tissue, False),
-    ]
+def all_sources(root: Path, without: str | None = None, recipe: str = DEFAULT) -> list[Source]:
+    """Return the sources that ``nano`` trains on, with their shares.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of real data, with ``split.json``.
+    without : str, optional
+        A family of kinds, see ``sets.FAMILIES``, of which nothing trains: neither its sets, nor
+        single pictures of others, nor the procedural kinds that imitate it.
+    recipe : str
+        A table of shares, see ``recipes.RECIPES``.
+
+    Raises
+    ------
+    InputError
+        No such family or recipe, or the recipe names what validates.
+    NotThereError
+        Data or ``split.json`` are missing.
+    """
+    left_out = None if without is None else family(without)
+    declared = {one.name: one for one in SETS}
+    sources = []
+    for name, weight in shares(recipe).items():
+        if name in PROCEDURES:
+            source_family = PROCEDURES[name].family
+        elif name in declared:
+            source_family = declared[name].family
+        else:
+            raise InputError(f"the recipe {recipe!r} names {name!r}, which is no kind of image")
+        if left_out is not None and source_family == left_out:
+            continue
+        if name in PROCEDURES:
+            sources.append(synthetic_source(name, weight))
+        else:
+            sources.append(set_source(root, declared[name], weight, left_out))
+    return sources
 
 
 def data_hash(sources: Sequence[Source]) -> str:

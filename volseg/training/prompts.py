@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volseg.training.augment import SIZE, Tile
-from volseg.training.data import Labels
+from volseg.training.pictures import Labels
 
 Mask = NDArray[np.bool_]
 MASK_SIDE = 128
