@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ from segment_anything import SamPredictor
 from volseg.errors import InputError, NotThereError
 from volseg.sam import nano, nano_versions
 from volseg.training import nano as recipe
-from volseg.training.cases import Case, CaseTile, otsu_component, tiles
+from volseg.training.cases import Case, CaseTile, evenly, kinds, otsu_component, tiles
+from volseg.training.corrections import after_clicks, deepest_error, loose_box
 from volseg.training.export import export
 from volseg.training.loop import Schedule
-from volseg.training.validate import by_size, from_checkpoint, iou, measure, table
+from volseg.training.scores import Scores, by_size, iou, lowest_rank, mean_row, measure, table
+from volseg.training.validate import from_checkpoint, main, validate, validate_folds
 
 
 def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +101,141 @@ def test_every_object_gets_every_score() -> None:
     text = table({"squares": scores.row()})
     assert text.count("\n") == 2
     assert "| squares | 2 |" in text
+
+
+def squares(count: int) -> CaseTile:
+    """A tile of as many bright squares, each an object."""
+    image = np.full((120, 160, 3), 30, np.uint8)
+    cases = []
+    for number in range(count):
+        left = 10 + 36 * number
+        mask = np.zeros((120, 160), bool)
+        mask[40:70, left : left + 24] = True
+        image[mask] = 200
+        box = (float(left), 40.0, float(left + 24), 70.0)
+        cases.append(Case(mask, (left + 12.0, 55.0), box))
+    return CaseTile(image, cases, np.zeros((0, 2), np.float32))
+
+
+def test_every_kind_counts_alike_in_the_mean() -> None:
+    many, few, none = ({"objects": n, "pick": p, "box": math.nan} for n, p in
+                       ((900, 0.9), (3, 0.5), (1, math.nan)))  # fmt: skip
+    mean = mean_row([many, few, none])
+    assert mean["objects"] == 904
+    assert mean["pick"] == 0.7
+    assert math.isnan(mean["box"])
+    with pytest.raises(InputError, match="no kind"):
+        mean_row([])
+
+
+def test_only_kinds_of_fifty_objects_tell_the_lowest_rank() -> None:
+    rising = list(np.linspace(0, 1, 60))
+    good = Scores(pick=rising, estimate=rising)
+    bad = Scores(pick=rising, estimate=rising[::-1])
+    few = Scores(pick=rising[:20], estimate=rising[:20][::-1])
+    constant = Scores(pick=rising, estimate=[0.5] * 60)
+    found = lowest_rank({"good": good, "few": few, "constant": constant, "bad": bad})
+    assert found == ("bad", pytest.approx(-1))
+    assert lowest_rank({"few": few}) is None
+
+
+def test_choosing_evenly_keeps_order_and_ends() -> None:
+    assert evenly(range(5), 9) == [0, 1, 2, 3, 4]
+    assert evenly(range(5), 1) == [2]
+    assert evenly([], 3) == []
+    chosen = evenly(range(100), 7)
+    assert len(set(chosen)) == 7
+    assert chosen == sorted(chosen)
+    assert (chosen[0], chosen[-1]) == (0, 99)
+
+
+def test_corrections_click_the_middle_of_the_largest_error() -> None:
+    truth = np.zeros((60, 60), bool)
+    truth[10:41, 10:41] = True
+    predicted = np.zeros_like(truth)
+    predicted[10:41, 32:41] = True
+    predicted[50:53, 5:8] = True
+    assert deepest_error(predicted, truth) == ((20.0, 20.0), 1)
+    assert deepest_error(np.ones_like(truth), truth)[1] == 0
+    assert deepest_error(truth, truth) == ((25.0, 25.0), 1)
+    assert deepest_error(~truth, truth)[0] != (25.0, 25.0)
+
+
+def test_boxes_get_looser_by_parts_of_the_extent_and_end_at_the_image() -> None:
+    (case,) = squares(1).cases
+    np.testing.assert_allclose(loose_box(case, 0), case.box)
+    np.testing.assert_allclose(loose_box(case, 0.3), [2.8, 31, 41.2, 79])
+    assert loose_box(case, 9.0).tolist() == [0, 0, 160, 120]
+
+
+def test_clicks_are_placed_on_what_the_model_gets_wrong() -> None:
+    torch.manual_seed(0)
+    predictor = SamPredictor(nano.build().eval().requires_grad_(False))
+    tile = squares(3)
+    predictor.set_image(tile.image)
+    overlaps = after_clicks(predictor, tile.cases)
+    assert list(overlaps) == [1, 2, 3, 5, 9]
+    assert all(one.shape == (3,) for one in overlaps.values())
+    again = measure(predictor, [tile])
+    np.testing.assert_allclose(overlaps[1], again.pick, atol=1e-3)
+
+
+def test_the_kinds_are_the_sets_that_validate(shared_data: Path) -> None:
+    found = kinds(shared_data)
+    assert "plant_maize" not in found
+    assert "nuclei_ovule_1135" not in found
+    assert len(found) == 22
+    first, again = (next(kinds(shared_data)["phase_bacteria"]) for _ in range(2))
+    np.testing.assert_array_equal(first.image, again.image)
+    assert len(first.cases) == len(again.cases)
+    assert set(kinds(shared_data, fold="photographs")) == {"photo_gravel", "photo_concrete"}
+    with pytest.raises(InputError, match="photographs"):
+        kinds(shared_data, fold="photos")
+
+
+def test_folds_measure_trainings_on_what_they_left_out(shared_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotThereError, match="FAMILY"):
+        validate_folds(tmp_path, shared_data)
+    data = tmp_path / "data"
+    for name in ("phase_bacteria", "phase_usiigaci"):
+        (data / name).mkdir(parents=True)
+    for name in ("18", "16"):  # one that validates, one between
+        for ending in (".tif", ".labels.tif"):
+            file = shared_data / "phase_bacteria" / f"{name}{ending}"
+            shutil.copy(file, data / "phase_bacteria" / file.name)
+            shutil.copy(file, data / "phase_usiigaci" / f"37{ending}")
+    shutil.copy(shared_data / "split.json", data / "split.json")
+    folds = tmp_path / "folds"
+    (folds / "phase").mkdir(parents=True)
+    recipe.start(Schedule(steps=1), 3, "cpu").save(folds / "phase" / "checkpoint.pt")
+    rows = validate_folds(folds, data)
+    assert list(rows) == [
+        "phase: phase_usiigaci",
+        "phase: phase_bacteria",
+        "phase, mean",
+        "mean over kinds left out, 1 of 5 folds",
+    ]
+    assert rows["phase: phase_bacteria"]["objects"] == 16
+
+
+def test_validation_of_one_kind_prints_its_row_and_the_mean(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "found.json"
+    line = ["--data", str(shared_data), "--only", "ct_aorta", "--clicks", "--json", str(file)]
+    assert main(line) == 0
+    text = capsys.readouterr().out
+    assert "| ct_aorta | 4 |" in text
+    assert "| mean over kinds | 4 |" in text
+    assert "box 30% too loose" in text
+    found = json.loads(file.read_text())
+    assert found["lowest_spearman"] is None
+    assert found["clicks"]["ct_aorta"]["loose_0"] == found["kinds"]["ct_aorta"]["box"]
+    assert found["clicks"]["ct_aorta"]["clicks_1"] == found["kinds"]["ct_aorta"]["pick"]
+    with pytest.raises(InputError, match="ct_aorta"):
+        validate(nano.load(), shared_data, ["ct_aortas"])
+    with pytest.raises(SystemExit):
+        main(["--folds-only"])
 
 
 def test_an_exported_run_is_what_was_averaged(tmp_path: Path) -> None:
