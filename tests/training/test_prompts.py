@@ -109,3 +109,62 @@ def test_the_same_seed_gives_the_same_prompts() -> None:
     assert second is not None
     assert first.kind == second.kind
     np.testing.assert_array_equal(first.targets, second.targets)
+
+
+def nested(background: bool = True) -> Tile:
+    """A disc in a disc in a square, and a part that no whole holds."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    distance = np.hypot(y - 100, x - 120)
+    levels = np.zeros((3, SIZE, SIZE), np.int32)
+    levels[0][distance < 20] = 7
+    levels[1][distance < 45] = 3
+    levels[2][30:180, 50:200] = 1
+    levels[0][220:240, 20:40] = 8
+    return Tile(np.zeros((3, SIZE, SIZE), np.float32), levels[1], background, "nested", levels)
+
+
+def test_a_click_into_nested_objects_has_all_their_answers() -> None:
+    tile, found = nested(), set()
+    for seed in range(25):
+        group = prompts.simulate(default_rng(seed), tile, 4, "point")
+        assert group is not None
+        assert group.points is not None
+        assert group.levels is not None
+        for row, (x, y) in enumerate(group.points[:, 0].astype(int)):
+            there = tuple(bool(one) for one in tile.levels[:, y, x])
+            assert there == tuple(bool(one.any()) for one in group.levels[row])
+            for level, one in enumerate(group.levels[row]):
+                expected = prompts.shrink(tile.levels[level] == tile.levels[level, y, x])
+                np.testing.assert_array_equal(one, expected if there[level] else 0)
+            if not any(there):
+                assert not group.targets[row].any()
+                continue
+            wanted = 1 if there[1] else there.index(True)
+            np.testing.assert_array_equal(group.targets[row], group.levels[row, wanted])
+            found.add(there)
+    assert found == {
+        (True, True, True),
+        (False, True, True),
+        (False, False, True),
+        (True, False, False),
+    }
+
+
+@pytest.mark.parametrize("kind", [kind for kind in prompts.KINDS if kind != "point"])
+def test_other_prompts_mean_one_level_each(kind: str) -> None:
+    sizes = set()
+    for seed in range(8):
+        group = prompts.simulate(default_rng(seed), nested(background=False), 4, kind)
+        assert group is not None
+        assert group.levels is None
+        sizes |= {round(float(target.sum())) for target in group.targets}
+    assert len(sizes) == 4
+
+
+def test_a_click_on_a_group_is_no_background() -> None:
+    for seed in range(15):
+        group = prompts.simulate(default_rng(seed), nested(), 4, "corrective")
+        assert group is not None
+        assert group.points is not None
+        for target, (x, y) in zip(group.targets, group.points[:, 0].astype(int), strict=True):
+            assert target.any() == bool(nested().levels[:, y, x].any())

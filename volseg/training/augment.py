@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
-from volseg.training.data import Labels, Pixels, Source
+from volseg.training.data import Labels, Pixels, Source, whole_plane
 
 SIZE = 256
 
@@ -53,17 +53,13 @@ def sample(rng: Generator, source: Source) -> Tile:
     while True:
         pixels, truth = source.draw(rng)
         image, labels = place(rng, pixels, truth)
-        if not whole(labels).any():  # sparse objects in a large picture: look at one
+        if not whole_plane(labels).any():  # sparse objects in a large picture: look at one
             image, labels = place(rng, pixels, truth, on_object=True)
-        if whole(labels).any():
+        if whole_plane(labels).any():
             levels = labels if labels.ndim == 3 else None
             image = photometric(rng, image) * 255
-            return Tile(image, whole(labels), source.background, source.name, levels)
-
-
-def whole(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the plane (y, x) of whole objects out of labels (y, x) or (3, y, x)."""
-    return labels[1] if labels.ndim == 3 else labels
+            wholes = labels if levels is None else labels[1]
+            return Tile(image, wholes, source.background, source.name, levels)
 
 
 def _labelled_pixel(rng: Generator, labels: NDArray[np.integer[Any]]) -> tuple[int, int]:
@@ -178,7 +174,7 @@ def place(
     labels : ndarray of int32
         (256, 256) or (3, 256, 256).
     """
-    objects = whole(labels)
+    objects = whole_plane(labels)
     zoom = _zoom(rng, objects)
     height, width = objects.shape
     view = _view(rng, zoom, (height, width), _labelled_pixel(rng, objects) if on_object else None)

@@ -190,7 +190,22 @@ PROCEDURES = {
     "synthetic_nuclei": Procedure(synthetic.nuclei, True),
     "synthetic_membranes": Procedure(synthetic.membranes, False, "em_cells"),
     "synthetic_tissue": Procedure(synthetic.tissue, False, "ct_mr"),
+    "synthetic_walls": Procedure(synthetic.walls, False),
+    "synthetic_stained_cells": Procedure(synthetic.stained_cells, True),
+    "synthetic_micrographs": Procedure(synthetic.micrographs, True, "em_cells"),
+    "synthetic_fibres": Procedure(synthetic.fibres, True, "em_cells"),
+    "synthetic_phase_cells": Procedure(synthetic.phase_cells, True, "phase"),
+    "synthetic_phase_rods": Procedure(synthetic.phase_rods, True, "phase"),
+    "synthetic_organs": Procedure(synthetic.organs, False, "ct_mr"),
+    "synthetic_tubes": Procedure(synthetic.tubes, True),
+    "synthetic_channels": Procedure(synthetic.channels, True),
+    "synthetic_stained_tissue": Procedure(synthetic.stained_tissue, False, "histology"),
 }
+
+
+def whole_plane(labels: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """Return the plane (y, x) of whole objects out of labels (y, x) or (3, y, x)."""
+    return labels[1] if labels.ndim == 3 else labels
 
 
 def synthetic_source(name: str, weight: float) -> Source:
@@ -200,7 +215,7 @@ def synthetic_source(name: str, weight: float) -> Source:
     def draw(rng: Generator) -> Drawn:
         while True:
             image, labels = procedure.make(rng, (256, 256))
-            if labels.any():
+            if whole_plane(labels).any():
                 return (image * 255).astype(np.uint8), labels
 
     return Source(name, weight, draw, procedure.background, (), procedure.family)

@@ -22,6 +22,9 @@ MASK_SIDE = 128
 SMALLEST = 30
 KINDS = ("point", "points", "box", "box+point", "mask+points", "corrective")
 SHARES = (0.32, 0.08, 0.32, 0.06, 0.10, 0.12)
+LEVEL_SHARES = (0.3, 0.5, 0.2)
+"""How often a prompt means a part, a whole or a group, where a tile has all of them."""
+WHOLE = 1
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class PromptGroup:
     targets : ndarray of float32
         (n, 128, 128) the part of each mask pixel that the object covers; zero for a prompt on
         background.
+    levels : ndarray of float32 or None
+        (n, 3, 128, 128): the part, the whole and the group under a single click, each like a
+        target, zero where there is none. The target is one of them: the whole where there is one.
+        None where prompts have one right answer: all other kinds, and tiles without levels.
     """
 
     kind: str
@@ -51,6 +58,7 @@ class PromptGroup:
     boxes: NDArray[np.float32] | None
     masks: NDArray[np.float32] | None
     targets: NDArray[np.float32]
+    levels: NDArray[np.float32] | None = None
 
 
 def component(rng: Generator, labels: Labels, identity: int) -> Mask:
@@ -165,35 +173,34 @@ def simulate(rng: Generator, tile: Tile, count: int, kind: str | None = None) ->
     PromptGroup or None
         None where no object has 30 pixels.
     """
-    labels = tile.labels
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    present = np.flatnonzero(sizes >= SMALLEST)
-    if not len(present):
+    planes = tile.labels[None] if tile.levels is None else tile.levels
+    chosen = _objects(rng, planes, count)
+    if not chosen:
         return None
     kind = kind or str(rng.choice(KINDS, p=SHARES))
-    chosen = rng.permutation(present)
-    chosen = np.concatenate([chosen] * (count // len(chosen) + 1))[:count]
-    empty = (labels == 0) & tile.background
-    if empty.any():
-        empty = ndimage.binary_erosion(empty, iterations=3, border_value=1)
     width = int(rng.integers(2, 7)) if kind in ("points", "mask+points") else 1
     points = np.zeros((count, width, 2), np.float32)
     signs = np.full((count, width), -1, np.int64)
     boxes = np.zeros((count, 4), np.float32)
     targets = np.zeros((count, MASK_SIDE, MASK_SIDE), np.float32)
     masks = np.zeros_like(targets)
-    offered = kind in ("point", "corrective") and rng.random() < 0.8
-    nowhere = np.argwhere(empty & offered)
-    for row, identity in enumerate(chosen):
+    levels = None
+    if kind == "point" and tile.levels is not None:
+        levels = np.zeros((count, len(planes), MASK_SIDE, MASK_SIDE), np.float32)
+    nowhere = _nowhere(rng, tile, kind)
+    for row, (level, identity) in enumerate(chosen):
         if len(nowhere) and rng.random() < 0.15:
             points[row, 0] = nowhere[rng.integers(len(nowhere))][::-1]
             signs[row, 0] = 1
             continue
-        mask = component(rng, labels, int(identity))
+        mask = component(rng, planes[level], identity)
         targets[row] = shrink(mask)
         boxes[row] = jittered_box(rng, mask)
-        _click(rng, labels, mask, points[row], signs[row])
+        _click(rng, planes[level], mask, points[row], signs[row])
+        if levels is not None:
+            levels[row] = answers(planes, points[row, 0])
+            if levels[row, WHOLE].any():
+                targets[row] = levels[row, WHOLE]
         if kind == "mask+points":
             masks[row] = earlier_mask(rng, targets[row])
     with_points = kind != "box"
@@ -204,7 +211,59 @@ def simulate(rng: Generator, tile: Tile, count: int, kind: str | None = None) ->
         boxes if kind in ("box", "box+point") else None,
         masks if kind == "mask+points" else None,
         targets,
+        levels,
     )
+
+
+def _objects(rng: Generator, planes: Labels, count: int) -> list[tuple[int, int]]:
+    """Choose so many objects of at least 30 pixels, each as plane and number, with few repeated;
+    none where no plane (k, y, x) has one.
+    """
+    present = []
+    for plane in planes:
+        sizes = np.bincount(plane.ravel())
+        sizes[0] = 0
+        present.append(rng.permutation(np.flatnonzero(sizes >= SMALLEST)))
+    shares = np.ones(1) if len(planes) == 1 else np.array(LEVEL_SHARES)
+    shares = shares * [len(numbers) > 0 for numbers in present]
+    if not shares.any():
+        return []
+    levels = rng.choice(len(planes), count, p=shares / shares.sum())
+    return [
+        (
+            int(level),
+            int(present[level][np.count_nonzero(levels[:row] == level) % len(present[level])]),
+        )
+        for row, level in enumerate(levels)
+    ]
+
+
+def _nowhere(rng: Generator, tile: Tile, kind: str) -> NDArray[np.intp]:
+    """List the places y, x (n, 2) where a click means nothing; none for prompts that always mean an
+    object, and in one tile of five.
+    """
+    offered = kind in ("point", "corrective") and rng.random() < 0.8
+    if not (offered and tile.background):
+        return np.zeros((0, 2), np.intp)
+    empty = tile.labels == 0
+    if tile.levels is not None:
+        empty &= ~tile.levels.any(0)
+    if empty.any():
+        empty = ndimage.binary_erosion(empty, iterations=3, border_value=1)
+    return np.argwhere(empty)
+
+
+def answers(planes: Labels, point: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the connected objects of every plane (k, 256, 256) under a point x, y, as targets (k,
+    128, 128).
+    """
+    x, y = int(point[0]), int(point[1])
+    found = np.zeros((len(planes), MASK_SIDE, MASK_SIDE), np.float32)
+    for target, plane in zip(found, planes, strict=True):
+        if plane[y, x]:
+            parts, _ = ndimage.label(plane == plane[y, x])
+            target[:] = shrink(parts == parts[y, x])
+    return found
 
 
 def _click(
