@@ -13,7 +13,7 @@ def code_version() -> dict[str, str]:
     """Return the SHA-256 over the sources that decide the weights and, in a checkout, the commit."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted([*package.glob("training/*.py"), *package.glob("sam/nano/*.py")]):
+    for path in sorted([*package.glob("training/**/*.py"), *package.glob("sam/nano/*.py")]):
         digest.update(f"{path.parent.name}/{path.name}\0".encode())
         digest.update(path.read_bytes())
     version = {"sources_sha256": digest.hexdigest()}
