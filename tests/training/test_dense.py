@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,41 +20,80 @@ from volseg.sam.nano import dense as nano_dense
 from volseg.sam.registry import find_model
 from volseg.training import dense, synthetic
 from volseg.training.data import synthetic_source
+from volseg.training.dense_batches import Batch, Draw, Recipe, batch_maker, joined
 from volseg.training.dense_pairs import generated_pairs
-from volseg.training.dense_validate import iou, msa
 from volseg.training.loop import Schedule, train
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def maker(pairs: int = 1, singles: int = 1) -> object:
+def maker(pair_every: int = 2, visits: int = 1) -> Callable[[int], Batch]:
     sources = [synthetic_source("synthetic_nuclei", 1.0)]
     pair_sources = [generated_pairs("nuclei", 1.0, synthetic.nuclei, background=True)]
-    return dense.batch_maker(sources, pair_sources, dense.Recipe(pairs=pairs, singles=singles))
+    recipe = Recipe(tiles=2, pair_every=pair_every, visits=visits, apart=2)
+    return batch_maker(sources, pair_sources, recipe)
 
 
 def test_a_batch_depends_on_its_number_alone() -> None:
+    make = maker(visits=2)
+    batches = {number: make(number) for number in range(4)}
+    for number in (3, 1):  # another order, as after a kill
+        for one, other in zip(maker(visits=2)(number), batches[number], strict=True):
+            assert one.number == other.number
+            assert torch.equal(one.pixels, other.pixels)
+            assert torch.equal(one.truth, other.truth)
+    assert batches[3][1] is batches[1][0]  # visited again, not drawn again
+    assert not torch.equal(batches[2][0].pixels, batches[0][0].pixels)
+    numbers = [draw.number for batch in batches.values() for draw in batch]
+    assert len(set(numbers)) == 6
+
+
+def test_every_second_step_draws_a_pair() -> None:
     make = maker()
-    one, again, other = make(5), make(5), make(6)
-    assert torch.equal(one.pixels, again.pixels)
-    assert torch.equal(one.truth, again.truth)
-    assert not torch.equal(one.pixels, other.pixels)
-    assert one.pairs == 1
-    assert len(one.pixels) == 3
-    assert one.weights[0, -1].any()
-    assert not one.weights[1:, -1].any()
+    (even,), (odd,) = make(4), make(5)
+    assert (even.pairs, odd.pairs) == (1, 0)
+    assert len(even.pixels) == len(odd.pixels) == 2
+    assert even.weights[0, -1].any()
+    assert not even.weights[1:, -1].any()
+    assert not odd.weights[:, -1].any()
 
 
-@pytest.mark.parametrize(("pairs", "singles"), [(0, 1), (1, 0)])
-def test_a_few_steps_and_an_export(pairs: int, singles: int, tmp_path: Path) -> None:
+def test_draws_are_joined_with_pairs_first() -> None:
+    batch = tuple(
+        Draw(torch.empty(0), torch.empty(0), torch.empty(0), pairs, number)
+        for number, pairs in enumerate((1, 0, 1))
+    )
+    parts = [torch.tensor([[11.0], [12], [1]]), torch.tensor([[2.0]]), torch.tensor([[13.0], [14]])]
+    assert joined(parts, batch).ravel().tolist() == [11, 13, 12, 14, 1, 2]
+
+
+def test_embeddings_are_computed_once_for_all_visits() -> None:
+    asked = []
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        asked.append(len(pixels))
+        return pixels[:, :1, :2, :2].half()
+
+    make, embed = maker(visits=3), dense.remembered(encode)
+    for number in range(8):
+        batch = make(number)
+        expected = joined([draw.pixels[:, :1, :2, :2].half() for draw in batch], batch)
+        assert torch.equal(embed(batch), expected)
+    assert len(asked) == 8 + 4  # four draws before the first step
+
+
+@pytest.mark.parametrize(("pair_every", "visits"), [(0, 1), (1, 2)])
+def test_a_few_steps_and_an_export(pair_every: int, visits: int, tmp_path: Path) -> None:
     schedule = Schedule(steps=2, rate=1e-3)
     state = dense.start(schedule, 0, "cpu")
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     device = torch.device("cpu")
     loss = dense.batch_loss(dense.frozen_encoder(device), device, bfloat16=False)
-    train(state, maker(pairs, singles), loss, schedule, tmp_path / "checkpoint.pt", report_every=1)
+    train(
+        state, maker(pair_every, visits), loss, schedule, tmp_path / "checkpoint.pt", report_every=1
+    )
     moved = {n for n, v in state.model.state_dict().items() if not torch.equal(v, before[n])}
-    assert ("pair.4.bias" in moved) == bool(pairs)
+    assert ("pair.4.bias" in moved) == bool(pair_every)
     assert any(name.startswith("stem") for name in moved)
     assert state.curve[-1]["loss"] > 0
     (tmp_path / "training.json").write_text(json.dumps({"parent": vars(dense.parent_of(1))}))
@@ -84,22 +124,8 @@ def test_no_checkpoint_and_no_length_say_so(tmp_path: Path, capsys: pytest.Captu
     assert "--minutes or --steps" in capsys.readouterr().err
 
 
-def test_the_score_of_separate_objects() -> None:
-    truth = np.zeros((40, 40), np.int32)
-    truth[5:15, 5:15], truth[20:30, 20:30] = 1, 2
-    assert msa(truth, truth) == 1
-    assert msa(np.zeros_like(truth), truth) == 0
-    assert msa(np.zeros_like(truth), np.zeros_like(truth)) == 1
-    half = np.where(truth == 1, 1, 0).astype(np.int32)
-    assert msa(half, truth) == pytest.approx(0.5)
-    shifted = np.roll(truth, 1, 0)  # IoU 9 / 11: seven of ten thresholds
-    assert msa(shifted, truth) == pytest.approx(0.7)
-    assert iou(truth > 0, half > 0) == 0.5
-    assert iou(truth > 9, truth > 9) == 1
-
-
 def start(out: Path, data: Path, steps: int) -> subprocess.Popen[bytes]:
-    arguments = f"--steps {steps} --singles 1 --pairs 1 --save-every 0"
+    arguments = f"--steps {steps} --tiles 2 --visits 2 --save-every 0"
     return subprocess.Popen(
         [sys.executable, "-m", "volseg.training.dense", *arguments.split(),
          "--out", str(out), "--data", str(data)],

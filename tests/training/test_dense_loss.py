@@ -9,7 +9,7 @@ from numpy.random import default_rng
 
 from volseg.sam.dense import MAPS
 from volseg.training.augment import SIZE, Tile
-from volseg.training.dense import Batch, collate
+from volseg.training.dense_batches import Draw, collate
 from volseg.training.dense_loss import DEPTH, dense_loss
 
 PLANAR = len(MAPS) - 1
@@ -22,14 +22,14 @@ def tile(*, background: bool = True, shift: int = 0) -> Tile:
     return Tile(np.stack([image] * 3), labels, background, "test")
 
 
-def right(batch: Batch, strength: float = 8.0) -> tuple[torch.Tensor, torch.Tensor]:
+def right(batch: Draw, strength: float = 8.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits that say the truth."""
     logits = (batch.truth * 2 - 1) * strength
     logits[:, DEPTH] = torch.logit(batch.truth[:, DEPTH].clamp(1e-4, 1 - 1e-4))
     return logits[:, :-1], logits[: batch.pairs, -1]
 
 
-def noise(batch: Batch, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def noise(batch: Draw, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     planar = torch.randn(len(batch.truth), PLANAR, 128, 128, generator=generator)
     return planar, torch.randn(batch.pairs, 128, 128, generator=generator)

@@ -13,128 +13,28 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.random import default_rng
 from torch import Tensor, nn
 
 from volseg.errors import NotThereError
 from volseg.sam import nano
-from volseg.sam.dense_truth_maps import truth_maps
 from volseg.sam.download import sha256_of
 from volseg.sam.nano import dense
 from volseg.sam.nano.dense_network import DenseNetwork
 from volseg.sam.nano_versions import newest_version, read_record, version_folder
-from volseg.training.augment import Tile, sample
-from volseg.training.data import Source, all_sources, data_hash
+from volseg.training.data import all_sources, data_hash
+from volseg.training.dense_batches import OFTEN, Batch, Recipe, batch_maker, joined
 from volseg.training.dense_loss import dense_loss
-from volseg.training.dense_pairs import PairSource, all_pair_sources, sample_pair
+from volseg.training.dense_pairs import all_pair_sources
 from volseg.training.loop import Losses, Schedule, State, train
 from volseg.training.provenance import record_sitting
 
 logger = logging.getLogger(__name__)
 Encode = Callable[[Tensor], Tensor]
-OFTEN = {"nuclei_dsb2018": 2.0, "nuclei_ovule_1135": 1.5, "synthetic_nuclei": 1.5}
-"""What is drawn more often than ``nano`` draws it: many small objects that fill tiles are what maps are for, and of
-most other sets only single objects are labelled, which say little about background."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a batch holds and where its randomness starts.
-
-    Attributes
-    ----------
-    pairs : int
-        Pairs of neighbouring slices, two tiles each.
-    singles : int
-        Tiles beside them.
-    seed : int
-        With the step's number it decides the batch.
-    """
-
-    pairs: int = 1
-    singles: int = 4
-    seed: int = 20271
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Tiles, the pairs' first ones first, then their second ones, then the others.
-
-    Attributes
-    ----------
-    pixels : Tensor
-        (b, 3, 256, 256) uint8.
-    truth, weights : Tensor
-        (b, m, 128, 128) float32.
-    pairs : int
-        How many pairs.
-    """
-
-    pixels: Tensor
-    truth: Tensor
-    weights: Tensor
-    pairs: int
-
-
-def batch_maker(
-    sources: Sequence[Source], pair_sources: Sequence[PairSource], recipe: Recipe
-) -> Callable[[int], Batch]:
-    """Return a function from a step's number to its batch: the same number, the same batch."""
-    shares = _shares({s.name: s.weight * OFTEN.get(s.name, 1.0) for s in sources})
-    pair_shares = _shares({s.name: s.weight for s in pair_sources})
-
-    def make(number: int) -> Batch:
-        rng = default_rng([recipe.seed, number])
-        pairs = [
-            sample_pair(rng, pair_sources[int(rng.choice(len(pair_sources), p=pair_shares))])
-            for _ in range(recipe.pairs)
-        ]
-        singles = [
-            sample(rng, sources[int(rng.choice(len(sources), p=shares))])
-            for _ in range(recipe.singles)
-        ]
-        return collate(pairs, singles)
-
-    return make
-
-
-def _shares(weights: dict[str, float]) -> np.ndarray:
-    every = np.array(list(weights.values()))
-    return every / every.sum()
-
-
-def collate(pairs: Sequence[tuple[Tile, Tile]], singles: Sequence[Tile]) -> Batch:
-    """Put tiles and their exact maps together."""
-    tiles = [here for here, _ in pairs] + [there for _, there in pairs] + list(singles)
-    following: list[Tile | None] = [there for _, there in pairs]
-    following += [None] * (len(tiles) - len(pairs))
-    exact = [
-        truth_maps(
-            tile.labels,
-            known(tile),
-            None if after is None else after.labels,
-            None if after is None else known(after),
-        )
-        for tile, after in zip(tiles, following, strict=True)
-    ]
-    shown = np.stack([np.rint(tile.image).clip(0, 255).astype(np.uint8) for tile in tiles])
-    return Batch(
-        torch.from_numpy(shown),
-        torch.from_numpy(np.stack([e.maps for e in exact])),
-        torch.from_numpy(np.stack([e.weights for e in exact])),
-        len(pairs),
-    )
-
-
-def known(tile: Tile) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """Mark what somebody labelled (y, x): everything, or the objects alone where background is not told."""
-    return np.asarray((tile.labels > 0) | tile.background)
 
 
 def frozen_encoder(device: torch.device, version: int | None = None) -> Encode:
@@ -153,18 +53,39 @@ def frozen_encoder(device: torch.device, version: int | None = None) -> Encode:
     return encode
 
 
+def remembered(encode: Encode) -> Callable[[Batch], Tensor]:
+    """Return a function that embeds a batch, each draw once for all the steps that visit it."""
+    kept: dict[int, Tensor] = {}
+
+    def embed(batch: Batch) -> Tensor:
+        for draw in batch:
+            if draw.number not in kept:
+                kept[draw.number] = encode(draw.pixels)
+        embedded = joined([kept[draw.number] for draw in batch], batch)
+        if len(batch) > 1:
+            kept.pop(batch[-1].number)  # this was its last visit
+        else:
+            kept.clear()
+        return embedded
+
+    return embed
+
+
 def batch_loss(encode: Encode, device: torch.device, *, bfloat16: bool) -> Callable[..., Losses]:
     """Return the loss of a network on a batch, as ``volseg.training.loop.train`` asks for it."""
+    embed = remembered(encode)
 
     def loss(network: nn.Module, batch: Batch) -> Losses:
         if not isinstance(network, DenseNetwork):
             raise TypeError(f"expected DenseNetwork, got {type(network).__name__}")
+        pixels = joined([draw.pixels for draw in batch], batch).to(device)
+        pairs = sum(draw.pairs for draw in batch)
         with precision(device, bfloat16=bfloat16):
-            features = network.features(batch.pixels.to(device), encode(batch.pixels))
+            features = network.features(pixels, embed(batch))
             planar = network.planar(features)
-            here, there = features[: batch.pairs], features[batch.pairs : 2 * batch.pairs]
-            between = network.between(here, there)[:, 0]
-        truth, weights = batch.truth.to(device), batch.weights.to(device)
+            between = network.between(features[:pairs], features[pairs : 2 * pairs])[:, 0]
+        truth = joined([draw.truth for draw in batch], batch).to(device)
+        weights = joined([draw.weights for draw in batch], batch).to(device)
         return dense_loss(planar.float(), between.float(), truth, weights)
 
     return loss
@@ -221,7 +142,7 @@ def run(options: argparse.Namespace) -> State:
     device = torch.device(options.device)
     seconds = None if options.minutes is None else 60 * options.minutes
     schedule = Schedule(seconds=seconds, steps=options.steps, rate=options.rate)
-    recipe = Recipe(pairs=options.pairs, singles=options.singles, seed=options.seed)
+    recipe = Recipe(tiles=options.tiles, visits=options.visits, seed=options.seed)
     sources, pair_sources = all_sources(options.data), all_pair_sources(options.data)
     checkpoint = options.out / "checkpoint.pt"
     state = start(schedule, options.seed, options.device)
@@ -313,14 +234,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, default=Path("dense_run"), help="checkpoints go here")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--singles", type=int, default=Recipe.singles, help="single tiles a batch")
-    parser.add_argument("--pairs", type=int, default=Recipe.pairs, help="pairs of slices a batch")
+    parser.add_argument("--tiles", type=int, default=Recipe.tiles, help="new tiles a step")
+    parser.add_argument("--visits", type=int, default=Recipe.visits, help="steps that use a tile")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--parent", type=int, help="version of nano; the newest by default")
     parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--validate", action="store_true", help="score instead of training")
+    parser.add_argument(
+        "--choose", action="store_true",
+        help="find the watershed's settings on pictures that train, instead of training",
+    )  # fmt: skip
     parser.add_argument(
         "--checkpoint", type=Path, help="what to score; the package's weights by default"
     )
@@ -343,12 +268,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
         report(options.checkpoint, options.data, options.device, options.json)
         return 0
+    if options.choose:
+        from volseg.training.dense_validate import choose
+
+        torch.set_num_threads(options.threads)
+        choose(options.checkpoint, options.data, options.device)
+        return 0
     if options.export is not None:
         record = export(options.out, options.export)
         print(f"step {record['steps']}, SHA-256 {record['weights_sha256']}")
         return 0
     if options.minutes is None and options.steps is None:
-        parser.error("give --minutes or --steps, or --validate or --export")
+        parser.error("give --minutes or --steps, or --validate, --choose or --export")
     options.out.mkdir(parents=True, exist_ok=True)
     run(options)
     return 0

@@ -179,11 +179,26 @@ def validate(model: dense.NanoDenseModel, root: Path, device: str = "cpu") -> di
     }
 
 
-def report(checkpoint: Path | None, root: Path, device: str, to: Path | None) -> None:
-    """Print the scores of a checkpoint, or of the package's weights, and write them to a file too if one is given."""
+def choose(checkpoint: Path | None, root: Path, device: str, every: int = 9) -> None:
+    """Print the watershed's settings that are best on pictures that train, for `WatershedSettings` to hold."""
+    model = opened(checkpoint, device)
+    encoder = load_model(model.spec.name, device=device)
+    model.spec.check_parent(encoder.spec)
+    shown = list(pictures(root, "train", every))
+    settings, score = choose_settings(model, encoder, shown, grid(WatershedSettings()))
+    print(f"mSA {score:.4f} over {len(shown)} pictures that train: {settings}")
+
+
+def opened(checkpoint: Path | None, device: str) -> dense.NanoDenseModel:
+    """Open the model of a training's checkpoint, or the package's."""
     from volseg.training.dense import from_checkpoint
 
-    model = from_checkpoint(checkpoint, device) if checkpoint else dense.load(device)
+    return from_checkpoint(checkpoint, device) if checkpoint else dense.load(device)
+
+
+def report(checkpoint: Path | None, root: Path, device: str, to: Path | None) -> None:
+    """Print the scores of a checkpoint, or of the package's weights, and write them to a file too if one is given."""
+    model = opened(checkpoint, device)
     scores = validate(model, root, device)
     text = json.dumps(scores, indent=1)
     print(text)
