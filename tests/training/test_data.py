@@ -115,6 +115,14 @@ def test_a_family_leaves_as_a_whole(shared_data: Path, family: str) -> None:
     assert not [p for s in sources for p in s.files if p.parent.name in members]
 
 
+def test_axons_are_answered_with_and_without_their_myelin(shared_data: Path) -> None:
+    _, levels = data.set_source(shared_data, data_set("em_axon"), 1.0).draw(default_rng(0))
+    parts, axons, fibres = levels
+    assert not parts.any()
+    assert not ((axons > 0) & (fibres != axons)).any()
+    assert 1.5 < (fibres > 0).sum() / (axons > 0).sum() < 4
+
+
 @pytest.mark.long
 def test_stained_nuclei_leave_with_histology(shared_data: Path) -> None:
     nuclei = data_set("nuclei_dsb2018")

@@ -116,7 +116,7 @@ SETS = (
     ),
     DataSet(
         "em_axon", "SEM of rat nerve, axons", "MIT", "ivadomed/data-testing", family="em_cells",
-        sheath=1,
+        sheath=2,
     ),
     DataSet(
         "em_chloroplast", "EM of plant leaf, chloroplasts", "MIT", "ajbrookhouse/WSU_PlantBio_ML",
