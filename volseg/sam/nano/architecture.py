@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from volseg.errors import InputError
 from volseg.sam.attention import fuse
 from volseg.sam.nano.encoder import NanoEncoder
+from volseg.sam.nano.lite_encoder import LiteEncoder
 from volseg.sam.nano.prompt_encoder import DensePromptEncoder
 
 IMAGE_SIZE = 256
@@ -118,7 +119,9 @@ class Upscaling(nn.Module):
         return F.relu(self.second(x)).contiguous()
 
 
-ENCODERS: Mapping[str, type[nn.Module]] = MappingProxyType({"pyramid": NanoEncoder})
+ENCODERS: Mapping[str, type[nn.Module]] = MappingProxyType(
+    {"pyramid": NanoEncoder, "lite0": LiteEncoder}
+)
 """Image encoders by the names that records of weights know them by; a name never changes its meaning."""
 
 
