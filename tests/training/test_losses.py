@@ -69,6 +69,83 @@ def test_a_prompt_on_background_only_teaches_the_score() -> None:
     assert estimates.grad.min() > 0
 
 
+def nested() -> torch.Tensor:
+    """A whole, a part in it and a group around it: (1, 3, 128, 128)."""
+    levels = torch.zeros(1, 3, 128, 128)
+    levels[0, 0, 40:80, 40:80] = 1
+    levels[0, 1, 50:60, 50:60] = 1
+    levels[0, 2, 20:110, 20:110] = 1
+    return levels
+
+
+def candidates(*levels: torch.Tensor) -> torch.Tensor:
+    """Logits (1, 4, 128, 128) of which each candidate marks one level (128, 128)."""
+    return ((torch.stack(levels) * 2 - 1) * 8)[None]
+
+
+def test_one_level_alone_is_as_it_always_was() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 4, 128, 128, generator=generator)
+    estimates = torch.rand(3, 4, generator=generator)
+    target = torch.cat([square(), torch.zeros(1, 128, 128), square().roll(9, 1)])
+    costs = losses.mask_losses(logits, target)
+    several = costs[:, 1:]
+    masks = costs[:, 0] + 0.3 * several.amin(1) + 0.7 * several.mean(1)
+    wanted = (masks[0] + masks[2]) / 2
+    iou = losses.true_iou(logits, target)
+    wanted = wanted + 8 * ((estimates - iou) ** 2).mean()
+    for given in (target, target[:, None]):
+        loss, found = losses.prompt_loss(logits, estimates, given)
+        torch.testing.assert_close(loss, wanted)
+        assert torch.equal(found, iou)
+
+
+def test_levels_that_do_not_exist_change_nothing() -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(2, 4, 128, 128, generator=generator, requires_grad=True)
+    target = torch.cat([square(), torch.zeros(1, 128, 128)])
+    padded = torch.stack([target, torch.zeros_like(target), torch.zeros_like(target)], 1)
+    estimates = torch.full((2, 4), 0.5)
+    answers = []
+    for given in (target, padded):
+        loss, iou = losses.prompt_loss(logits, estimates, given)
+        answers.append((loss, iou, *torch.autograd.grad(loss, logits)))
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_candidates_in_any_order_may_offer_the_levels() -> None:
+    whole, part, group = nested()[0]
+    estimates = torch.ones(1, 4)
+    costs = {}
+    for name, order in {
+        "in order": (whole, whole, part, group),
+        "turned": (whole, group, whole, part),
+        "one missing": (whole, whole, whole, part),
+        "all alike": (whole, whole, whole, whole),
+        "meant is none": (part, whole, part, group),
+    }.items():
+        loss, iou = losses.prompt_loss(candidates(*order), estimates, nested())
+        costs[name] = loss.item()
+        if name != "meant is none":
+            assert iou.min() > 0.99, name
+    assert costs["in order"] == pytest.approx(costs["turned"])
+    assert costs["in order"] < 0.1 < costs["one missing"] < costs["all alike"]
+    assert costs["meant is none"] > costs["in order"] + 0.5
+
+
+def test_what_is_no_level_scores_by_the_one_it_fits_best() -> None:
+    levels = nested()
+    elsewhere = torch.zeros(128, 128)
+    elsewhere[100:, 100:] = 1
+    logits = candidates(levels[0, 1], levels[0, 1], elsewhere, levels[0, 2])
+    _, iou = losses.prompt_loss(logits, torch.ones(1, 4), levels)
+    assert iou[0, 0].item() == pytest.approx(100 / 1600)  # the first is measured by what was meant
+    assert iou[0, 1].item() == pytest.approx(1)
+    assert iou[0, 2].item() == pytest.approx(100 / (28 * 28 + 8100 - 100), rel=0.2)
+    assert iou[0, 3].item() == pytest.approx(1)
+
+
 def test_affinities_know_same_different_and_unknown() -> None:
     labels = torch.zeros(1, 64, 64, dtype=torch.long)
     labels[:, :, :32] = 1

@@ -16,11 +16,13 @@ from volseg.errors import InputError, NotThereError
 from volseg.sam import nano, nano_versions
 from volseg.training import nano as recipe
 from volseg.training.cases import Case, CaseTile, evenly, kinds, otsu_component, tiles
+from volseg.training.checkpoints import from_checkpoint
 from volseg.training.corrections import after_clicks, deepest_error, loose_box
 from volseg.training.export import export
 from volseg.training.loop import Schedule
+from volseg.training.nano_recipes import recipe_named
 from volseg.training.scores import Scores, by_size, iou, lowest_rank, mean_row, measure, table
-from volseg.training.validate import from_checkpoint, main, validate, validate_folds
+from volseg.training.validate import main, validate, validate_folds
 
 
 def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +209,9 @@ def test_folds_measure_trainings_on_what_they_left_out(shared_data: Path, tmp_pa
     shutil.copy(shared_data / "split.json", data / "split.json")
     folds = tmp_path / "folds"
     (folds / "phase").mkdir(parents=True)
-    recipe.start(Schedule(steps=1), 3, "cpu").save(folds / "phase" / "checkpoint.pt")
+    recipe.start(Schedule(steps=1), recipe_named("nano@1"), "cpu")[0].save(
+        folds / "phase" / "checkpoint.pt"
+    )
     rows = validate_folds(folds, data)
     assert list(rows) == [
         "phase: phase_usiigaci",
@@ -243,7 +247,7 @@ def test_an_exported_run_is_what_was_averaged(tmp_path: Path) -> None:
     run.mkdir()
     with pytest.raises(NotThereError, match="checkpoint"):
         export(run, folder)
-    state = recipe.start(Schedule(steps=1), 3, "cpu")
+    state = recipe.start(Schedule(steps=1), recipe_named("nano@1"), "cpu")[0]
     state.curve.append({"step": 1, "loss": 2.0})
     state.save(run / "checkpoint.pt")
     (run / "training.json").write_text(json.dumps({"seed": 3, "sittings": []}))

@@ -15,7 +15,7 @@ import torch
 
 from volseg.errors import InputError
 from volseg.sam import nano, nano_versions
-from volseg.training.validate import from_checkpoint
+from volseg.training.checkpoints import from_checkpoint
 
 
 def export(run: Path, folder: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ embedding.
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -81,10 +83,15 @@ def prompt_loss(
 ) -> tuple[Tensor, Tensor]:
     """Combine mask and score losses of the four candidates of SAM's decoder.
 
-    The first candidate (used alone where SAM is asked for one mask) always learns. Of the other
-    three the best learns most, the rest somewhat: labels here are rarely ambiguous, and the model's
+    The first candidate (used alone where SAM is asked for one mask) always learns what was meant. Of the
+    other three the best learns most, the rest somewhat: labels here are rarely ambiguous, and the model's
     own pick must not be much worse than the best. A prompt on background (an empty target) teaches
     only a score of 0.
+
+    Where a prompt has several right answers (a part, the whole, a group), the three together must offer
+    all of them: levels are matched to different candidates so that their losses are least, as SAM's is
+    for one (Kirillov et al. 2023, "Resolving ambiguity"), and each candidate is also drawn to the level that it is
+    nearest to. With one level this is the loss described above.
 
     Parameters
     ----------
@@ -93,7 +100,8 @@ def prompt_loss(
     estimates : Tensor
         (n, 4), the model's estimates of IoU.
     targets : Tensor
-        (n, h, w).
+        (n, h, w), or (n, k, h, w) with k <= 3: what was meant first, then other levels that contain the
+        click, all zero where there is none.
     balanced : bool
         See `mask_losses`.
 
@@ -102,16 +110,33 @@ def prompt_loss(
     loss : Tensor
         Scalar.
     iou : Tensor
-        (n, 4), true IoU of each candidate, without gradient; 0 on background.
+        (n, 4), true IoU of each candidate, without gradient, of the last three with the level that each
+        fits best; 0 on background.
     """
-    iou = true_iou(logits, targets)
-    has_object = (targets.flatten(1).amax(1) > 0).float()
-    losses = mask_losses(logits, targets, balanced=balanced)
-    several = losses[:, 1:]
-    masks = losses[:, 0] + 0.3 * several.amin(1) + 0.7 * several.mean(1)
+    levels = targets[:, None] if targets.ndim == 3 else targets
+    there = levels.flatten(2).amax(2) > 0
+    has_object = there[:, 0].float()
+    losses = torch.stack(
+        [mask_losses(logits, level, balanced=balanced) for level in levels.unbind(1)], 2
+    )
+    masks = losses[:, 0, 0] + _candidate_loss(losses[:, 1:], there)
     masks = (masks * has_object).sum() / has_object.sum().clamp(min=1)
+    iou = torch.stack([true_iou(logits, level) for level in levels.unbind(1)], 2)
+    iou = torch.cat([iou[:, :1, 0], (iou[:, 1:] * there[:, None]).amax(2)], 1)
     scores = ((estimates - iou) ** 2).mean()
     return masks + 8 * scores, iou
+
+
+def _candidate_loss(losses: Tensor, there: Tensor) -> Tensor:
+    """Combine the losses (n, 3, k) of three candidates on k levels, of which those ``there`` (n, k) exist: (n,)."""
+    wanted = torch.where(there, 1.0, 0.0)
+    wanted[:, 0] = 1  # a row without any is masked out by the caller
+    count = losses.shape[2]
+    orders = torch.tensor(list(permutations(range(losses.shape[1]), count)), device=losses.device)
+    matched = losses[:, orders, torch.arange(count, device=losses.device)] * wanted[:, None]
+    least = matched.sum(2).amin(1)
+    nearest = torch.where(wanted[:, None] > 0, losses, torch.inf).amin(2)
+    return 0.3 * least / wanted.sum(1) + 0.7 * nearest.mean(1)
 
 
 class DenseHead(nn.Module):

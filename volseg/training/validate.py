@@ -24,6 +24,7 @@ from segment_anything.modeling import Sam
 from volseg.errors import InputError, NotThereError
 from volseg.sam import nano
 from volseg.training.cases import conditions, kinds
+from volseg.training.checkpoints import from_checkpoint
 from volseg.training.corrections import COLUMNS as CORRECTIONS
 from volseg.training.corrections import measure_corrections
 from volseg.training.scores import Row, by_size, lowest_rank, mean_row, measure, table
@@ -71,17 +72,6 @@ def timings(sam: Sam) -> dict[str, float]:
         }
     finally:
         torch.set_num_threads(threads)
-
-
-def from_checkpoint(path: Path) -> Sam:
-    """Read the averaged model out of a training checkpoint, in evaluation mode."""
-    if not path.exists():
-        raise NotThereError(f"no checkpoint at {path}")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    sam = nano.build()
-    own = {k.removeprefix("sam."): v for k, v in content["average"].items() if k.startswith("sam.")}
-    sam.load_state_dict(own)
-    return sam.eval().requires_grad_(False)
 
 
 def validate(
