@@ -16,8 +16,7 @@ from volseg.sam.nano.architecture import encoder_of
 from volseg.sam.nano_versions import newest_version, read_record, version_folder
 from volseg.training.checkpoints import default_folder, from_checkpoint, refuse_checkout
 from volseg.training.loop import Schedule
-from volseg.training.nano import _parser as parser
-from volseg.training.nano import chosen_recipe, chosen_schedule, folder, main
+from volseg.training.nano import chosen_recipe, chosen_schedule, folder, main, parse
 from volseg.training.nano_batches import example_batch
 from volseg.training.nano_model import TrainedNano, start
 from volseg.training.nano_recipes import RECIPES, Recipe, recipe_named
@@ -156,15 +155,15 @@ def test_every_recipe_names_shares_and_an_encoder_that_are(name: str) -> None:
 
 
 def test_the_command_line_overrides_the_recipe_and_adds_up_time() -> None:
-    options = parser().parse_args(
+    options = parse(
         ["--recipe", "lite0", "--images", "5", "--rate", "0.1", "--hours", "1", "--minutes", "30"]
     )
     recipe = chosen_recipe(options)
     assert (recipe.images, recipe.rate, recipe.encoder, recipe.groups) == (5, 0.1, "lite0", 2)
     assert chosen_schedule(options, recipe).seconds == 5400
-    steps = chosen_schedule(parser().parse_args(["--steps", "7"]), recipe)
+    steps = chosen_schedule(parse(["--steps", "7"]), recipe)
     assert (steps.seconds, steps.steps) == (None, 7)
-    assert chosen_schedule(parser().parse_args([]), recipe).seconds == 60 * recipe.minutes
+    assert chosen_schedule(parse([]), recipe).seconds == 60 * recipe.minutes
 
 
 def test_checkpoints_lie_outside_the_tree(
@@ -181,7 +180,7 @@ def test_checkpoints_lie_outside_the_tree(
     assert (
         "@" not in str(default_folder("nano@1")) and " " not in default_folder("lite0 alone").name
     )
-    options = parser().parse_args(["--out", str(tmp_path), "--without", "phase"])
+    options = parse(["--out", str(tmp_path), "--without", "phase"])
     assert folder(options) == tmp_path / "phase"
 
 

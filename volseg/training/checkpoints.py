@@ -37,6 +37,12 @@ def refuse_checkout(folder: Path) -> None:
         )
 
 
+def trained(path: Path) -> tuple[int, float]:
+    """Return the steps and seconds of training in a checkpoint."""
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return int(content["step"]), float(content["elapsed"])
+
+
 def from_checkpoint(path: Path) -> Sam:
     """Read the averaged model out of a training checkpoint, in evaluation mode.
 

@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; ends the program where it can't be."""
+    return _parser().parse_args(arguments)
+
+
 def chosen_recipe(options: argparse.Namespace) -> Recipe:
     """Return the recipe of the command line, with what was given beside it."""
     given = {name: getattr(options, name) for name in OVERRIDES}
@@ -225,7 +230,7 @@ def _record(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train from the command line; returns the exit status, 130 where it was asked to stop."""
-    options = _parser().parse_args(arguments)
+    options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         out = folder(options)
