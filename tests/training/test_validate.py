@@ -15,7 +15,7 @@ from segment_anything import SamPredictor
 from volseg.errors import InputError, NotThereError
 from volseg.sam import nano, nano_versions
 from volseg.training import nano as recipe
-from volseg.training.cases import Case, CaseTile, evenly, kinds, otsu_component, tiles
+from volseg.training.cases import Case, CaseTile, evenly, kinds, otsu_component, otsu_sides, tiles
 from volseg.training.checkpoints import from_checkpoint
 from volseg.training.corrections import after_clicks, deepest_error, loose_box
 from volseg.training.export import export
@@ -72,8 +72,10 @@ def test_background_places_lie_well_outside() -> None:
 def test_otsus_component_is_the_disc_or_the_background() -> None:
     pixels, labels = scene(200, 200)
     image = np.repeat(pixels[..., None], 3, -1)
-    np.testing.assert_array_equal(otsu_component(image, (150.0, 40.0)), labels == 2)
-    np.testing.assert_array_equal(otsu_component(image, (100.0, 100.0)), labels == 0)
+    sides = otsu_sides(image)
+    np.testing.assert_array_equal(otsu_component(sides, (150.0, 40.0)), labels == 2)
+    np.testing.assert_array_equal(otsu_component(sides, (100.0, 100.0)), labels == 0)
+    assert otsu_component(otsu_sides(np.full((9, 9, 3), 7, np.uint8)), (4.0, 4.0)).all()
 
 
 def test_iou_counts_pixels() -> None:

@@ -308,15 +308,19 @@ def _background(labels: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     return chosen[:, ::-1].astype(np.float32)
 
 
-def otsu_component(image: Pixels, point: tuple[float, float]) -> Mask:
-    """Return the connected component under a point on its side of Otsu's threshold: the baseline
-    (y, x).
+def otsu_sides(image: Pixels) -> NDArray[np.int32]:
+    """Number the connected components (y, x) on both sides of Otsu's threshold of an image (y, x,
+    3).
     """
     from skimage.filters import threshold_otsu
 
     grey = image.astype(np.float32).mean(-1)
-    x, y = round(point[0]), round(point[1])
     threshold = threshold_otsu(grey) if grey.min() < grey.max() else float(grey.min())
-    side = (grey > threshold) == (grey[y, x] > threshold)
-    parts, _ = ndimage.label(side)
-    return np.asarray(parts == parts[y, x])
+    bright, count = ndimage.label(grey > threshold)
+    dark, _ = ndimage.label(grey <= threshold)
+    return np.where(bright > 0, bright, dark + count).astype(np.int32)
+
+
+def otsu_component(sides: NDArray[np.int32], point: tuple[float, float]) -> Mask:
+    """Return the component under a point x, y out of `otsu_sides`: the baseline (y, x)."""
+    return np.asarray(sides == sides[round(point[1]), round(point[0])])

@@ -64,10 +64,11 @@ class PromptGroup:
 def component(rng: Generator, labels: Labels, identity: int) -> Mask:
     """Return one connected component (y, x) of an object, larger ones more often."""
     mask = labels == identity
-    parts, count = ndimage.label(mask)
+    y0, x0, y1, x1 = bounds(mask)
+    parts, count = ndimage.label(mask[y0:y1, x0:x1])
     if count > 1:
         sizes = np.bincount(parts.ravel())[1:].astype(float) ** 2
-        mask = parts == 1 + rng.choice(count, p=sizes / sizes.sum())
+        mask[y0:y1, x0:x1] = parts == 1 + rng.choice(count, p=sizes / sizes.sum())
     return mask
 
 
@@ -151,7 +152,9 @@ def earlier_mask(rng: Generator, target: NDArray[np.float32]) -> NDArray[np.floa
 
 def shrink(mask: Mask) -> NDArray[np.float32]:
     """Average a mask (256, 256) to (128, 128)."""
-    return mask.reshape(MASK_SIDE, 2, MASK_SIDE, 2).mean((1, 3), dtype=np.float32)
+    bits = mask.view(np.uint8)
+    sums = bits[::2, ::2] + bits[1::2, ::2] + bits[::2, 1::2] + bits[1::2, 1::2]
+    return sums.astype(np.float32) * np.float32(0.25)
 
 
 def simulate(rng: Generator, tile: Tile, count: int, kind: str | None = None) -> PromptGroup | None:
@@ -196,7 +199,8 @@ def simulate(rng: Generator, tile: Tile, count: int, kind: str | None = None) ->
         mask = component(rng, planes[level], identity)
         targets[row] = shrink(mask)
         boxes[row] = jittered_box(rng, mask)
-        _click(rng, planes[level], mask, points[row], signs[row])
+        if kind != "box":
+            _click(rng, planes[level], mask, points[row], signs[row])
         if levels is not None:
             levels[row] = answers(planes, points[row, 0])
             if levels[row, WHOLE].any():
@@ -261,8 +265,11 @@ def answers(planes: Labels, point: NDArray[np.float32]) -> NDArray[np.float32]:
     found = np.zeros((len(planes), MASK_SIDE, MASK_SIDE), np.float32)
     for target, plane in zip(found, planes, strict=True):
         if plane[y, x]:
-            parts, _ = ndimage.label(plane == plane[y, x])
-            target[:] = shrink(parts == parts[y, x])
+            mask = plane == plane[y, x]
+            y0, x0, y1, x1 = bounds(mask)
+            parts, _ = ndimage.label(mask[y0:y1, x0:x1])
+            mask[y0:y1, x0:x1] = parts == parts[y - y0, x - x0]
+            target[:] = shrink(mask)
     return found
 
 

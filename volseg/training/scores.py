@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from segment_anything import SamPredictor
 
 from volseg.errors import InputError
-from volseg.training.cases import CaseTile, otsu_component
+from volseg.training.cases import CaseTile, otsu_component, otsu_sides
 
 CHUNK = 16
 RANKED = 50
@@ -157,8 +157,9 @@ def measure(predictor: SamPredictor, tiles: Iterable[CaseTile]) -> Scores:
         shown = predictor.model.image_encoder.img_size / max(tile.image.shape[:2])
         areas = truth.sum((1, 2))
         scores.diameter += (2 * np.sqrt(areas / np.pi) * shown).tolist()
+        sides = otsu_sides(tile.image)
         for case in tile.cases:
-            scores.otsu.append(float(iou(otsu_component(tile.image, case.point), case.mask)))
+            scores.otsu.append(float(iou(otsu_component(sides, case.point), case.mask)))
         if len(tile.background):
             found = predict(predictor, tile.background[:, None])
             scores.background += found.estimates.max(1).tolist()
