@@ -22,6 +22,7 @@ from volseg.training import dense, synthetic
 from volseg.training.data import synthetic_source
 from volseg.training.dense_batches import Batch, Draw, Recipe, batch_maker, joined
 from volseg.training.dense_pairs import generated_pairs
+from volseg.training.dense_validate import from_checkpoint
 from volseg.training.loop import Schedule, train
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -101,7 +102,7 @@ def test_a_few_steps_and_an_export(pair_every: int, visits: int, tmp_path: Path)
     loaded = nano_dense.load(folder=tmp_path)
     assert loaded.spec.sha256 == record["weights_sha256"]
     loaded.spec.check_parent(find_model("nano@1"))
-    average = dense.from_checkpoint(tmp_path / "checkpoint.pt").network.state_dict()
+    average = from_checkpoint(tmp_path / "checkpoint.pt").network.state_dict()
     torch.testing.assert_close(loaded.network.state_dict()["stem.0.weight"],
                                average["stem.0.weight"].half().float())  # fmt: skip
 
@@ -116,12 +117,31 @@ def test_embeddings_are_those_of_the_cache() -> None:
     np.testing.assert_allclose(encoded.numpy(), cached, atol=2e-3)
 
 
+def test_the_faster_precision_is_measured() -> None:
+    device = torch.device("cpu")
+    state = dense.start(Schedule(steps=1), 0, "cpu")
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(pixels), 128, 32, 32, dtype=torch.float16)
+
+    found = dense.fastest_precision(state, encode, device)
+    assert set(found.measured) == {"float32", "bfloat16"}
+    assert all(p.grad is None for p in state.model.parameters())
+    asked = dense.fastest_precision(state, encode, device, "float32")
+    assert not asked.bfloat16
+
+
 def test_no_checkpoint_and_no_length_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     with pytest.raises(NotThereError, match="no checkpoint"):
-        dense.from_checkpoint(tmp_path / "checkpoint.pt")
+        from_checkpoint(tmp_path / "checkpoint.pt")
     with pytest.raises(SystemExit):
         dense.main(["--out", str(tmp_path)])
     assert "--minutes or --steps" in capsys.readouterr().err
+    assert dense.main(["--steps", "1", "--out", str(PROJECT / "run")]) == 1
+    assert "inside the checkout" in capsys.readouterr().err
+    assert dense.main(["--validate", "--checkpoint", str(tmp_path / "checkpoint.pt")]) == 1
+    assert "no checkpoint" in capsys.readouterr().err
+    assert not (PROJECT / "run").exists()
 
 
 def start(out: Path, data: Path, steps: int) -> subprocess.Popen[bytes]:

@@ -10,31 +10,46 @@ import argparse
 import copy
 import json
 import logging
-import time
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from volseg.errors import NotThereError
+from volseg.errors import InputError, VolsegError
 from volseg.sam import nano
-from volseg.sam.download import sha256_of
 from volseg.sam.nano import dense
 from volseg.sam.nano.dense_network import DenseNetwork
 from volseg.sam.nano_versions import newest_version, read_record, version_folder
+from volseg.training import dense_validate
+from volseg.training.augment import SIZE, Tile
+from volseg.training.batches import Elsewhere
+from volseg.training.checkpoints import CHECKPOINT, default_folder, refuse_checkout
 from volseg.training.data import all_sources, data_hash
-from volseg.training.dense_batches import OFTEN, Batch, Recipe, batch_maker, joined
+from volseg.training.dense_batches import (
+    OFTEN,
+    Batch,
+    Recipe,
+    batch_maker,
+    collate,
+    joined,
+    open_batches,
+)
 from volseg.training.dense_loss import dense_loss
 from volseg.training.dense_pairs import all_pair_sources
+from volseg.training.interrupts import StopRequest
 from volseg.training.loop import Losses, Schedule, State, train
+from volseg.training.precision import CHOICES, Precision, choose_precision, computing_in
 from volseg.training.provenance import record_sitting
 
 logger = logging.getLogger(__name__)
 Encode = Callable[[Tensor], Tensor]
+CUDA_TILES = 24
 
 
 def frozen_encoder(device: torch.device, version: int | None = None) -> Encode:
@@ -46,7 +61,8 @@ def frozen_encoder(device: torch.device, version: int | None = None) -> Encode:
     @torch.no_grad()
     def encode(pixels: Tensor) -> Tensor:
         shown = (pixels.to(device).float() - sam.pixel_mean) / sam.pixel_std
-        embedded = sam.image_encoder(shown.contiguous(memory_format=torch.channels_last))
+        with computing_in(device, bfloat16=device.type == "cuda"):  # as `volseg.sam.model` does
+            embedded = sam.image_encoder(shown.contiguous(memory_format=torch.channels_last))
         limit = float(torch.finfo(torch.float16).max)
         return embedded.float().clamp(-limit, limit).half()
 
@@ -80,8 +96,9 @@ def batch_loss(encode: Encode, device: torch.device, *, bfloat16: bool) -> Calla
             raise TypeError(f"expected DenseNetwork, got {type(network).__name__}")
         pixels = joined([draw.pixels for draw in batch], batch).to(device)
         pairs = sum(draw.pairs for draw in batch)
-        with precision(device, bfloat16=bfloat16):
-            features = network.features(pixels, embed(batch))
+        embeddings = embed(batch)
+        with computing_in(device, bfloat16=bfloat16):
+            features = network.features(pixels, embeddings)
             planar = network.planar(features)
             between = network.between(features[:pairs], features[pairs : 2 * pairs])[:, 0]
         truth = joined([draw.truth for draw in batch], batch).to(device)
@@ -89,30 +106,6 @@ def batch_loss(encode: Encode, device: torch.device, *, bfloat16: bool) -> Calla
         return dense_loss(planar.float(), between.float(), truth, weights)
 
     return loss
-
-
-def precision(device: torch.device, *, bfloat16: bool) -> AbstractContextManager[Any]:
-    """Compute in bfloat16, where it is asked for."""
-    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Measure whether bfloat16 is faster here: processors without the instructions take eight times as long."""
-    layer = nn.Conv2d(32, 32, 3, padding=1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pixels = torch.zeros(2, 32, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
-
-    def seconds(bfloat16: bool) -> float:
-        times = []
-        for _ in range(4):  # the first one warms up
-            started = time.perf_counter()
-            with precision(device, bfloat16=bfloat16):
-                layer(pixels).float().sum().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - started)
-        return min(times[1:])
-
-    return seconds(True) < 0.9 * seconds(False)
 
 
 def start(schedule: Schedule, seed: int, device: str) -> State:
@@ -136,61 +129,71 @@ def parent_of(version: int | None) -> dense.Parent:
     return dense.Parent(f"nano@{chosen}", read_record(version_folder(chosen)).sha256)
 
 
-def run(options: argparse.Namespace) -> State:
+def fastest_precision(
+    state: State, encode: Encode, device: torch.device, choice: str = "auto"
+) -> Precision:
+    """Measure a step on an empty tile in both precisions and take the faster."""
+    tile = Tile(np.zeros((3, SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE), np.int32), True, "")
+    batch = (collate([], [tile]),)
+
+    def step(bfloat16: bool) -> None:
+        batch_loss(encode, device, bfloat16=bfloat16)(state.model, batch)["loss"].backward()
+        state.optimiser.zero_grad(set_to_none=True)
+
+    return choose_precision(step, device, choice)
+
+
+def batch_source(
+    options: argparse.Namespace, recipe: Recipe
+) -> tuple[Callable[[int], Batch] | Elsewhere, dict[str, Any]]:
+    """Return what makes batches, and what the record says of the data."""
+    sources, pair_sources = all_sources(options.data), all_pair_sources(options.data)
+    record = {
+        "data_sha256": data_hash(sources),
+        "sources": {s.name: s.weight * OFTEN.get(s.name, 1.0) for s in sources},
+        "pair_sources": {source.name: source.weight for source in pair_sources},
+        "recipe": vars(recipe),
+    }
+    if not options.workers:
+        return batch_maker(sources, pair_sources, recipe), record
+    return Elsewhere(partial(open_batches, options.data, recipe), options.workers), record
+
+
+def chosen_recipe(options: argparse.Namespace) -> Recipe:
+    """Return the recipe of the command line; a GPU encodes faster than draws could be kept for it."""
+    cuda = options.device.startswith("cuda")
+    tiles = options.tiles or (CUDA_TILES if cuda else Recipe.tiles)
+    visits = options.visits or (1 if cuda else Recipe.visits)
+    return Recipe(tiles=tiles, pair_every=1 if cuda else Recipe.pair_every, visits=visits,
+                  seed=options.seed)  # fmt: skip
+
+
+def run(options: argparse.Namespace, stop: Callable[[], bool] = bool) -> State:
     """Train, or go on training."""
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     seconds = None if options.minutes is None else 60 * options.minutes
     schedule = Schedule(seconds=seconds, steps=options.steps, rate=options.rate)
-    recipe = Recipe(tiles=options.tiles, visits=options.visits, seed=options.seed)
-    sources, pair_sources = all_sources(options.data), all_pair_sources(options.data)
-    checkpoint = options.out / "checkpoint.pt"
+    checkpoint = options.out / CHECKPOINT
     state = start(schedule, options.seed, options.device)
     if checkpoint.exists():
         state.restore(checkpoint)
         logger.info("going on from step %d after %.0f s", state.step, state.elapsed)
-    bfloat16 = bfloat16_pays(device)
-    logger.info("computing in %s", "bfloat16" if bfloat16 else "float32")
+    encode = frozen_encoder(device, options.parent)
+    precision = fastest_precision(state, encode, device, options.precision)
+    make, data = batch_source(options, chosen_recipe(options))
     record = {
         "parent": asdict(parent_of(options.parent)),
         "seed": options.seed,
-        "data_sha256": data_hash(sources),
-        "sources": {s.name: s.weight * OFTEN.get(s.name, 1.0) for s in sources},
-        "pair_sources": {source.name: source.weight for source in pair_sources},
-        "recipe": vars(recipe),
         "schedule": vars(schedule),
         "device": options.device,
-        "precision": "bfloat16" if bfloat16 else "float32",
     }
-    record_sitting(options.out / "training.json", record, state.step)
+    sitting = record | data | precision.record()
+    record_sitting(checkpoint.with_name("training.json"), sitting, state.step)
     return train(
-        state,
-        batch_maker(sources, pair_sources, recipe),
-        batch_loss(frozen_encoder(device, options.parent), device, bfloat16=bfloat16),
-        schedule,
-        checkpoint,
-        save_every=options.save_every,
-    )
-
-
-def from_checkpoint(path: Path, device: str | torch.device = "cpu") -> dense.NanoDenseModel:
-    """Read the averaged model out of a training's checkpoint; its weights' digest is the checkpoint's.
-
-    ``training.json`` beside it names the parent.
-
-    Raises
-    ------
-    NotThereError
-        There is no checkpoint.
-    """
-    if not path.exists():
-        raise NotThereError(f"no checkpoint at {path}")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    network = DenseNetwork()
-    network.load_state_dict(content["average"])
-    record = json.loads(path.with_name("training.json").read_text())
-    parent = dense.Parent(**record["parent"])
-    return dense.NanoDenseModel(network, sha256_of(path), parent, device)
+        state, make, batch_loss(encode, device, bfloat16=precision.bfloat16), schedule, checkpoint,
+        save_every=options.save_every, stop=stop,
+    )  # fmt: skip
 
 
 def export(run_folder: Path, folder: Path) -> dict[str, Any]:
@@ -213,8 +216,8 @@ def export(run_folder: Path, folder: Path) -> dict[str, Any]:
     NotThereError
         The run has no checkpoint.
     """
-    model = from_checkpoint(run_folder / "checkpoint.pt")
-    content = torch.load(run_folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+    model = dense_validate.from_checkpoint(run_folder / CHECKPOINT)
+    content = torch.load(run_folder / CHECKPOINT, map_location="cpu", weights_only=True)
     record: dict[str, Any] = json.loads((run_folder / "training.json").read_text())
     record |= {
         "weights_sha256": dense.save(model.network, dense.Parent(**record["parent"]), folder),
@@ -232,10 +235,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="training time over all sittings together")
     parser.add_argument("--steps", type=int, help="steps over all sittings together")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, default=Path("dense_run"), help="checkpoints go here")
+    parser.add_argument(
+        "--out", type=Path, default=default_folder("dense"), help="checkpoints go here"
+    )
+    parser.add_argument(
+        "--inside-tree", action="store_true", help="even where --out is in the checkout"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--tiles", type=int, default=Recipe.tiles, help="new tiles a step")
-    parser.add_argument("--visits", type=int, default=Recipe.visits, help="steps that use a tile")
+    parser.add_argument("--tiles", type=int, help="new tiles a step")
+    parser.add_argument("--visits", type=int, help="steps that use a tile")
+    parser.add_argument("--precision", default="auto", choices=CHOICES, help="auto measures")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that make batches; 0: a thread does"
+    )
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--parent", type=int, help="version of nano; the newest by default")
@@ -258,30 +270,46 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, validate or export from the command line; returns the exit status."""
+    """Train, validate or export from the command line; returns the exit status, 130 where it was asked to stop."""
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if options.validate:
-        from volseg.training.dense_validate import report
+    try:
+        if options.validate or options.choose:
+            return _score(options)
+        if options.export is not None:
+            record = export(options.out, options.export)
+            print(f"step {record['steps']}, SHA-256 {record['weights_sha256']}")
+            return 0
+        if options.minutes is None and options.steps is None:
+            parser.error("give --minutes or --steps, or --validate, --choose or --export")
+        return _train(options)
+    except VolsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
-        torch.set_num_threads(options.threads)
-        report(options.checkpoint, options.data, options.device, options.json)
-        return 0
+
+def _score(options: argparse.Namespace) -> int:
+    torch.set_num_threads(options.threads)
     if options.choose:
-        from volseg.training.dense_validate import choose
+        dense_validate.choose(options.checkpoint, options.data, options.device)
+    else:
+        dense_validate.report(options.checkpoint, options.data, options.device, options.json)
+    return 0
 
-        torch.set_num_threads(options.threads)
-        choose(options.checkpoint, options.data, options.device)
-        return 0
-    if options.export is not None:
-        record = export(options.out, options.export)
-        print(f"step {record['steps']}, SHA-256 {record['weights_sha256']}")
-        return 0
-    if options.minutes is None and options.steps is None:
-        parser.error("give --minutes or --steps, or --validate, --choose or --export")
+
+def _train(options: argparse.Namespace) -> int:
+    if not options.inside_tree:
+        refuse_checkout(options.out)
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("there is no GPU that torch can use; leave --device cuda away")
     options.out.mkdir(parents=True, exist_ok=True)
-    run(options)
+    with StopRequest() as stop:
+        state = run(options, stop)
+    if stop.wanted:
+        print(f"stopped at step {state.step}; the same command goes on from there")
+        return 130
+    print(f"step {state.step}, {state.elapsed / 60:.1f} minutes: {options.out / CHECKPOINT}")
     return 0
 
 

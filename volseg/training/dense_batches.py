@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from volseg.sam.dense_truth_maps import truth_maps
 from volseg.training.augment import Tile, sample
-from volseg.training.data import Source
-from volseg.training.dense_pairs import PairSource, sample_pair
+from volseg.training.data import Source, all_sources
+from volseg.training.dense_pairs import PairSource, all_pair_sources, sample_pair
 
 OFTEN = {"nuclei_dsb2018": 2.0, "nuclei_ovule_1135": 1.5, "synthetic_nuclei": 1.5}
 """What is drawn more often than ``nano`` draws it: many small objects that fill tiles are what maps are for, and of
@@ -113,6 +114,12 @@ def batch_maker(
         return tuple(kept[one] for one in wanted)
 
     return make
+
+
+def open_batches(root: Path, recipe: Recipe) -> Callable[[int], Batch]:
+    """Open the data and return the function from a number to its batch; for a process of its own."""
+    torch.set_num_threads(1)
+    return batch_maker(all_sources(root), all_pair_sources(root), recipe)
 
 
 def visited(number: int, recipe: Recipe) -> list[int]:

@@ -17,12 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from volseg.errors import NotThereError
 from volseg.evaluation.contingency import Contingency
 from volseg.evaluation.overlap import mean_average_precision, overlaps
 from volseg.sam.dense import DenseModel, Place
 from volseg.sam.dense_objects import WatershedSettings
 from volseg.sam.dense_slices import Encoder, objects_of, slice_maps, slice_objects
+from volseg.sam.download import sha256_of
 from volseg.sam.nano import dense
+from volseg.sam.nano.dense_network import DenseNetwork
 from volseg.sam.registry import load_model
 from volseg.sam.tiling import Tile
 from volseg.training.pictures import entries, read_picture, rendered
@@ -191,9 +194,27 @@ def choose(checkpoint: Path | None, root: Path, device: str, every: int = 9) -> 
 
 def opened(checkpoint: Path | None, device: str) -> dense.NanoDenseModel:
     """Open the model of a training's checkpoint, or the package's."""
-    from volseg.training.dense import from_checkpoint
-
     return from_checkpoint(checkpoint, device) if checkpoint else dense.load(device)
+
+
+def from_checkpoint(path: Path, device: str | torch.device = "cpu") -> dense.NanoDenseModel:
+    """Read the averaged model out of a training's checkpoint; its weights' digest is the checkpoint's.
+
+    ``training.json`` beside it names the parent.
+
+    Raises
+    ------
+    NotThereError
+        There is no checkpoint.
+    """
+    if not path.exists():
+        raise NotThereError(f"no checkpoint at {path}")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    network = DenseNetwork()
+    network.load_state_dict(content["average"])
+    record = json.loads(path.with_name("training.json").read_text())
+    parent = dense.Parent(**record["parent"])
+    return dense.NanoDenseModel(network, sha256_of(path), parent, device)
 
 
 def report(checkpoint: Path | None, root: Path, device: str, to: Path | None) -> None:
