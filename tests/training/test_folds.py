@@ -94,6 +94,9 @@ def test_wrong_options_show_before_the_first_fold(trainings: Trainings, tmp_path
         main(["--recipe", "lite0", "--out", str(tmp_path), "--no-such-option"])
     with pytest.raises(SystemExit):
         main(["--recipe", "none", "--out", str(tmp_path)])
+    for option in (["--without", "phase"], ["--hours", "1"]):
+        with pytest.raises(SystemExit):
+            main(["--recipe", "lite0", "--out", str(tmp_path), *option])
     assert not trainings.families
 
 

@@ -77,8 +77,11 @@ def train_folds(options: argparse.Namespace, out: Path, others: Sequence[str]) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and measure folds from the command line; returns the exit status."""
-    options, others = _parser().parse_known_args(arguments)
-    nano.parse([*others, "--no-validate"])  # what is wrong with them shows before the first fold
+    parser = _parser()
+    options, others = parser.parse_known_args(arguments)
+    given = nano.parse(others)  # what is wrong with them shows before the first fold
+    if given.without or given.hours is not None:
+        parser.error("folds leave families out by themselves (--only), and last --minutes")
     out: Path = options.out or default_folder(f"{options.recipe} folds")
     try:
         for family in options.only:
@@ -89,7 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = train_folds(options, out, others)
     if status or options.no_validate:
         return status
-    given = nano.parse(others)
     return validate.main(
         ["--folds", str(out), "--folds-only", "--json", str(out / "folds.json"),
          "--data", str(given.data), "--device", given.device]
