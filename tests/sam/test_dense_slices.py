@@ -45,7 +45,7 @@ def test_the_model_of_truth_is_deterministic_and_its_seed_matters() -> None:
     assert one.dtype == np.float32
     assert 0 <= one.min() <= one.max() <= 1
     assert one.tobytes() == two.tobytes()
-    assert 0.05 < np.abs(one[0] - other[0]).mean() < 0.2
+    assert 0.005 < np.abs(one[0] - other[0]).mean() < 0.05
     assert not one[-1, -1].any()  # no next slice was given
     assert one[0, -1].mean() > 0.1
     alone = ask(TruthDenseModel.of_array(labels), Place(1, place.tile))
@@ -103,6 +103,7 @@ def test_truth_becomes_objects_again() -> None:
     hits = {int(np.bincount(found[labels[0] == i]).argmax()) for i in whole}
     assert len(hits) == len(whole)
     assert 0 not in hits
+    assert found.max() <= len(centres)  # none in pieces
     assert maps.shape == (18, 420, 300)
 
 

@@ -42,7 +42,7 @@ class Blemishes:
     """
 
     blur: float = 1.0
-    noise: float = 0.1
+    noise: float = 0.03
     grain: float = 2.0
     seed: int = 0
 
