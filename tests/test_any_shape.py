@@ -118,6 +118,7 @@ def imported(shape: tuple[int, int, int], **how: Any) -> Drawn:
 CHOSEN = [
     imported((1, 17, 1), seed=743),
     imported((1, 1, 1), times=1, channels=1),
+    imported((1, 1, 1), times=2, writer="zarr", zarr_format=2, chunks=(1, 4, 4), seed=1),  # t, y, x
     imported((20, 300, 300)),
     imported((3, 129, 1025), cut=(1, 1, 1), window=2, group=1),
     imported((1, 1999, 2000)),

@@ -262,7 +262,8 @@ def test_an_interrupted_import_leaves_nothing(
         importing.send_signal(number)
         time.sleep(0.05)
     _, said = importing.communicate(timeout=60)
-    assert importing.returncode == 130, said
+    # the last Ctrl-C may meet a process that has said so and is only going down: a shell calls both 130
+    assert importing.returncode in (130, -signal.SIGINT), said
     assert said.splitlines()[-1] == "volseg: interrupted"
     assert "Traceback" not in said
     assert list((tmp_path / "out").iterdir()) == []

@@ -10,6 +10,7 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
+import tifffile
 import trimesh
 import zarr
 from skimage.measure import marching_cubes
@@ -185,6 +186,10 @@ def test_several_times_and_a_single_slice(
     )
     labels = import_labels(tmp_path / "a.npy", volume, "cells", axes="tyx")
     assert labels.n_times == 3
+    for time, compression in ((0, "zlib"), (1, "zlib"), (1, "none"), (2, "none")):
+        stack = tmp_path / f"t{time}-{compression}.tif"
+        export(labels, stack, time=time, compression=compression)
+        np.testing.assert_array_equal(tifffile.imread(stack).reshape(40, 50), data[time])
     export(labels, tmp_path / "cells.json")
     again = import_labels(tmp_path / "cells.json", volume, "again")
     np.testing.assert_array_equal(np.asarray(again.levels[0])[:, 0], data)

@@ -48,6 +48,7 @@ class Person:
 
     def __init__(self, viewer: Any) -> None:
         self.viewer = viewer
+        self._releases = _releases_of_application()
 
     # --- looking
 
@@ -139,10 +140,11 @@ class Person:
         up = [word for key in held for word in ("keyup", key)]
         (x, y), *rest = path
         moves = [str(word) for p in rest for word in ("mousemove", *p, "sleep", "0.01")]
+        before = self._releases.buttons
         self._x(
             "mousemove", x, y, "sleep", "0.03", *down, "mousedown", 1, *moves, "mouseup", 1, *up
         )
-        self._settle()
+        self._settle(lambda: self._releases.buttons > before)
 
     def paint(self, layer: Any, voxels: Sequence[Sequence[float]], *held: str) -> None:
         """Drag over voxels of a layer."""
@@ -152,13 +154,15 @@ class Person:
 
     def key(self, *keys: str) -> None:
         """Press keys one after the other, as xdotool names them: "k", "ctrl+z", "Return"."""
+        before = self._releases.keys
         self._x("key", "--delay", 20, *keys)
-        self._settle()
+        self._settle(lambda: self._releases.keys >= before + len(keys))
 
     def type(self, text: str) -> None:
         """Type a text where the focus is."""
+        before = self._releases.keys
         self._x("type", "--delay", 5, text)
-        self._settle()
+        self._settle(lambda: self._releases.keys >= before + len(text))
 
     def to_canvas(self) -> None:
         """Give the canvas the focus, as a click on it does."""
@@ -169,9 +173,36 @@ class Person:
     def _x(self, *words: object) -> None:
         subprocess.run(["xdotool", *map(str, words)], check=True, capture_output=True)
 
-    def _settle(self) -> None:
+    def _settle(self, arrived: Callable[[], bool], seconds: float = 2.0) -> None:
+        """Wait until the events have arrived and what they set off in the GUI thread has been done.
+
+        A window that closes as a button goes down hears of no release, so the wait has an end.
+        """
+        end = time.monotonic() + seconds
+        while not arrived() and time.monotonic() < end:
+            time.sleep(0.005)
         time.sleep(0.05)
         self.see(lambda: None)
+
+
+def _releases_of_application() -> Any:
+    """Return a counter of the mouse buttons and keys whose release has reached the application's windows."""
+    from qtpy.QtCore import QEvent, QObject
+    from qtpy.QtGui import QWindow
+    from qtpy.QtWidgets import QApplication
+
+    class Releases(QObject):
+        buttons = keys = 0
+
+        def eventFilter(self, receiver: QObject, event: QEvent) -> bool:
+            if isinstance(receiver, QWindow):
+                self.buttons += event.type() == QEvent.Type.MouseButtonRelease
+                self.keys += event.type() == QEvent.Type.KeyRelease
+            return False
+
+    releases = Releases()
+    QApplication.instance().installEventFilter(releases)
+    return releases
 
 
 def at_work(person: Person, does: Callable[[Person], None], seconds: float = 240.0) -> None:

@@ -169,8 +169,7 @@ def test_the_brush_works_on_the_object_that_is_prompted_and_taking_back_works_th
         person.key("2")
         person.see(lambda: setattr(labels, "brush_size", 4))
         person.paint(labels, [(3, 5, x) for x in range(10, 40, 4)])
-        person.wait(lambda: not place.editing.busy)
-        assert (place.stored()[3, 5, 14:34] == first).all()
+        person.wait_for_store(lambda: (place.stored()[3, 5, 14:34] == first).all())
         # the next object, before its mask is accepted
         person.key("n")
         person.wait(lambda: prompting.object_id not in (None, first))

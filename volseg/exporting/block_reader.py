@@ -31,7 +31,8 @@ class BlockReader:
         self._selection, self._dtype = selection, dtype
         self._level = selection.labels.levels[selection.level]
         self._codec = self._level.codec
-        self._direct = len(self._codec.shape) == 3 and self._codec.fill == 0
+        kinds = self._level.kinds  # in any other order a time's voxels are not in one piece
+        self._direct = self._codec.fill == 0 and kinds == tuple(k for k in "tczyx" if k in kinds)
         self._own = threading.local()
 
     def read(self, region: Region) -> NDArray[Any] | None:
@@ -56,6 +57,8 @@ class BlockReader:
             return self._read_slowly(region)
         where = shifted(region, self._selection.origin)
         data, chunk = self._buffers([high - low for low, high in region])
+        time = self._selection.time
+        view = self._codec.view(chunk, time)
         written = False
         for index in self._level.grid.index_of(where):
             box = self._level.grid.region(index)
@@ -63,14 +66,14 @@ class BlockReader:
             if part is None:
                 continue
             target = data[slices(shifted(part, [-low for low, _ in where]))]
-            stored = self._selection.labels.store.get_or_none(self._codec.key(index))
+            stored = self._selection.labels.store.get_or_none(self._codec.key(index, time))
             if stored is None:
                 target[...] = 0
                 continue
             if not self._codec.unpack_into(stored, chunk):
                 return self._read_slowly(region)
-            written |= self._keep(chunk)
-            inside = chunk[slices(shifted(part, [-low for low, _ in box]))]
+            written |= self._keep(view)
+            inside = view[slices(shifted(part, [-low for low, _ in box]))]
             check_fits(inside, self._dtype)
             np.copyto(target, inside, casting="unsafe")
         return data if written else None
@@ -79,14 +82,14 @@ class BlockReader:
         data = narrowed(self._selection.read(region), self._dtype)
         return data if data.any() else None
 
-    def _keep(self, chunk: NDArray[Any]) -> bool:
+    def _keep(self, view: NDArray[Any]) -> bool:
         """Make the objects background that were not asked for; returns whether there may be others."""
         if self._selection.ids is None:
             return True
         import fastremap
 
-        fastremap.mask_except(chunk, list(self._selection.ids), in_place=True)
-        return bool(chunk.any())
+        fastremap.mask_except(view, list(self._selection.ids), in_place=True)
+        return bool(view.any())
 
     def _buffers(self, shape: list[int]) -> tuple[NDArray[Any], NDArray[Any]]:
         """This thread's memory for a block and for a storage object."""
