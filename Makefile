@@ -1,5 +1,5 @@
 # make demo   a synthetic volume, segmented, measured and pictured, on this machine, offline
-# make test   the whole test suite (make test PYTEST="--long" for the long mode)
+# make test   the whole test suite, on two cores (make test PYTEST="--long" for the long mode)
 # make check  formatting, lint and types
 # make docs   the documentation as a site in site/
 # make screenshots  the pictures of docs/napari.md, made anew
@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	bash deploy/debian-packages.sh
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from tests.any_shape import (
     write_labels_of_others,
     write_truth,
 )  # fmt: skip
+from tests.conftest import PROJECT
 from tests.peaks import block_peaks
 from volseg.jobs import Plan, make_plan, run
 from volseg.jobs.inputs import slice_prompts
@@ -36,8 +40,30 @@ OTHER = 99
 MB = 1_000_000
 
 
-def assert_segmented(folder: Path, drawn: Drawn, client: Any = None) -> None:
-    """Import or write, segment with a perfect model, export: all voxels of all levels, and the memory."""
+@pytest.fixture(scope="session")
+def first_block() -> int:
+    """Bytes that a fresh process takes for its first, smallest block: what later blocks find there already."""
+    code = "from tests import test_any_shape as t; t.print_first_block()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.split()[-1])
+
+
+def print_first_block() -> None:
+    """Segment the smallest volume and print the largest peak of its blocks, bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        peaks = assert_segmented(Path(folder), imported((1, 1, 1)))
+    print(max(peaks.values()))
+
+
+def assert_segmented(
+    folder: Path, drawn: Drawn, client: Any = None, first_block: int = 0
+) -> dict[str, int]:
+    """Import or write, segment with a perfect model, export: all voxels of all levels, and the memory.
+
+    Returns the peaks of each stage's blocks, bytes.
+    """
     volume = write_image(folder, drawn)
     truth = write_truth(volume, drawn)
     before = np.zeros_like(truth)
@@ -56,7 +82,7 @@ def assert_segmented(folder: Path, drawn: Drawn, client: Any = None) -> None:
     peaks: dict[str, int] = {}
     with block_peaks(peaks) if client is None else nullcontext():
         labels = run(plan, client).labels
-    assert_memory(plan, peaks)
+    assert_memory(plan, peaks, first_block)
     wanted = whole(volume, plan)
     wanted = np.where((wanted > 0) & (before == 0), wanted, before)
     for one in plan.objects:
@@ -72,6 +98,7 @@ def assert_segmented(folder: Path, drawn: Drawn, client: Any = None) -> None:
     region = tuple((0, n) for n in labels.shape)
     stored = labels.read(region, time=plan.source.time)
     np.testing.assert_array_equal(exported.reshape(labels.shape), stored)
+    return peaks
 
 
 def cut_otherwise(plan: Plan, drawn: Drawn) -> Plan:
@@ -97,12 +124,13 @@ def whole(volume: Volume, plan: Plan) -> np.ndarray[Any, Any]:
     return compose_block(region, [(i, t, t.mean_confidence) for i, t in tracks.items()])
 
 
-def assert_memory(plan: Plan, peaks: dict[str, int]) -> None:
-    """The memory that was planned is enough, and not much more than was needed."""
+def assert_memory(plan: Plan, peaks: dict[str, int], first_block: int) -> None:
+    """The memory that was planned is enough, and not much more than was needed by a fresh process."""
     planned = plan.estimates.task_bytes
     for stage, peak in peaks.items():
         assert peak <= planned[stage.partition("-")[0]], (stage, plan.geometry)
-    assert max(planned.values()) <= 2 * max(peaks.values(), default=0) + 64 * MB or not peaks
+    needed = max(peaks.values(), default=0) + first_block
+    assert max(planned.values()) <= 2 * needed + 64 * MB or not peaks
 
 
 def imported(shape: tuple[int, int, int], **how: Any) -> Drawn:
@@ -129,19 +157,23 @@ CHOSEN = [
 
 
 @pytest.mark.parametrize("drawn", CHOSEN, ids=lambda drawn: "x".join(map(str, drawn.shape)))
-def test_chosen_volumes(tmp_path: Path, drawn: Drawn) -> None:
-    assert_segmented(tmp_path, drawn)
+def test_chosen_volumes(tmp_path: Path, drawn: Drawn, first_block: int) -> None:
+    assert_segmented(tmp_path, drawn, first_block=first_block)
 
 
-@settings(max_examples=34, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=34, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=volumes(voxels=20_000, longest=(24, 300, 300)))
-def test_any_small_volume(tmp_path_factory: pytest.TempPathFactory, drawn: Drawn) -> None:
-    assert_segmented(tmp_path_factory.mktemp("any"), drawn)
+def test_any_small_volume(
+    tmp_path_factory: pytest.TempPathFactory, drawn: Drawn, first_block: int
+) -> None:
+    assert_segmented(tmp_path_factory.mktemp("any"), drawn, first_block=first_block)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_any_volume(tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
+def test_any_volume(
+    tmp_path_factory: pytest.TempPathFactory, workers: int, first_block: int
+) -> None:
     """Up to eight million voxels, 500 volumes in all: most in this process, some on one and on two workers."""
     from volseg.jobs import open_cluster
 
@@ -152,7 +184,7 @@ def test_any_volume(tmp_path_factory: pytest.TempPathFactory, workers: int) -> N
     def check(client: Any, drawn: Drawn) -> None:
         folder = tmp_path_factory.mktemp("any")
         try:
-            assert_segmented(folder, drawn, client)
+            assert_segmented(folder, drawn, client, first_block)
         finally:
             shutil.rmtree(folder)
 

@@ -10,8 +10,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,32 +24,16 @@ PAGES_THAT_RUN = [
 ]
 
 
-@pytest.fixture(scope="module")
-def reading(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    shared_data: Path,
-    s3_server: S3Server,
-) -> Iterator[dict[Path, Future[None]]]:
-    """Every page that is asked for, two at a time: most of a page is programs that start."""
+@pytest.mark.parametrize(
+    "page", PAGES_THAT_RUN, ids=lambda page: page.relative_to(PROJECT).as_posix()
+)
+def test_page(page: Path, tmp_path: Path, shared_data: Path, s3_server: S3Server) -> None:
     s3_server.make_bucket("lab-bucket")
-    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    asked = [Path(str(one.callspec.params["page"])) for one in items if one.function is test_page]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | s3_server.environment | {"PATH": path, "PYTHONPATH": str(PROJECT)}
-    with ThreadPoolExecutor(2) as pool:
-        folders = {page: tmp_path_factory.mktemp("page") for page in asked}
-        yield {
-            page: pool.submit(run_page, page, folder, shared_data, environment)
-            for page, folder in folders.items()
-        }
-        pool.shutdown(cancel_futures=True)
-
-
-def run_page(page: Path, folder: Path, shared_data: Path, environment: dict[str, str]) -> None:
-    place = folder / "project"
+    place = tmp_path / "project"
     place.mkdir()
-    (folder / "shared").symlink_to(shared_data.parent)
+    (tmp_path / "shared").symlink_to(shared_data.parent)
     for language, block in BLOCK.findall(page.read_text("utf-8")):
         command = (
             ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
@@ -65,13 +47,6 @@ def run_page(page: Path, folder: Path, shared_data: Path, environment: dict[str,
             timeout=600,
         )
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-
-
-@pytest.mark.parametrize(
-    "page", PAGES_THAT_RUN, ids=lambda page: page.relative_to(PROJECT).as_posix()
-)
-def test_page(page: Path, reading: dict[Path, Future[None]]) -> None:
-    reading[page].result()
 
 
 def test_every_page_is_in_the_menu_and_every_link_leads_somewhere() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.any_shape import Drawn, coarser, write_image, write_labels_of_others
 from tests.editing.making import assert_levels, make_labels
 from volseg.errors import InputError, MemoryBudgetError
+from volseg.volume.image import open_volume
 from volseg.volume.labels import Labels
 
 
@@ -260,3 +263,29 @@ def test_one_slice_of_an_object(labels: Labels) -> None:
         assert editor[3, 25, 35] == 8
         assert editor.slice_mask(9, 0) is None
         assert editor.slices_of(7) == [2] and editor.slices_of(8) == [3] and not editor.slices_of(9)
+
+
+def test_edits_at_the_far_border_of_levels_that_were_rounded_down(tmp_path: Path) -> None:
+    """Others make a level of 13 voxels by 3 into one of 4: nothing of it is above the last voxel."""
+    drawn = Drawn(
+        shape=(13, 37, 22), times=0, channels=0, scale=(1.0, 1.0, 1.0), writer="zarr", zarr_format=3,
+        separator="/", chunks=(2, 16, 16), factors=((3, 3, 3), (1, 2, 2)), up=False, level=0,
+        existing=(2, 16, 16), window=1, group=1, cut=None, seed=4,
+    )  # fmt: skip
+    write_labels_of_others(write_image(tmp_path, drawn), drawn, np.zeros(drawn.shape, np.uint32))
+    labels = open_volume(tmp_path / "v.zarr").labels["cells"]
+    assert [array.shape for array in labels.levels] == [(13, 37, 22), (4, 12, 7), (4, 6, 3)]
+    wanted = np.zeros(labels.shape, np.uint32)
+
+    def made() -> list[np.ndarray]:
+        middle = coarser(wanted, (3, 3, 3), labels.levels[1].shape)
+        return [wanted, middle, coarser(middle, (1, 2, 2), labels.levels[2].shape)]
+
+    with labels.edit(annotator="ann") as editor:
+        for number, at in enumerate([np.s_[12], np.s_[:, 36], np.s_[..., 21], np.s_[3:, 20:, 9:]]):
+            editor[at] = wanted[at] = number + 1
+            for level, voxels in enumerate(made()):
+                region = tuple((0, n) for n in voxels.shape)
+                np.testing.assert_array_equal(editor.read(region, level=level), voxels)
+    for level, voxels in enumerate(made()):
+        np.testing.assert_array_equal(np.asarray(labels.levels[level]), voxels)

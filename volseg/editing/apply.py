@@ -166,11 +166,12 @@ class Applier:
 
     def renew_level(self, index: int, dirty: Dirty) -> Dirty:
         """Renew one level above dirty boxes of the finer one; return the boxes that are dirty in it."""
-        level = self._levels[index]
+        level, factors = self._levels[index], self._factors[index - 1]
+        z, y, x = (slice(0, n) for n in level.shape)
         above = {
-            time: [coarsened(box, self._factors[index - 1]) for box in boxes]
+            time: [seen for box in boxes if holds(seen := meet(coarsened(box, factors), (z, y, x)))]
             for time, boxes in dirty.items()
-        }
+        }  # a level that was rounded down has nothing above the last voxels of the finer one
         boxes: dict[Place, list[Box]] = defaultdict(list)
         for moment, found in above.items():
             for box in found:
@@ -315,6 +316,11 @@ def meet(a: Box, b: Box) -> Box:
     """Return the voxels that two boxes share; slices that end before they start where there are none."""
     z, y, x = (slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
     return z, y, x
+
+
+def holds(box: Box) -> bool:
+    """Tell whether there is a voxel in a box."""
+    return all(s.start < s.stop for s in box)
 
 
 def moved(box: Box, origin: Index) -> Box:
