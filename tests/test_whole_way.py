@@ -178,12 +178,15 @@ class TestRealNuclei:
     ) -> None:
         prompts, truth = tmp_path / "prompts.json", nuclei / "labels.tif"
         run("prompts", "from-labels", truth, "--out", prompts)
+        document = json.loads(prompts.read_text())
+        document["objects"] = document["objects"][::3]  # the README's page segments them all
+        prompts.write_text(json.dumps(document))
         url = str(tmp_path / "v.zarr")
         with ThreadPoolExecutor(2) as pool:
             both = [pool.submit(self.go, nuclei, at, prompts) for at in (url, f"{s3_url}/v.zarr")]
         assert both[0].result() == both[1].result()
         scores = json.loads(run("evaluate", url, "nuclei", "--truth", truth, "--json").stdout)
-        assert scores["baseline_otsu"]["mean_dice"] == pytest.approx(0.19, abs=0.03)
+        assert scores["baseline_otsu"]["mean_dice"] == pytest.approx(0.22, abs=0.03)
         assert scores["mean_dice"] > scores["baseline_otsu"]["mean_dice"]
 
 
