@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from volseg.training.corrections import measure_corrections
 from volseg.training.scores import Row, by_size, lowest_rank, mean_row, measure, table
 from volseg.training.sets import FAMILIES
 
+logger = logging.getLogger(__name__)
 MEAN = "mean over kinds"
 
 
@@ -111,7 +113,11 @@ def validate(
         raise InputError(f"no kinds named {unknown}; there are {', '.join(available)}")
     predictor = SamPredictor(sam)
     chosen = [name for name in available if not only or name in only]
-    scores = {name: measure(predictor, available[name]) for name in chosen}
+    scores = {}
+    for name in chosen:
+        scores[name] = measure(predictor, available[name])
+        row = scores[name].row()
+        logger.info("%s: point %.2f, box %.2f", name, row["pick"], row["box"])
     estimates = [value for score in scores.values() for value in score.estimate]
     true = [value for score in scores.values() for value in score.pick]
     rows = {name: score.row() for name, score in scores.items()}
@@ -210,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.folds_only and not options.folds:
         parser.error("--folds-only needs --folds")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     result: dict[str, Any] = {}
     if not options.folds_only:
         sam = from_checkpoint(options.checkpoint) if options.checkpoint else nano.load()
