@@ -84,7 +84,7 @@ class ConvAffine(nn.Module):
             x = F.pad(x, self.around)
         weight = self.weight * self.scale[:, None, None, None]
         x = F.conv2d(x, weight, self.shift, self.stride, self.padding, groups=self.groups)
-        return F.relu6(x) if self.rectify else x
+        return F.relu6(x, inplace=True) if self.rectify else x
 
 
 class MobileBlock(nn.Module):
