@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dask.utils import key_split
@@ -17,6 +18,7 @@ from volseg.jobs import executors
 from volseg.jobs.cluster import open_cluster
 from volseg.jobs.ledger import Ledger
 from volseg.jobs.session import run_session
+from volseg.jobs.worker import BlockRunner
 from volseg.store import open_store
 
 distributed = pytest.importorskip("distributed")
@@ -69,6 +71,33 @@ def test_a_worker_killed_from_outside_costs_one_attempt(
     assert end.status == "done"
     assert stage.sums == {str(c): 21 for c in range(4)}
     assert sum(m.attempt - 1 for m in ledger.markers("chain")) <= 1
+
+
+def test_a_result_that_dies_with_its_worker_is_made_anew(
+    client: distributed.Client, ledger: Ledger
+) -> None:
+    stage = ChainStage(1, 1)
+    (block,) = stage.first(set())
+    runner = BlockRunner(ToyJob([stage]), ledger, None, "s")
+    executor = executors.OnDask(client, runner, "made-anew")
+    executor.submit([(block, 1)], False)
+    (future,) = executor._flying.values()
+    future.result(timeout=60)
+
+    def tell(handler: Any) -> None:
+        async def say() -> None:
+            handler(key=future.key)
+
+        client.sync(say)
+
+    # what the client is told when the worker that held a result dies, and once it was made again
+    tell(client._handle_lost_data)
+    try:
+        assert executor.wait(1.0) == []
+        tell(client._handle_key_in_memory)
+        assert [one.status for one in executor.wait(30.0)] == ["done"]
+    finally:
+        executor.close(drop=False)
 
 
 def test_errors_travel_back(client: distributed.Client, ledger: Ledger) -> None:

@@ -166,7 +166,7 @@ def test_the_brush_works_on_the_object_that_is_prompted_and_taking_back_works_th
         first = accepted(person)
         person.key("q")
         assert person.see(lambda: labels.selected_label) == first
-        person.key("2")
+        person.key_for("2", lambda: labels.mode == "paint")
         person.see(lambda: setattr(labels, "brush_size", 4))
         person.paint(labels, [(3, 5, x) for x in range(10, 40, 4)])
         person.wait_for_store(lambda: (place.stored()[3, 5, 14:34] == first).all())

@@ -156,11 +156,14 @@ class OnDask:
         )
         for future, one in zip(futures, attempts, strict=True):
             self._flying[str(future.key)] = future
-            future.add_done_callback(lambda done, one=one: self._ended.put((done, *one)))
+            self._listen(future, *one)
         if self._count - self._forgotten >= FORGET_EVERY:
             self._forgotten = self._count
             forget_names()
             self._ask(lambda: self._client.run_on_scheduler(forget_blocks))
+
+    def _listen(self, future: Future, block: Block, attempt: int) -> None:
+        future.add_done_callback(lambda done: self._ended.put((done, block, attempt)))
 
     def wait(self, seconds: float) -> list[Ended]:
         """Collect what ended; results are fetched together and released at once."""
@@ -174,9 +177,14 @@ class OnDask:
         if self._client.status not in ("running", "connecting"):
             raise _scheduler_lost()
         results = self._fetch([future for future, _, _ in found])
-        ended = [results.get(str(one[0].key)) or self._collect(*one) for one in found]
-        for future, _, _ in found:
+        ended = []
+        for future, block, attempt in found:
+            one = results.get(str(future.key)) or self._collect(future, block, attempt)
+            if one is None:
+                self._listen(future, block, attempt)
+                continue
             self._flying.pop(str(future.key), None)
+            ended.append(one)
         return ended
 
     def close(self, *, drop: bool) -> None:
@@ -212,9 +220,12 @@ class OnDask:
             return {}
         return {str(future.key): one for future, one in zip(finished, ended, strict=True)}
 
-    def _collect(self, future: Future, block: Block, attempt: int) -> Ended:
+    def _collect(self, future: Future, block: Block, attempt: int) -> Ended | None:
+        """Look at one that ended; None where its result died with a worker, and Dask has the block run again."""
         from distributed import KilledWorker
 
+        if self._made_anew(future):
+            return None
         if future.status in ("cancelled", "lost"):
             return Ended(block, attempt, "lost")
         try:
@@ -222,6 +233,8 @@ class OnDask:
         except KilledWorker as error:
             return Ended(block, attempt, "died", error=None, worker=str(error.last_worker))
         except Exception as error:
+            if self._made_anew(future):
+                return None
             if future.status in ("cancelled", "lost") or self._client.status != "running":
                 return Ended(block, attempt, "lost")
             return Ended(
@@ -229,6 +242,9 @@ class OnDask:
             )
         assert isinstance(ended, Ended)
         return ended
+
+    def _made_anew(self, future: Future) -> bool:
+        return bool(future.status == "lost" and self._client.status == "running")
 
     def _look_at_workers(self) -> None:
         try:
