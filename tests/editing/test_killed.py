@@ -90,11 +90,10 @@ def kill_and_reopen(url: str, step: str, occurrence: int, states: list[np.ndarra
     assert list(labels.store.list("volseg/journal/sessions")) == []
 
 
-def test_killed_at_every_step(folder: str) -> None:
-    states, seen = expected(folder)
-    for step in STEPS:
-        for occurrence in sorted({1, seen[step]} if step in ("chunk-put", "coarser-put") else {1}):
-            kill_and_reopen(f"{folder}/{step}-{occurrence}", step, occurrence, states)
+def test_killed_at_every_other_step(folder: str) -> None:
+    states, _ = expected(folder)
+    for step in STEPS[::2]:
+        kill_and_reopen(f"{folder}/{step}", step, 1, states)
 
 
 @pytest.mark.parametrize("step", ["record-created", "chunk-put"])
