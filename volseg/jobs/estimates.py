@@ -182,8 +182,12 @@ def _packing_bytes(
 
 def _cached_bytes(wanted: int, geometry: Geometry, itemsize: int) -> int:
     """Chunks of a block in the editor's cache, and those being compared and put."""
-    largest = max(prod(level.chunk) for level in geometry.levels) * itemsize
-    return min(CACHE_BYTES, wanted) + 8 * largest
+    moving = max(
+        min(WRITERS, prod(-(-n // c) for n, c in zip(level.shape, level.chunk, strict=True)))
+        * prod(level.chunk)
+        for level in geometry.levels
+    )
+    return min(CACHE_BYTES, wanted) + moving * itemsize
 
 
 def _asking_bytes(
