@@ -174,20 +174,20 @@ def _packing_bytes(
     geometry: Geometry, level: int, block: tuple[int, int, int], itemsize: int
 ) -> int:
     """Objects of a block of a level on their way to the store, several at once: whole, and packed."""
-    chunk = geometry.levels[level].chunk
-    objects = prod(-(-n // c) for n, c in zip(block, chunk, strict=True))
-    packed = min(WRITERS, objects) * prod(chunk) * itemsize
+    packed = _moving_bytes(geometry.levels[level].chunk, block, itemsize)
     return packed + min(packed, prod(block) * itemsize)
 
 
 def _cached_bytes(wanted: int, geometry: Geometry, itemsize: int) -> int:
     """Chunks of a block in the editor's cache, and those being compared and put."""
-    moving = max(
-        min(WRITERS, prod(-(-n // c) for n, c in zip(level.shape, level.chunk, strict=True)))
-        * prod(level.chunk)
-        for level in geometry.levels
-    )
-    return min(CACHE_BYTES, wanted) + moving * itemsize
+    moving = max(_moving_bytes(level.chunk, level.shape, itemsize) for level in geometry.levels)
+    return min(CACHE_BYTES, wanted) + moving
+
+
+def _moving_bytes(chunk: Sequence[int], shape: Sequence[int], itemsize: int) -> int:
+    """Whole storage objects of a part of a level, as many as are read or written at once."""
+    objects = prod(-(-n // c) for n, c in zip(shape, chunk, strict=True))
+    return min(WRITERS, objects) * prod(chunk) * itemsize
 
 
 def _asking_bytes(
