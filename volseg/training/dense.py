@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -43,9 +42,9 @@ from volseg.training.dense_batches import (
 from volseg.training.dense_loss import dense_loss
 from volseg.training.dense_pairs import all_pair_sources
 from volseg.training.interrupts import StopRequest
-from volseg.training.loop import Losses, Schedule, State, train
+from volseg.training.loop import Losses, Schedule, State, decaying_matrices, train
 from volseg.training.precision import CHOICES, Precision, choose_precision, computing_in
-from volseg.training.provenance import record_sitting
+from volseg.training.provenance import RECORD, finished_record, record_sitting, write_record
 
 logger = logging.getLogger(__name__)
 Encode = Callable[[Tensor], Tensor]
@@ -113,13 +112,8 @@ def start(schedule: Schedule, seed: int, device: str) -> State:
     torch.manual_seed(seed)
     network = DenseNetwork().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).requires_grad_(False)
-    plain = [p for p in network.parameters() if p.ndim < 2]
-    matrices = [p for p in network.parameters() if p.ndim >= 2]
-    optimiser = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": schedule.weight_decay},
-         {"params": plain, "weight_decay": 0.0}],
-        lr=schedule.rate, betas=(0.9, 0.98),
-    )  # fmt: skip
+    groups = decaying_matrices(network.parameters(), schedule.weight_decay)
+    optimiser = torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98))
     return State(network, average, optimiser)
 
 
@@ -189,7 +183,7 @@ def run(options: argparse.Namespace, stop: Callable[[], bool] = bool) -> State:
         "device": options.device,
     }
     sitting = record | data | precision.record()
-    record_sitting(checkpoint.with_name("training.json"), sitting, state.step)
+    record_sitting(checkpoint.with_name(RECORD), sitting, state.step)
     return train(
         state, make, batch_loss(encode, device, bfloat16=precision.bfloat16), schedule, checkpoint,
         save_every=options.save_every, stop=stop,
@@ -217,16 +211,10 @@ def export(run_folder: Path, folder: Path) -> dict[str, Any]:
         The run has no checkpoint.
     """
     model = dense_validate.from_checkpoint(run_folder / CHECKPOINT)
-    content = torch.load(run_folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    record: dict[str, Any] = json.loads((run_folder / "training.json").read_text())
-    record |= {
-        "weights_sha256": dense.save(model.network, dense.Parent(**record["parent"]), folder),
-        "steps": content["step"],
-        "hours": round(content["elapsed"] / 3600, 3),
-        "torch": torch.__version__,
-        "curve": content["curve"],
-    }
-    (folder / "dense_training.json").write_text(json.dumps(record, indent=1) + "\n")
+    record = finished_record(run_folder)
+    parent = dense.Parent(**record["parent"])
+    record["weights_sha256"] = dense.save(model.network, parent, folder)
+    write_record(folder / "dense_training.json", record)
     return record
 
 

@@ -29,6 +29,7 @@ from volseg.sam.nano.dense_network import DenseNetwork
 from volseg.sam.registry import load_model
 from volseg.sam.tiling import Tile
 from volseg.training.pictures import entries, read_picture, rendered
+from volseg.training.provenance import RECORD
 from volseg.training.sets import data_set
 from volseg.training.split import Half
 
@@ -212,7 +213,7 @@ def from_checkpoint(path: Path, device: str | torch.device = "cpu") -> dense.Nan
     content = torch.load(path, map_location="cpu", weights_only=True)
     network = DenseNetwork()
     network.load_state_dict(content["average"])
-    record = json.loads(path.with_name("training.json").read_text())
+    record = json.loads(path.with_name(RECORD).read_text())
     parent = dense.Parent(**record["parent"])
     return dense.NanoDenseModel(network, sha256_of(path), parent, device)
 

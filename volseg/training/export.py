@@ -6,16 +6,14 @@ Weights as float16, their record, and ``training.json``: how they came about. Th
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from volseg.errors import InputError
 from volseg.sam import nano, nano_versions
-from volseg.training.checkpoints import from_checkpoint
+from volseg.training.checkpoints import CHECKPOINT, from_checkpoint
+from volseg.training.provenance import RECORD, finished_record, write_record
 
 
 def export(run: Path, folder: Path) -> dict[str, Any]:
@@ -42,19 +40,11 @@ def export(run: Path, folder: Path) -> dict[str, Any]:
     """
     if folder.parent == nano_versions.PACKAGE and (folder / nano_versions.RECORD).exists():
         raise InputError(f"{folder} holds a version that ships; versions never change")
-    sam = from_checkpoint(run / "checkpoint.pt")
-    content = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    record: dict[str, Any] = json.loads((run / "training.json").read_text())
+    sam = from_checkpoint(run / CHECKPOINT)
+    record = finished_record(run)
     folder.mkdir(parents=True, exist_ok=True)
-    record |= {
-        "weights_sha256": nano.save(sam, folder),
-        "steps": content["step"],
-        "hours": round(content["elapsed"] / 3600, 3),
-        "torch": torch.__version__,
-        "curve": content["curve"],
-    }
-    text = json.dumps(record, indent=1)
-    (folder / "training.json").write_text(text + "\n")
+    record["weights_sha256"] = nano.save(sam, folder)
+    write_record(folder / RECORD, record)
     return record
 
 

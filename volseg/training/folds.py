@@ -17,6 +17,7 @@ from volseg.errors import InputError, VolsegError
 from volseg.training import nano, validate
 from volseg.training.checkpoints import CHECKPOINT, default_folder, trained
 from volseg.training.nano_recipes import RECIPES, recipe_named
+from volseg.training.provenance import RECORD
 from volseg.training.sets import FAMILIES
 
 
@@ -39,7 +40,7 @@ def refuse_other_recipe(folder: Path, recipe: str) -> None:
     InputError
         Its ``training.json`` names another one.
     """
-    record = folder / "training.json"
+    record = folder / RECORD
     if not record.exists():
         return
     there = json.loads(record.read_text())["recipe"]["name"]

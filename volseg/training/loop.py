@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,19 @@ class State:
         self.optimiser.load_state_dict(content["optimiser"])
         self.step, self.elapsed = int(content["step"]), float(content["elapsed"])
         self.curve = list(content["curve"])
+
+
+def decaying_matrices(
+    parameters: Iterable[nn.Parameter], decay: float, **options: Any
+) -> list[dict[str, Any]]:
+    """Return an optimiser's groups in which matrices decay, and biases and scales don't; none is empty."""
+    groups: list[dict[str, Any]] = [
+        {"params": [], "weight_decay": decay, **options},
+        {"params": [], "weight_decay": 0.0, **options},
+    ]
+    for parameter in parameters:
+        groups[parameter.ndim < 2]["params"].append(parameter)
+    return [group for group in groups if group["params"]]
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ from volseg.training.precision import (
     compile_if_faster,
     measure_images,
 )
-from volseg.training.provenance import record_sitting
+from volseg.training.provenance import RECORD, record_sitting
 from volseg.training.sets import FAMILIES
 from volseg.training.workers import Team
 from volseg.training.workers import team as start_team
@@ -203,7 +203,7 @@ def run(
     make, data = batch_source(options, recipe, team)
     if team.rank == 0:
         record = _record(options, recipe, schedule, parents) | data | measured
-        record_sitting(checkpoint.with_name("training.json"), record, state.step)
+        record_sitting(checkpoint.with_name(RECORD), record, state.step)
     return train(
         state, make, partial(batch_loss, bfloat16=precision.bfloat16), schedule, checkpoint,
         save_every=options.save_every, team=team, stop=stop,

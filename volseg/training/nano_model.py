@@ -18,8 +18,8 @@ from volseg.sam.nano.architecture import CHANNELS, encoder_of
 from volseg.sam.nano.lite_encoder import LiteEncoder
 from volseg.sam.nano_versions import newest_version, parse_name, read_record, version_folder
 from volseg.training import imagenet, losses
-from volseg.training.checkpoints import from_checkpoint
-from volseg.training.loop import Schedule, State
+from volseg.training.checkpoints import CHECKPOINT, from_checkpoint
+from volseg.training.loop import Schedule, State, decaying_matrices
 from volseg.training.nano_recipes import Recipe
 
 Parents = list[dict[str, str]]
@@ -69,11 +69,7 @@ def _groups(model: TrainedNano, schedule: Schedule, recipe: Recipe) -> list[dict
     for slow in (False, True):
         chosen = [p for p in model.parameters() if (id(p) in trunk) == slow]
         factor = recipe.trunk_rate if slow else 1.0
-        for matrices in (True, False):
-            members = [p for p in chosen if (p.ndim >= 2) == matrices]
-            decay = schedule.weight_decay if matrices else 0.0
-            if members:
-                groups.append({"params": members, "weight_decay": decay, "rate_factor": factor})
+        groups += decaying_matrices(chosen, schedule.weight_decay, rate_factor=factor)
     return groups
 
 
@@ -104,7 +100,7 @@ def _started_from(name: str) -> tuple[Sam, dict[str, str]]:
         sha256 = read_record(version_folder(version)).sha256
         return nano.load(version=version), {"name": f"nano@{version}", "sha256": sha256}
     path = Path(name)
-    path = path / "checkpoint.pt" if path.is_dir() else path
+    path = path / CHECKPOINT if path.is_dir() else path
     return from_checkpoint(path), {"name": f"checkpoint {path.parent.name}"}
 
 

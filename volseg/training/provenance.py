@@ -8,6 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from volseg.training.checkpoints import CHECKPOINT
+
+RECORD = "training.json"
+
 
 def code_version() -> dict[str, str]:
     """Return the SHA-256 over the sources that decide the weights and, in a checkout, the commit."""
@@ -40,4 +46,26 @@ def record_sitting(path: Path, record: dict[str, Any], step: int) -> None:
     sittings = json.loads(path.read_text()).get("sittings", []) if path.exists() else []
     kept = [sitting for sitting in sittings if sitting["from_step"] < step]
     kept.append({"from_step": step, "code": code_version(), **record})
-    path.write_text(json.dumps({**record, "sittings": kept}, indent=1) + "\n")
+    write_record(path, {**record, "sittings": kept})
+
+
+def finished_record(run: Path) -> dict[str, Any]:
+    """Return how the weights of a training came about: ``training.json``, how long it was, and its curve.
+
+    Parameters
+    ----------
+    run : Path
+        The folder that training wrote: a checkpoint and ``training.json``.
+    """
+    content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
+    return json.loads((run / RECORD).read_text()) | {
+        "steps": content["step"],
+        "hours": round(content["elapsed"] / 3600, 3),
+        "torch": torch.__version__,
+        "curve": content["curve"],
+    }
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON."""
+    path.write_text(json.dumps(record, indent=1) + "\n")

@@ -7,9 +7,6 @@ the encoder they are for, ``training.json`` on how they came about, and the mode
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from pathlib import Path
 
 import torch
@@ -17,6 +14,7 @@ from segment_anything.modeling import Sam
 
 from volseg.errors import ModelUnavailableError
 from volseg.sam.nano.architecture import CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE, assemble, encoder_of
+from volseg.sam.nano.weights import read_weights, write_weights
 from volseg.sam.nano_versions import RECORD, read_record, version_folder
 
 __all__ = ["build", "load", "save"]
@@ -64,21 +62,14 @@ def load(
     """
     record = read_record(folder or version_folder(version))
     try:
-        content = record.path.read_bytes()
+        weights = read_weights(record.path, record.sha256, RECORD)
     except FileNotFoundError as error:
         raise ModelUnavailableError(
             f"nano's weights: {error.filename} is missing; install the package again, "
             "or train with 'python -m volseg.training.nano'"
         ) from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != record.sha256:
-        raise ModelUnavailableError(
-            f"{record.path} has SHA-256 {digest}, but {RECORD} records "
-            f"{record.sha256}: the file is damaged; install the package again"
-        )
-    weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     sam = build(record.encoder)
-    sam.load_state_dict({name: value.float() for name, value in weights.items()})
+    sam.load_state_dict(weights)
     return sam.to(device).eval().requires_grad_(False)
 
 
@@ -99,25 +90,10 @@ def save(sam: Sam, folder: Path, *, object_size: int = OBJECT_SIZE) -> str:
     str
         SHA-256 of ``nano.pt``.
     """
-    weights = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
-        for name, value in sam.state_dict().items()
-    }
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    content = buffer.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    (folder / "nano.pt").write_bytes(content)
-    record = {
-        "file": "nano.pt",
-        "sha256": digest,
-        "bytes": len(content),
-        "dtype": "float16",
-        "parameters": sum(value.numel() for value in sam.parameters()),
+    facts = {
         "encoder": encoder_of(sam),
         "img_size": IMAGE_SIZE,
         "embedding": [CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE],
         "object_size": object_size,
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    return digest
+    return write_weights(sam, folder / "nano.pt", folder / RECORD, facts)

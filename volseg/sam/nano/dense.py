@@ -6,10 +6,7 @@ It lies in the folder of the version of ``nano`` whose embeddings it was trained
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from volseg.errors import ModelUnavailableError
 from volseg.sam.dense import DenseSpec, Place, check_inputs
 from volseg.sam.nano.architecture import CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE
 from volseg.sam.nano.dense_network import DenseNetwork
+from volseg.sam.nano.weights import read_weights, write_weights
 from volseg.sam.nano_versions import version_folder
 
 __all__ = ["NanoDenseModel", "Parent", "load", "save"]
@@ -162,8 +160,8 @@ def load(
     folder = folder or version_folder(version)
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-        recorded, parent = record["sha256"], Parent(**record["parent"])
-        content = (folder / WEIGHTS).read_bytes()
+        digest, parent = record["sha256"], Parent(**record["parent"])
+        weights = read_weights(folder / WEIGHTS, digest, RECORD)
     except FileNotFoundError as error:
         raise ModelUnavailableError(
             f"nano's dense model: {error.filename} is missing; install the package again, or {TRAIN}"
@@ -172,16 +170,9 @@ def load(
         raise ModelUnavailableError(
             f"{folder / RECORD} is no record of a dense model's weights: {error!r}"
         ) from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != recorded:
-        raise ModelUnavailableError(
-            f"{folder / WEIGHTS} has SHA-256 {digest}, but {RECORD} records {recorded}: "
-            "the file is damaged; install the package again"
-        )
-    weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     network = DenseNetwork()
     try:
-        network.load_state_dict({name: value.float() for name, value in weights.items()})
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelUnavailableError(
             f"{folder / WEIGHTS} does not fit this version's network: {error}"
@@ -206,29 +197,4 @@ def save(network: DenseNetwork, parent: Parent, folder: Path) -> str:
     str
         SHA-256 of ``dense.pt``.
     """
-    weights = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    content = buffer.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    record = {
-        "file": WEIGHTS,
-        "sha256": digest,
-        "bytes": len(content),
-        "dtype": "float16",
-        "parameters": sum(value.numel() for value in network.parameters()),
-        "parent": asdict(parent),
-    }
-    _replace(folder / WEIGHTS, content)
-    _replace(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
-    return digest
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put content in place of a file at once, so that no reader finds half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    return write_weights(network, folder / WEIGHTS, folder / RECORD, {"parent": asdict(parent)})
