@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import boto3
 
@@ -28,7 +29,7 @@ class S3Server:
     def start(cls, timeout_s: float = 60.0) -> S3Server:
         """Start moto on a free loopback port, create a user, and switch signature checks on."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+            [sys.executable, str(Path(__file__).with_name("s3_app.py"))],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
