@@ -12,6 +12,7 @@ import pytest
 from tests.s3_server import S3Server
 
 PROJECT = Path(__file__).resolve().parent.parent
+LONGEST = (PROJECT / "tests" / "test_whole_way.py", PROJECT / "tests" / "docs" / "test_commands.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # the longest first, so that of two processes neither waits for the other at the end
+    items.sort(key=lambda item: item.path not in LONGEST)
     if config.getoption("--long"):
         return
     skip = pytest.mark.skip(reason="long mode: run with --long")
