@@ -147,7 +147,9 @@ def _composing_bytes(geometry: Geometry, itemsize: int, shared: bool) -> int:
     """A block in memory with all levels that it owns, counted and packed; where others write too, chunk by chunk."""
     voxels = prod(geometry.compose_shape)
     owned = range(geometry.owned)
-    packing = max(_packing_bytes(geometry, i, geometry.compose_shape, itemsize) for i in owned)
+    packing = max(
+        _packing_bytes(geometry, i, geometry.compose_shape, itemsize, shared) for i in owned
+    )
     counting = min(voxels, SCANNED_VOXELS) * SCANNED_BYTES
     block = voxels * itemsize
     if shared:
@@ -164,18 +166,22 @@ def _coarsening_bytes(geometry: Geometry, itemsize: int, shared: bool) -> int:
             block * prod(geometry.levels[i].factors), prod(geometry.levels[i - 1].shape) * itemsize
         )
         own = int(PAINTED * block) + int(1.25 * finer)
-        own += _packing_bytes(geometry, i, geometry.pyramid_shapes[i - 1], itemsize)
+        own += _packing_bytes(geometry, i, geometry.pyramid_shapes[i - 1], itemsize, shared)
         own += _cached_bytes(block + finer, geometry, itemsize) if shared else 0
         needed = max(needed, own)
     return needed
 
 
 def _packing_bytes(
-    geometry: Geometry, level: int, block: tuple[int, int, int], itemsize: int
+    geometry: Geometry, level: int, block: tuple[int, int, int], itemsize: int, shared: bool
 ) -> int:
-    """Objects of a block of a level on their way to the store, several at once: whole, and packed."""
-    packed = _moving_bytes(geometry.levels[level].chunk, block, itemsize)
-    return packed + min(packed, prod(block) * itemsize)
+    """Objects of a block of a level on their way to the store, several at once: whole, and packed.
+
+    Where the labels are shared, whole ones are counted with the cache, and here their voxels, as they were and packed.
+    """
+    whole = _moving_bytes(geometry.levels[level].chunk, block, itemsize)
+    voxels = min(whole, prod(block) * itemsize)
+    return 2 * voxels if shared else whole + voxels
 
 
 def _cached_bytes(wanted: int, geometry: Geometry, itemsize: int) -> int:
