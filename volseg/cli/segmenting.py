@@ -83,7 +83,9 @@ def _segment(
     time: Time = 0,
     zoom: Zoom = None,
     cluster: Annotated[str, typer.Option(help="local, tcp://… or tls://….")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers of a local cluster.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Local workers; by default as the work needs.")
+    ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Print the plan and do nothing.")
     ] = False,

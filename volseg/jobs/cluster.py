@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TLS_CA, TLS_CERT, TLS_KEY = "VOLSEG_TLS_CA", "VOLSEG_TLS_CERT", "VOLSEG_TLS_KEY"
 DRIVER_BYTES = 1 << 30
 """Kept free of workers, for the driver and the system."""
+WORKER_START_S = 5.0
+"""What local workers take until they compute: Dask, torch and a model are loaded by a fresh process."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ def this_machine() -> Machine:
 def worker_memory(machine: Machine, workers: int) -> int:
     """Bytes that each of `workers` local workers may use."""
     return max(0, machine.memory - DRIVER_BYTES) // max(1, workers)
+
+
+def is_worth_workers(plan: Plan, cluster: str | None, workers: int | None) -> bool:
+    """Return whether a plan should go to workers: they were asked for, or it takes longer than they take to start."""
+    asked = cluster not in (None, "local") or workers is not None
+    return asked or plan.estimates.seconds_at_most > WORKER_START_S
 
 
 @contextmanager

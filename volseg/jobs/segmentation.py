@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,8 @@ def run_on_cluster(
 ) -> RunResult:
     """As `run`, opening a cluster first; but only once everything was checked, and only where something is left to do.
 
+    What is done before local workers would have started, and for which none were asked, runs in this process.
+
     Parameters
     ----------
     plan
@@ -217,7 +220,7 @@ def run_on_cluster(
     resume, restart, how
         As in `run`.
     """
-    from volseg.jobs.cluster import open_cluster
+    from volseg.jobs.cluster import is_worth_workers, open_cluster, this_machine, worker_memory
     from volseg.volume.image import open_volume
 
     volume = open_volume(plan.url, plan.labels_at)
@@ -227,8 +230,28 @@ def run_on_cluster(
             return finished
     check(plan, volume, None)
     refuse_existing(plan, volume, resume, restart)
+    if not is_worth_workers(plan, cluster, workers):
+        plan.check_budget(worker_memory(this_machine(), 1))
+        with _one_thread(plan):
+            return run(plan, None, resume=resume, restart=restart, **how)
     with open_cluster(cluster, workers=workers, plan=plan) as client:
         return run(plan, client, resume=resume, restart=restart, **how)
+
+
+@contextmanager
+def _one_thread(plan: Plan) -> Iterator[None]:
+    """Let torch compute as on a worker, with one thread: a sum's last bits tell how many threads added it up."""
+    if plan.predictor.kind == "oracle":
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def segment(
