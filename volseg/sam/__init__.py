@@ -3,3 +3,7 @@
 Nothing here knows about volumes on a store, jobs or propagation. Only `model`, `attention` and
 `nano` import torch.
 """
+
+from volseg.sam.package import load_on_demand
+
+load_on_demand()
