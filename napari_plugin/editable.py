@@ -19,7 +19,7 @@ from napari_plugin.tilegrid import Key
 from napari_plugin.tiles import Tiles
 from volseg.editing.editor import Editor
 from volseg.errors import InputError, VolsegError
-from volseg.volume.blocks import Region, coarsened, slices
+from volseg.geometry import Region, coarsened, slices
 from volseg.volume.labels import Labels
 
 _LABEL_TILE_BYTES = 256 * 2**20

@@ -26,7 +26,7 @@ from volseg.editing.record import Operation
 from volseg.editing.state import Clash
 from volseg.editing.unsaved import LocalCopy
 from volseg.errors import InputError, StorageError, VolsegError
-from volseg.volume.blocks import Region
+from volseg.geometry import Region, enclosing
 from volseg.volume.labels import Labels
 
 _log = logging.getLogger(__name__)
@@ -490,13 +490,5 @@ def _few(boxes: list[tuple[int, Box]]) -> list[tuple[int, Region]]:
     return [
         (time, region)
         for time, regions in by_time.items()
-        for region in (regions if len(regions) <= _MOST_REGIONS else [_around(list(regions))])
+        for region in (regions if len(regions) <= _MOST_REGIONS else [enclosing(regions)])
     ]
-
-
-def _around(regions: list[Region]) -> Region:
-    z, y, x = (
-        (min(region[axis][0] for region in regions), max(region[axis][1] for region in regions))
-        for axis in range(3)
-    )
-    return z, y, x

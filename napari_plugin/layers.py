@@ -17,7 +17,7 @@ from napari_plugin.levels import LevelView
 from napari_plugin.session import Session, open_session
 from napari_plugin.tilegrid import Key
 from napari_plugin.tiles import Tiles
-from volseg.volume.blocks import Region
+from volseg.geometry import Region
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from napari_plugin.tilegrid import Key, TileLevel
 from napari_plugin.tiles import Tiles
+from volseg.geometry import slices
 from volseg.volume.arrays import LevelArray
-from volseg.volume.blocks import slices
 from volseg.volume.image import Volume
 
 

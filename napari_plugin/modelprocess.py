@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from napari_plugin.local import error_of
 from volseg.errors import VolsegError
+from volseg.geometry import Box
 
 if TYPE_CHECKING:
     from napari_plugin.interactive import Choice, InteractivePredictor, TruePredictor
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct("<Q")
 _TAIL_BYTES = 4000
-Box = tuple[int, int, int, int]
 
 
 class ModelGoneError(VolsegError, RuntimeError):

@@ -20,7 +20,7 @@ from napari_plugin.taking import store_free
 from volseg.editing.deltas import id_counts
 from volseg.editing.editor import Editor
 from volseg.errors import InputError
-from volseg.volume.blocks import Region
+from volseg.geometry import Region
 from volseg.volume.objects import ObjectRow
 
 Status = Literal["todo", "accepted", "rejected"]

@@ -22,7 +22,7 @@ from napari.utils.notifications import show_info
 from napari_plugin.onscreen import LazyImage, Stepped, at_once, coarse_index
 from napari_plugin.pyramid import EditablePyramid
 from napari_plugin.steps import Fill, Stamp, Step
-from volseg.volume.blocks import Region, coarsened, intersection, shifted, slices
+from volseg.geometry import Region, coarsened, intersection, region_origin, slices
 
 _FLAT = (
     "Painting, erasing and filling work in the 2D view: Ctrl+Y, or the cube below the list of layers, goes there. "
@@ -260,7 +260,7 @@ class EditableLabels(Stepped, Labels):
         part = intersection(coarsened(region, self.data.tiles.factors[level]), shown)
         if part is None or time != now:
             return
-        inner = slices(shifted(part, [-a for a, _ in shown]))
+        inner = slices(part, region_origin(shown))
         block[inner] = self.data.tiles.show(level, time, 0, part)
         put(part)
         self._partial_labels_refresh()
@@ -310,8 +310,8 @@ class EditableLabels(Stepped, Labels):
         block = np.expand_dims(block, hidden)
 
         def put(part: Region) -> None:
-            inner = shifted(part, [-a for a, _ in region])
-            where = tuple(slice(*inner[d - extra]) for d in displayed)
+            inner = slices(part, region_origin(region))
+            where = tuple(inner[d - extra] for d in displayed)
             if self.contour == 0:
                 response.image.view[where] = self.colormap._data_to_texture(raw[where])
             self._mark(dict(zip(displayed, where, strict=True)), raw.shape, displayed)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg import __version__
+from volseg.geometry import whole_region
 
 LayerData = tuple[Any, dict[str, Any], str]
 NAME, LABELS = "touching-cells", "cells"
@@ -114,8 +115,7 @@ def make_sample(url: str) -> NDArray[np.uint32]:
         levels=2,
     )
     volume = open_volume(url, writable=True)
-    whole = ((0, SHAPE[0]), (0, SHAPE[1]), (0, SHAPE[2]))
-    volume.write(whole, made.image, level=0)
+    volume.write(whole_region(SHAPE), made.image, level=0)
     build_image_pyramid(volume)
     cells = volume.create_labels(LABELS, channel=0)
     for one in prompts_from_labels(made.truth, kind="box", layer=LABELS).objects[:PROMPTED]:

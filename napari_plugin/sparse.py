@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.geometry import Triple
 from volseg.propagation.window import MaskWindow
 
 if TYPE_CHECKING:
     from volseg.propagation.track import Track
 
-Triple = tuple[int, int, int]
 UINT32: np.dtype[Any] = np.dtype(np.uint32)
 
 

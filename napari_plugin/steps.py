@@ -15,7 +15,7 @@ from volseg.editing.deltas import Box
 from volseg.editing.editor import Editor
 from volseg.editing.tools import flood
 from volseg.errors import InputError, MemoryBudgetError
-from volseg.volume.blocks import Region, Triple, coarsened, intersection, shifted, slices
+from volseg.geometry import Region, Triple, coarsened, intersection, region_origin, slices
 
 _MOST_VOXELS = 2**28
 
@@ -75,8 +75,8 @@ class Stamp:
         if common is None:
             return None
         mask = self._coarse(factors, above)
-        mask = mask[slices(shifted(common, [-a for a, _ in above]))]
-        part = block[slices(shifted(common, [-a for a, _ in region]))]
+        mask = mask[slices(common, region_origin(above))]
+        part = block[slices(common, region_origin(region))]
         if self.only is not None:
             mask = mask & (part == self.only)
         part[mask] = self.value

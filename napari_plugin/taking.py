@@ -14,9 +14,9 @@ import numpy as np
 
 from volseg.editing.conflict import EditConflictError
 from volseg.editing.removal import last_of
+from volseg.geometry import Box, Region
 from volseg.propagation.track import SliceKind, Track, TrackSlice
-from volseg.propagation.window import EMPTY, Box, MaskWindow, union, union_box
-from volseg.volume.blocks import Region
+from volseg.propagation.window import EMPTY, MaskWindow, union, union_box
 
 if TYPE_CHECKING:
     from volseg.editing import Editor

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from napari_plugin.tilegrid import Key, TileLevel
-from volseg.volume.blocks import Region, intersection, shifted, slices
+from volseg.geometry import Region, intersection, region_origin, region_shape, slices
 
 _log = logging.getLogger(__name__)
 _AHEAD_SLICES = 8
@@ -114,7 +114,7 @@ class Tiles:
         with self._work:
             found = [self._peek(key) for key in keys]
         complete = all(tile is not None for tile in found)
-        out = (np.empty if complete else np.zeros)([b - a for a, b in region], self.dtype)
+        out = (np.empty if complete else np.zeros)(region_shape(region), self.dtype)
         for key, tile in zip(keys, found, strict=True):
             part, inner = self.levels[level].part(key[3:], region)
             if tile is not None:
@@ -138,7 +138,7 @@ class Tiles:
             (z, y, x), one's own copy.
         """
         group, at = divmod(channel, self.channels_per_tile)
-        out = np.zeros([b - a for a, b in region], self.dtype)
+        out = np.zeros(region_shape(region), self.dtype)
 
         def copy(key: Key) -> None:
             with self._work:
@@ -163,7 +163,7 @@ class Tiles:
             Level, time and region; called where `load` does not wait for long.
         """
         for level, time_, region in changes:
-            for index in self.levels[level].indices(region):
+            for index in self.levels[level].index_of(region):
                 self._renew(Key(level, time_, 0, *index), region)
 
     def _renew(self, key: Key, region: Region) -> None:
@@ -181,17 +181,15 @@ class Tiles:
         part = intersection(box, region)
         if part is None:
             return
-        tile[(slice(None), *slices(shifted(part, [-a for a, _ in box])))] = self.load_part(
-            key, part
-        )
+        tile[(slice(None), *slices(part, region_origin(box)))] = self.load_part(key, part)
         tile = self._packed(tile)
         with self._work:
             self._put(key, tile)
 
     def load_part(self, key: Key, region: Region) -> np.ndarray:
         """Return a part (channels, z, y, x) of a tile as it is now; overridden where voxels can change."""
-        inner = shifted(region, [-a for a, _ in self.levels[key.level].region(key[3:])])
-        return self._load(key)[(slice(None), *slices(inner))]
+        start = region_origin(self.levels[key.level].region(key[3:]))
+        return self._load(key)[(slice(None), *slices(region, start))]
 
     def close(self) -> None:
         """End the threads and forget everything."""
@@ -211,7 +209,7 @@ class Tiles:
     # --- what to fetch
 
     def _keys(self, level: int, time: int, group: int, region: Region) -> list[Key]:
-        return [Key(level, time, group, *i) for i in self.levels[level].indices(region)]
+        return [Key(level, time, group, *i) for i in self.levels[level].index_of(region)]
 
     def _want(self, level: int, time: int, group: int, region: Region, keys: list[Key]) -> None:
         """Ask for what a view lacks, in place of what an older view of the level lacked (under the lock)."""
@@ -366,7 +364,7 @@ class Tiles:
                 tiles = [self._tiles.get(k) for k in keys]
             if any(tile is None for tile in tiles):
                 continue
-            block = np.zeros([b - a for a, b in box], self.dtype)
+            block = np.zeros(region_shape(box), self.dtype)
             for k, tile in zip(keys, tiles, strict=True):
                 if tile is not None:
                     where, inner = self.levels[level].part(k[3:], box)

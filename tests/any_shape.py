@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import volseg
 from tests.jobs.volumes import make_truth
-from volseg.volume.blocks import Triple
+from volseg.geometry import Triple
 from volseg.volume.downsample import downsample_labels
 from volseg.volume.image import Volume, open_volume
 

@@ -13,7 +13,7 @@ from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
 from volseg.editing.unsaved import local_copies
 from volseg.errors import ConflictError, InputError, UnsavedEditsError
-from volseg.volume.blocks import whole_region
+from volseg.geometry import whole_region
 from volseg.volume.image import open_volume
 from volseg.volume.labels import Labels
 

@@ -14,7 +14,7 @@ from volseg.editing import append_run_record, history, labels_at, labels_now
 from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
 from volseg.errors import InputError
-from volseg.volume.blocks import whole_region
+from volseg.geometry import whole_region
 from volseg.volume.labels import Labels
 
 

@@ -19,7 +19,7 @@ from tests.editing.children import (
 from tests.editing.making import assert_levels, make_labels
 from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
-from volseg.volume.blocks import whole_region
+from volseg.geometry import whole_region
 
 STEPS = [
     "parts-put",

@@ -11,7 +11,7 @@ from tests.editing.children import labels_of, processes, write_at_random
 from tests.editing.making import assert_levels, make_labels
 from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
-from volseg.volume.blocks import whole_region
+from volseg.geometry import whole_region
 
 SHAPE = (4, 40, 60)
 CHUNKS = (2, 20, 20)

@@ -16,7 +16,7 @@ from volseg.editing import Editor
 from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
 from volseg.errors import InputError
-from volseg.volume.blocks import whole_region
+from volseg.geometry import whole_region
 
 SHAPE = (5, 40, 50)
 IDS = st.integers(0, 5)

@@ -10,7 +10,7 @@ import pytest
 from tests.editing.making import assert_levels
 from volseg.editing import JournalIndex, RunWriter, append_run_record, person_edited_mask
 from volseg.errors import LeaseHeldError
-from volseg.volume.blocks import Region, whole_region
+from volseg.geometry import Region, whole_region
 from volseg.volume.labels import Labels
 
 

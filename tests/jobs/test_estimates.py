@@ -7,11 +7,11 @@ from math import prod
 import pytest
 
 from tests.jobs.test_geometry import ORDINARY, new_levels
+from volseg.geometry import Triple
 from volseg.jobs.estimates import ANY_BLOCK_BYTES, estimate
 from volseg.jobs.geometry import LabelLevel, choose_geometry
 from volseg.jobs.plan import PlannedOracle
 from volseg.prompts import PromptedObject
-from volseg.volume.blocks import Triple
 
 MB = 1_000_000
 ORACLE = PlannedOracle(url="v.zarr", name="truth")

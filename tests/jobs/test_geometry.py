@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from volseg.geometry import Grid, Triple, coarsened, intersection, whole_region
 from volseg.jobs.geometry import COMPOSE_VOXELS, Geometry, LabelLevel, choose_geometry
-from volseg.volume.blocks import Grid, Triple, coarsened, intersection, whole_region
 from volseg.volume.label_groups import LABEL_CHUNKS
 from volseg.volume.levels import level_plan
 

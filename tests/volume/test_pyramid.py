@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.volume import reference
-from volseg.volume.blocks import Grid, coarsened, slices
+from volseg.geometry import Grid, coarsened, slices
 from volseg.volume.create import create_volume
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels

@@ -12,8 +12,8 @@ import numpy as np
 from volseg.editing.chunks import StoredLevel
 from volseg.editing.deltas import Box, Delta, Place, id_counts, make_delta
 from volseg.editing.journal import PART_BYTES, Journal
+from volseg.geometry import slices
 from volseg.progress import Progress, silent
-from volseg.volume.blocks import slices
 
 if TYPE_CHECKING:
     from volseg.volume.objects import ObjectRow

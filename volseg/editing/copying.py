@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from volseg.geometry import Region, refined
 from volseg.progress import Progress
 from volseg.store.objects import Store
 from volseg.store.urls import Location
-from volseg.volume.blocks import Region, refined
 from volseg.volume.levels import whole_factors
 from volseg.volume.metadata import group_key, to_json
 from volseg.volume.pyramid import coarser

@@ -17,8 +17,8 @@ from volseg.editing.removal import Fates, Removals
 from volseg.editing.selection import Selection
 from volseg.editing.tools import check_split_memory, seed_lists, split_mask
 from volseg.errors import InputError
+from volseg.geometry import Region, slices
 from volseg.progress import Progress, silent
-from volseg.volume.blocks import Region, slices
 
 if TYPE_CHECKING:
     from volseg.volume.labels import Labels

@@ -12,7 +12,7 @@ import numpy as np
 from volseg.editing.deltas import Delta, Index, Place
 from volseg.editing.journal import Journal
 from volseg.editing.record import Operation, Record
-from volseg.volume.blocks import Region, intersection, region_shape, shifted, slices
+from volseg.geometry import Region, intersection, region_origin, region_shape, slices
 
 if TYPE_CHECKING:
     from volseg.volume.labels import Labels
@@ -113,8 +113,8 @@ class JournalIndex:
                     change = delta.change()
                     whole = np.zeros(delta.shape, values.dtype)
                     whole[change.mask] = change.new
-                    own = slices(shifted(part, [-o for o in delta.origin]))
-                    inside = slices(shifted(part, [-start for start, _ in region]))
+                    own = slices(part, delta.origin)
+                    inside = slices(part, region_origin(region))
                     np.copyto(values[inside], whole[own], where=change.mask[own])
             values[~mask] = 0
         return mask, values
@@ -135,8 +135,8 @@ def mark(mask: np.ndarray, region: Region, delta: Delta) -> None:
     part = intersection(region_of(delta), region)
     if part is None:
         return
-    inside = slices(shifted(part, [-start for start, _ in region]))
-    own = slices(shifted(part, [-o for o in delta.origin]))
+    inside = slices(part, region_origin(region))
+    own = slices(part, delta.origin)
     mask[inside] |= delta.change().mask[own]
 
 

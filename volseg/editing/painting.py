@@ -16,7 +16,7 @@ from volseg.editing.selection import Piece, Selection
 from volseg.editing.tools import flood
 from volseg.editing.views import LevelViews
 from volseg.errors import InputError
-from volseg.volume.blocks import Region, slices
+from volseg.geometry import Region, slices
 
 if TYPE_CHECKING:
     from volseg.volume.labels import Labels

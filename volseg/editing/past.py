@@ -14,17 +14,17 @@ from volseg.editing.deltas import Delta, id_counts
 from volseg.editing.index import JournalIndex, region_of
 from volseg.editing.record import Operation, Record
 from volseg.errors import InputError
-from volseg.progress import Progress, silent
-from volseg.store.urls import Location
-from volseg.volume.blocks import (
+from volseg.geometry import (
     Region,
     coarsened,
     intersection,
     refined,
+    region_origin,
     region_shape,
-    shifted,
     slices,
 )
+from volseg.progress import Progress, silent
+from volseg.store.urls import Location
 from volseg.volume.pyramid import coarser
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class LabelsAt:
                     (z, y, x),
                     keep_thin=labels.metadata.keep_thin,
                 )
-                block[slices(shifted(part, [-start for start, _ in region]))] = made
+                block[slices(part, region_origin(region))] = made
         return block
 
     def write(self, url: str | Path | Location, *, progress: Progress = silent) -> Volume:
@@ -335,8 +335,8 @@ def put(block: np.ndarray, region: Region, delta: Delta, *, back: bool) -> None:
     part = intersection(region_of(delta), region)
     if part is None:
         return
-    inside = slices(shifted(part, [-start for start, _ in region]))
-    own = slices(shifted(part, [-o for o in delta.origin]))
+    inside = slices(part, region_origin(region))
+    own = slices(part, delta.origin)
     change = delta.change()
     values = np.zeros(change.mask.shape, delta.dtype)
     values[change.mask] = change.old if back else change.new

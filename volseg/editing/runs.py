@@ -23,7 +23,7 @@ from volseg.editing.record import Operation, Record
 from volseg.editing.sessions import Session, Sessions
 from volseg.editing.state import EditState
 from volseg.errors import ChangedError, InputError, LeaseHeldError, StorageError
-from volseg.volume.blocks import Region, slices
+from volseg.geometry import Region, slices
 from volseg.volume.pyramid import coarser
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from volseg.editing.deltas import Delta
 from volseg.editing.record import Record
-from volseg.volume.blocks import Region, Triple
+from volseg.geometry import Region, Triple
 from volseg.volume.objects import ObjectRow
 
 if TYPE_CHECKING:

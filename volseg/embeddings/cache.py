@@ -33,10 +33,10 @@ from volseg.sam.rendering import Rendering
 from volseg.sam.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
+    from volseg.geometry import Region
     from volseg.sam.model import Model
     from volseg.sam.registry import ModelSpec
     from volseg.store.objects import Store
-    from volseg.volume.blocks import Region
     from volseg.volume.image import Volume
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from volseg.sam.rendering import Rendering, render_tile, tile_region
 from volseg.sam.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
+    from volseg.geometry import Region
     from volseg.sam.model import Model
-    from volseg.volume.blocks import Region
     from volseg.volume.image import Volume
 
 ReadBlock = Callable[["Region"], NDArray[Any]]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError
+from volseg.geometry import Region, slices, whole_region
 
-Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 ReadMask = Callable[[Region], NDArray[np.bool_]]
 
 
@@ -53,10 +53,10 @@ def surface_distance(
     InputError
         If one mask is empty: there is no distance to nothing.
     """
-    whole: Region = tuple((0, n) for n in first.shape)  # type: ignore[assignment]
+    whole = whole_region(first.shape)
     return distance_between(
-        surface_points(lambda region: _cut(first, region), whole, first.shape),
-        surface_points(lambda region: _cut(second, region), whole, second.shape),
+        surface_points(lambda region: first[slices(region)], whole, first.shape),
+        surface_points(lambda region: second[slices(region)], whole, second.shape),
         spacing_um,
     )
 
@@ -82,10 +82,11 @@ def surface_points(
     """
     found = [np.empty((0, 3), np.int32)]
     for block in _slabs(box, block_voxels):
-        wide: Region = tuple(  # type: ignore[assignment]
+        z, y, x = (
             (max(0, low - 1), min(size, high + 1))
             for (low, high), size in zip(block, shape, strict=True)
         )
+        wide = (z, y, x)
         pad = [
             (1 - (low - lo), 1 - (hi - high))
             for (low, high), (lo, hi) in zip(block, wide, strict=True)
@@ -118,10 +119,6 @@ def distance_between(
         float(max(np.percentile(there, 95), np.percentile(back, 95))),
         float((there.sum() + back.sum()) / (there.size + back.size)),
     )
-
-
-def _cut(mask: NDArray[np.bool_], region: Region) -> NDArray[np.bool_]:
-    return mask[tuple(slice(*part) for part in region)]
 
 
 def _slabs(box: Region, voxels: int) -> Iterator[Region]:

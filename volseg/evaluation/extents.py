@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+from volseg.geometry import Region, enclosing
 
 
 class Extents:
@@ -36,17 +36,9 @@ class Extents:
         for number, found in enumerate(find_objects(small.astype(np.int32, copy=False)), 1):
             if found is None:
                 continue
-            box = tuple(
+            z, y, x = (
                 (int(part.start) + start, int(part.stop) + start)
                 for part, start in zip(found, origin, strict=True)
             )
-            self.boxes[place[number]] = join(self.boxes.get(place[number]), box)  # type: ignore[arg-type]
-
-
-def join(first: Region | None, second: Region) -> Region:
-    """The box that holds both boxes."""
-    if first is None:
-        return second
-    return tuple(  # type: ignore[return-value]
-        (min(a, c), max(b, d)) for (a, b), (c, d) in zip(first, second, strict=True)
-    )
+            seen = self.boxes.get(place[number], (z, y, x))
+            self.boxes[place[number]] = enclosing((seen, (z, y, x)))

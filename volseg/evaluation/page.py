@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from volseg.evaluation.report import ObjectScore, Report
 from volseg.evaluation.sources import LabelSource, open_source
+from volseg.geometry import Region, region_shape, slices
 from volseg.store.files import file_to_write
 from volseg.volume.targets.files import write_file
 from volseg.volume.targets.permission import Permission
@@ -191,14 +192,14 @@ class _Backdrop:
     def __init__(self, image: Any, level: int, time: int, channel: int) -> None:
         self._image, self._where = image, {"level": level, "time": time, "channel": channel}
 
-    def read(self, region: Any) -> NDArray[np.uint8]:
-        shape = tuple(high - low for low, high in region[1:])
+    def read(self, region: Region) -> NDArray[np.uint8]:
+        shape = region_shape(region)[1:]
         if self._image is None:
             return np.zeros(shape, np.uint8)
         if hasattr(self._image, "levels"):
             values = self._image.read(region, **self._where)[0]
         else:
-            values = np.asarray(self._image)[tuple(slice(*part) for part in region)][0]
+            values = np.asarray(self._image)[slices(region)][0]
         low, high = np.percentile(values, (1, 99.5))
         scaled = (values.astype(np.float32) - low) / max(float(high - low), 1e-6) * 255
         return np.clip(scaled, 0, 255).astype(np.uint8)
@@ -206,17 +207,17 @@ class _Backdrop:
 
 def _figure(row: ObjectScore, ours: LabelSource, theirs: LabelSource, backdrop: _Backdrop) -> str:
     """The slice on which truth and labels differ most, with both outlines."""
-    box = tuple(
+    zs, ys, xs = (
         (max(0, low - pad), min(size, high + pad))
         for (low, high), size, pad in zip(row.bbox, ours.shape, (0, _MARGIN, _MARGIN), strict=True)
     )
-    worst, at = -1, box[0][0]
-    for z in range(*box[0]):
-        region: Any = ((z, z + 1), *box[1:])
+    worst, at = -1, zs[0]
+    for z in range(*zs):
+        region = ((z, z + 1), ys, xs)
         differ = _differing(row, ours, theirs, region)
         if differ > worst:
             worst, at = differ, z
-    region = ((at, at + 1), *box[1:])
+    region = ((at, at + 1), ys, xs)
     grey = backdrop.read(region)
     pixels = np.repeat(grey[..., None], 3, axis=-1)
     for source, one, colour in ((theirs, row.id, _TRUTH), (ours, row.predicted, _FOUND)):

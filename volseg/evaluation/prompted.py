@@ -12,6 +12,7 @@ import numpy as np
 from volseg.errors import InputError
 from volseg.evaluation.baseline import otsu_dice
 from volseg.evaluation.sources import LabelSource, open_source
+from volseg.geometry import whole_region
 
 if TYPE_CHECKING:
     from volseg.prompts import PromptSet
@@ -164,7 +165,7 @@ def otsu_baseline(
     prompted = prompted_objects(labels, truth, level=level, time=time)
     if source.shape != shape or prompted is None or not prompted.points:
         return None
-    whole = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
+    whole = whole_region(shape)
     channel = labels.channel if isinstance(labels.channel, int) else 0
     image = volume.read(whole, level=0, time=time, channel=channel)
     dice = otsu_dice(image, source.read(whole), prompted.points)

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+from volseg.geometry import Region
 
 
 @dataclass(frozen=True)

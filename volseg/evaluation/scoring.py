@@ -14,9 +14,10 @@ from volseg.evaluation import overlap
 from volseg.evaluation.boundary import SurfaceDistance, distance_between, surface_points
 from volseg.evaluation.boxes import BoxTruth, boxes_of_prompts, evaluate_boxes
 from volseg.evaluation.contingency import Contingency
-from volseg.evaluation.extents import Extents, Region, join
+from volseg.evaluation.extents import Extents
 from volseg.evaluation.report import ObjectScore, Report
 from volseg.evaluation.sources import LabelSource, blocks, open_source
+from volseg.geometry import Region, enclosing
 from volseg.progress import Progress, silent
 
 FAMILIES = ("overlap", "detection", "aji", "arand", "vi", "boundary")
@@ -181,7 +182,11 @@ def _rows(
     for truth_id, size in sorted(pairs.truth_sizes.items()):
         other = partner.get(truth_id)
         where = at.get((truth_id, other)) if other is not None else None
-        box = boxes[truth_id] if other is None else join(boxes[truth_id], predicted_boxes[other])
+        box = (
+            boxes[truth_id]
+            if other is None
+            else enclosing((boxes[truth_id], predicted_boxes[other]))
+        )
         rows.append(
             ObjectScore(
                 id=truth_id,

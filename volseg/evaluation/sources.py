@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from volseg.errors import InputError
 from volseg.evaluation.contingency import as_ids
+from volseg.geometry import slices
 
 if TYPE_CHECKING:
-    from volseg.volume.blocks import Region
+    from volseg.geometry import Region
     from volseg.volume.labels import Labels
 
 BLOCK_VOXELS = 2**24
@@ -69,7 +70,7 @@ class ArraySource:
 
     def read(self, region: Region) -> NDArray[np.integer]:
         """Read a region of voxels."""
-        z, y, x = (slice(*part) for part in region)
+        z, y, x = slices(region)
         if len(self.array.shape) == 2:
             return as_ids(self.array[y, x], self.name)[np.newaxis]
         return as_ids(self.array[z, y, x], self.name)

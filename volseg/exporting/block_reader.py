@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from volseg.exporting.narrow import check_fits, narrowed
 from volseg.exporting.selection import Selection
-from volseg.volume.blocks import Region, intersection, shifted, slices
+from volseg.geometry import (
+    Region,
+    Triple,
+    intersection,
+    region_origin,
+    region_shape,
+    shifted,
+    slices,
+)
 
 
 class BlockReader:
@@ -56,7 +64,7 @@ class BlockReader:
         if not self._direct:
             return self._read_slowly(region)
         where = shifted(region, self._selection.origin)
-        data, chunk = self._buffers([high - low for low, high in region])
+        data, chunk = self._buffers(region_shape(region))
         time = self._selection.time
         view = self._codec.view(chunk, time)
         written = False
@@ -65,7 +73,7 @@ class BlockReader:
             part = intersection(box, where)
             if part is None:
                 continue
-            target = data[slices(shifted(part, [-low for low, _ in where]))]
+            target = data[slices(part, region_origin(where))]
             stored = self._selection.labels.store.get_or_none(self._codec.key(index, time))
             if stored is None:
                 target[...] = 0
@@ -73,7 +81,7 @@ class BlockReader:
             if not self._codec.unpack_into(stored, chunk):
                 return self._read_slowly(region)
             written |= self._keep(view)
-            inside = view[slices(shifted(part, [-low for low, _ in box]))]
+            inside = view[slices(part, region_origin(box))]
             check_fits(inside, self._dtype)
             np.copyto(target, inside, casting="unsafe")
         return data if written else None
@@ -91,7 +99,7 @@ class BlockReader:
         fastremap.mask_except(view, list(self._selection.ids), in_place=True)
         return bool(view.any())
 
-    def _buffers(self, shape: list[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _buffers(self, shape: Triple) -> tuple[NDArray[Any], NDArray[Any]]:
         """This thread's memory for a block and for a storage object."""
         size = prod(shape)
         own = self._own

@@ -13,9 +13,9 @@ from volseg.exporting.formats import FORMATS, Format, find_format
 from volseg.exporting.output import ExportResult, opened_output
 from volseg.exporting.provenance import provenance_of
 from volseg.exporting.selection import Selection, select
+from volseg.geometry import Region
 from volseg.progress import Progress, silent
 from volseg.store import parse_url
-from volseg.volume.blocks import Region
 
 if TYPE_CHECKING:
     from volseg.volume.labels import Labels

@@ -18,8 +18,8 @@ from volseg.exporting.crofton import Crossings
 from volseg.exporting.runs import Runs, runs_of
 from volseg.exporting.selection import BLOCK_BYTES, Selection
 from volseg.exporting.tally import Tally, numbered
+from volseg.geometry import Region
 from volseg.progress import Progress, silent
-from volseg.volume.blocks import Region
 
 _SurfaceCounter = Callable[[Region, NDArray[Any], Runs], Tally | None]
 _MOMENTS = 10  # 1, z, y, x, zz, yy, xx, zy, zx, yx

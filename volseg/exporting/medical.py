@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from volseg.errors import StorageError, UnsupportedFormatError
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.selection import Selection
+from volseg.geometry import plane_region
 from volseg.progress import Progress
 from volseg.volume.placement import affine_of_volume
 
@@ -180,8 +181,7 @@ def _write(
 
 
 def _compare(selection: Selection, path: Path, plane: NDArray[Any], z: int) -> None:
-    region: Any = ((z, z + 1), *((0, n) for n in selection.shape[1:]))
-    if not np.array_equal(plane, selection.read(region)[0]):
+    if not np.array_equal(plane, selection.read(plane_region(z, selection.shape))[0]):
         raise StorageError(f"{path}: slice {z} reads back differently; try again")
 
 

@@ -11,8 +11,8 @@ from volseg.errors import InputError, StorageError
 from volseg.exporting.measure import measure
 from volseg.exporting.selection import Selection
 from volseg.exporting.smoothing import smoothed
+from volseg.geometry import Region, region_shape
 from volseg.progress import Progress
-from volseg.volume.blocks import Region
 
 LARGEST_VOXELS = 2**27
 
@@ -53,7 +53,7 @@ def mesh_of(selection: Selection, object_id: int, box: Region) -> Any:
     import trimesh
     from skimage.measure import marching_cubes
 
-    shape = [high - low for low, high in box]
+    shape = region_shape(box)
     if int(np.prod(shape, dtype=np.int64)) > LARGEST_VOXELS:
         raise InputError(
             f"object {object_id} spans {' × '.join(map(str, shape))} voxels, too many for one mesh; "

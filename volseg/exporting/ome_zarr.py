@@ -11,8 +11,8 @@ import numpy as np
 
 from volseg.errors import InputError, StorageError
 from volseg.exporting.selection import Selection
+from volseg.geometry import Grid, Region, Triple, plane_region
 from volseg.progress import Progress
-from volseg.volume.blocks import Grid, Region, Triple
 from volseg.volume.omero import carry_label_metadata, carry_omero
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _each(
 def _check(selection: Selection, made: Labels) -> None:
     """Reopen the labels and compare a slice."""
     z = selection.shape[0] // 2
-    region: Region = ((z, z + 1), (0, selection.shape[1]), (0, selection.shape[2]))
+    region = plane_region(z, selection.shape)
     if not np.array_equal(made.read(region), replace(selection, time=0).read(region)):
         raise StorageError(f"{made.location}: slice {z} reads back differently; try again")
 

@@ -17,8 +17,8 @@ import numpy as np
 from volseg.exporting.ahead import in_order
 from volseg.exporting.block_reader import BlockReader
 from volseg.exporting.selection import Selection
+from volseg.geometry import Region
 from volseg.progress import Progress
-from volseg.volume.blocks import Region
 
 _THREADS = 4
 _AHEAD = 2 * _THREADS

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.exporting.selection import Selection
+from volseg.geometry import plane_region, whole_region
 from volseg.volume.objects import color_of
 
 STYLES = ("palette", "ids", "overlay")
@@ -94,10 +95,10 @@ class Painter:
         if volume.is_rgb:
             return 0.0, 255.0
         coarse = volume.levels[-1]
-        region: Any = tuple((0, n) for n in coarse.grid.shape)
+        region = whole_region(coarse.grid.shape)
         if math.prod(coarse.grid.shape) > 2**27:
             z = coarse.grid.shape[0] // 2
-            region = ((z, z + 1), *region[1:])
+            region = plane_region(z, coarse.grid.shape)
         values = volume.read(
             region, level=coarse.index, time=selection.time, channel=self._channels[0]
         )

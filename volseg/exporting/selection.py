@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError
-from volseg.volume.blocks import Grid, Region, Triple, check_region, intersection, shifted
+from volseg.geometry import (
+    Grid,
+    Region,
+    Triple,
+    check_region,
+    intersection,
+    region_shape,
+    shifted,
+    whole_region,
+)
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume
@@ -48,8 +57,7 @@ class Selection:
     @property
     def shape(self) -> Triple:
         """Voxels (z, y, x) of the region."""
-        z, y, x = (high - low for low, high in self.region)
-        return z, y, x
+        return region_shape(self.region)
 
     @property
     def origin(self) -> Triple:
@@ -193,9 +201,9 @@ def select(
     if not 0 <= time < labels.n_times:
         raise InputError(f"{labels.name} has times 0 to {labels.n_times - 1}, not {time}")
     shape = labels.levels[level].grid.shape
-    whole = region or tuple((0, n) for n in shape)
-    asked = tuple(part or own for part, own in zip((z, y, x), whole, strict=True))
-    checked = check_region(asked, shape, f"region of level {level}")  # type: ignore[arg-type]
+    whole = region or whole_region(shape)
+    asked = (z or whole[0], y or whole[1], x or whole[2])
+    checked = check_region(asked, shape, f"region of level {level}")
     if objects is None and classes is None:
         return Selection(labels, level, time, checked)
     return Selection(labels, level, time, checked, _ids(labels, time, objects, classes))

@@ -24,8 +24,8 @@ from volseg.exporting.digest import TrailingDigest
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.packed import PACKINGS, packed_strips
 from volseg.exporting.selection import Selection
+from volseg.geometry import Region, Triple
 from volseg.progress import Progress
-from volseg.volume.blocks import Region, Triple
 
 COMPRESSIONS = {"none": None} | {name: name for name in PACKINGS}
 _BIG = 2**32 - 2**25

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from volseg.errors import StorageError
 from volseg.exporting.painter import Painter
 from volseg.exporting.selection import Selection
+from volseg.geometry import plane_region
 from volseg.progress import Progress
 
 _BIG = 2**32 - 2**25
@@ -80,7 +81,7 @@ def _check(selection: Selection, painter: Painter, path: Path) -> None:
     import tifffile
 
     z = selection.shape[0] // 2
-    region: Any = ((z, z + 1), *((0, n) for n in selection.shape[1:]))
+    region = plane_region(z, selection.shape)
     image = painter.image(region)
     assert image is not None
     with tifffile.TiffFile(path) as file:

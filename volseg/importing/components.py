@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError
+from volseg.geometry import Region, region_shape
 from volseg.importing.label_layer import LabelLayer, Piece
-from volseg.importing.opened import Region
 
 MOST_VALUES = 255
 """With more values than these, it is no mask but an image."""
@@ -67,7 +67,7 @@ def _blocks(
 
 
 def _nothing(region: Region) -> NDArray[np.uint8]:
-    return np.zeros([high - low for low, high in region], np.uint8)
+    return np.zeros(region_shape(region), np.uint8)
 
 
 def _labelled(values: NDArray[Any]) -> tuple[NDArray[Any], int]:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
+from volseg.geometry import Region
 from volseg.importing.guard import check_size, reading, shown
 from volseg.importing.label_layer import LabelLayer, Piece
-from volseg.importing.opened import Region
 from volseg.volume.placement import affine_of_volume
 
 if TYPE_CHECKING:

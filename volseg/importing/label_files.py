@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.errors import InputError
+from volseg.geometry import Region
 from volseg.importing.guard import existing, printable
 from volseg.importing.label_kinds import label_kind, may_hold_labels
 from volseg.importing.label_layer import LabelLayer, Piece, check_ids
-from volseg.importing.opened import AS_IT_IS, OpenedImage, Region, SourceOptions
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.opening import open_image
 from volseg.importing.spool import Spool, fetch
 from volseg.importing.volumes import slabs

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from volseg.errors import InputError
-from volseg.importing.opened import Region
+from volseg.geometry import Region
 
 MAX_ID = 2**32 - 1
 Piece = tuple[int, Region, NDArray[Any]]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
+from volseg.geometry import Region
 from volseg.importing.guard import reading, shown, whole_number
 from volseg.importing.json_stream import JsonStream
 from volseg.importing.label_layer import LabelLayer, Piece, check_ids
-from volseg.importing.opened import Region
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from volseg.geometry import Region
 from volseg.progress import Progress
-from volseg.volume.blocks import Region
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels, create_labels
 from volseg.volume.objects import scan_objects

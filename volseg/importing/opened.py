@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
+from volseg.geometry import Region, region_shape
 from volseg.importing.guard import reading, shown
 from volseg.volume.voxel_size import ANY, Bounds, Size, checked_size, is_length, oddness
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from volseg.progress import Progress
     from volseg.volume.image import Volume
 
-Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 LETTERS = "tczyxs"
 _LOG = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ class OpenedImage:
             block = np.asarray(self.array[tuple(wanted[letter] for letter in self.axes)])
             left = [letter for letter in self.axes if isinstance(wanted[letter], slice)]
             whole = self._ordered(block, left)
-        expected = tuple(high - low for low, high in region)
+        expected = region_shape(region)
         if whole.shape[1:] != expected:
             raise UnsupportedFormatError(
                 f"{shown(self.path)}: gave {whole.shape[1:]} voxels where {expected} were expected"

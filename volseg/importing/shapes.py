@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError
+from volseg.geometry import Region
 from volseg.importing.guard import printable
 from volseg.importing.label_layer import LabelLayer, Piece
-from volseg.importing.opened import Region
 from volseg.importing.polygons import Span, filled
 
 _LOG = logging.getLogger(__name__)

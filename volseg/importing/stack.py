@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
+from volseg.geometry import whole_region
 from volseg.importing.guard import reading, shown
 from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.pictures import PICTURES, load_picture, open_picture, picture_header
@@ -165,7 +166,7 @@ class _Slices:
         path = self._folder / name
         if _is_tiff(path):
             with _open_file(path, None, self._options, as_slice=True) as one:
-                whole = one.read(tuple((0, n) for n in one.shape_zyx), channel=None)  # type: ignore[arg-type]
+                whole = one.read(whole_region(one.shape_zyx), channel=None)
             found = whole[0, 0] if len(self._slice_shape) == 2 else np.moveaxis(whole[:, 0], 0, -1)
         else:
             found = load_picture(path, self._options)

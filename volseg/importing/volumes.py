@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.errors import InputError
+from volseg.geometry import Region
 from volseg.importing.guard import printable
-from volseg.importing.opened import AS_IT_IS, OpenedImage, Region, SourceOptions
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.opening import open_image
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from volseg.geometry import Grid
     from volseg.store import Location
-    from volseg.volume.blocks import Grid
     from volseg.volume.image import Volume
 
 SLAB_BYTES = 2**27

@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.geometry import Grid, Region, Triple, coarsened, intersection, refined, whole_region
 from volseg.jobs.block import Block, Output
 from volseg.jobs.found import Extent, Found, short_digest
 from volseg.jobs.opened import Opened
-from volseg.volume.blocks import (
-    Grid,
-    Region,
-    Triple,
-    coarsened,
-    intersection,
-    refined,
-    whole_region,
-)
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan

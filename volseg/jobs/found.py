@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from volseg.geometry import Triple
 from volseg.jobs.inputs import JobPrompts, place_of
-from volseg.volume.blocks import Triple
 
 
 def short_digest(parts: Iterable[Any]) -> str:

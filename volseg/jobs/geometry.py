@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from volseg.volume.blocks import Grid, Region, Triple
+from volseg.geometry import Grid, Region, Triple
 
 if TYPE_CHECKING:
     from volseg.volume.image import Volume

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.volume.blocks import Region, Triple, intersection
+from volseg.geometry import Region, Triple, intersection
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan

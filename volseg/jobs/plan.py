@@ -12,12 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from volseg.errors import MemoryBudgetError, PlanMismatchError
+from volseg.geometry import Triple
 from volseg.jobs.estimates import Estimates
 from volseg.jobs.geometry import Geometry
 from volseg.prompts import PromptedObject
 from volseg.propagation.settings import Settings
-
-Triple = tuple[int, int, int]
 
 
 class _Frozen(BaseModel):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
+from volseg.geometry import Grid, Region, enclosing
 from volseg.jobs.block import Block
 from volseg.jobs.found import Found, Recorded, short_digest
 from volseg.jobs.opened import Opened
-from volseg.volume.blocks import Grid, Region
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan
@@ -114,7 +114,7 @@ def former_places(plan: Plan, labels: Labels, ids: Sequence[int]) -> list[list[A
 def _stored_blocks(plan: Plan, labels: Labels) -> set[tuple[int, int, int]]:
     """Compose blocks of which any object of level 0 is stored, from one listing."""
     from volseg.editing.chunks import StoredLevel
-    from volseg.volume.blocks import slices, whole_region
+    from volseg.geometry import slices, whole_region
 
     level = StoredLevel(labels.levels[0])
     found: set[tuple[int, int, int]] = set()
@@ -134,5 +134,4 @@ def _whole(plan: Plan, box: Sequence[Sequence[int]] | None, former: Sequence[Any
         regions.append(grid.whole((z, y, x)))
     if not regions:
         return ((0, 0), (0, 0), (0, 0))
-    z, y, x = ((min(r[a][0] for r in regions), max(r[a][1] for r in regions)) for a in range(3))
-    return (z, y, x)
+    return enclosing(regions)

@@ -21,8 +21,8 @@ from volseg.jobs.plan import Plan
 from volseg.jobs.session import REPORT
 
 if TYPE_CHECKING:
+    from volseg.geometry import Region
     from volseg.store import Store
-    from volseg.volume.blocks import Region
     from volseg.volume.image import Volume
 
 
@@ -231,7 +231,7 @@ def edited_keys(volume: Volume, name: str, settled: int = 0, own: int = 0) -> se
     """
     from volseg.editing.index import region_of
     from volseg.editing.journal import FOLDER, Journal
-    from volseg.volume.blocks import coarsened, intersection, whole_region
+    from volseg.geometry import coarsened, intersection, whole_region
 
     below = volume.output_store.sub(f"labels/{name}")
     if below.sub(FOLDER).is_empty():

@@ -17,8 +17,8 @@ from volseg.editing.chunks import StoredLevel
 from volseg.editing.index import JournalIndex
 from volseg.editing.journal import Journal
 from volseg.editing.runs import RunWriter
+from volseg.geometry import Region, slices
 from volseg.jobs.block import Output
-from volseg.volume.blocks import Region, slices
 
 if TYPE_CHECKING:
     from volseg.jobs.plan import Plan

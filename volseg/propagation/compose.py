@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from volseg.errors import InputError
+from volseg.geometry import Region
 from volseg.propagation.track import Track
 from volseg.propagation.window import overlap
-
-Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-"""((z0, z1), (y0, y1), (x0, x1)) in voxels, half-open."""
 
 
 def compose_block(

@@ -11,9 +11,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.geometry import Box
 from volseg.propagation.geometry import interior_points
 from volseg.propagation.predictor import SlicePrompt
-from volseg.propagation.window import Box, MaskWindow
+from volseg.propagation.window import MaskWindow
 
 _T = TypeVar("_T")
 

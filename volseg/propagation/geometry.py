@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from volseg.propagation.window import Box, MaskWindow, overlap, union_box
+from volseg.geometry import Box
+from volseg.propagation.window import MaskWindow, overlap, union_box
 
 _LONGEST = 160
 """Windows with a longer side are thinned out before points and necks are sought."""

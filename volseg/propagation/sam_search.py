@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.geometry import Box
 from volseg.propagation.predictor import Candidates, SlicePrompt
 from volseg.sam.merging import (
     Logits,
@@ -24,7 +25,7 @@ from volseg.sam.merging import (
     upsampled,
 )
 from volseg.sam.model import TilePrompt
-from volseg.sam.tiling import Box, Tile, Tiling
+from volseg.sam.tiling import Tile, Tiling
 
 MARGIN = 2  # low-resolution pixels from a tile's edge where a mask counts as cut
 SAME = 0.3  # IoU in the shared strip above which a neighbour's mask continues one

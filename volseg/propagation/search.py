@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.geometry import Box
 from volseg.propagation.context import Context
 from volseg.propagation.geometry import components, interior_points
 from volseg.propagation.judge import Expected, Judgement, judge
 from volseg.propagation.predictor import Candidates, SlicePrompt
 from volseg.propagation.settings import Settings
 from volseg.propagation.state import State
-from volseg.propagation.window import Box, MaskWindow, grown, iou, shared_area, union
+from volseg.propagation.window import MaskWindow, grown, iou, shared_area, union
 
 
 class Search:

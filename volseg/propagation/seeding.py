@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from volseg.geometry import Box
 from volseg.propagation.context import Context
 from volseg.propagation.predictor import Candidates, SlicePredictor, SlicePrompt
 from volseg.propagation.settings import DEFAULTS, Settings
-from volseg.propagation.window import EMPTY, Box, MaskWindow
+from volseg.propagation.window import EMPTY, MaskWindow
 
 SeedMasks = dict[int, dict[int, tuple[MaskWindow, float]]]
 """{object id: {z: (mask, confidence)}}"""

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from volseg.errors import UnsupportedFormatError
+from volseg.geometry import Box
 from volseg.propagation.track import decode_runs, encode_runs
-from volseg.propagation.window import EMPTY, Box, MaskWindow
+from volseg.propagation.window import EMPTY, MaskWindow
 
 Direction = int
 """1 upward (growing z), -1 downward."""

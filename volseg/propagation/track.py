@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
-from volseg.propagation.window import Box, MaskWindow, union_box
+from volseg.geometry import Box, Region
+from volseg.propagation.window import MaskWindow, union_box
 
 _MAGIC = b"VSTRACK1"
 _HEADER = struct.Struct("<8s4I")
@@ -186,7 +187,7 @@ class Track:
         return sum(int(entry.runs[1::2].sum()) for entry in self._slices.values())
 
     @property
-    def bbox3d(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
+    def bbox3d(self) -> Region | None:
         """Bounding region ((z0, z1), (y0, y1), (x0, x1)), half-open; None for an empty track."""
         if not self._slices:
             return None

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Box = tuple[int, int, int, int]
-"""y0, x0, y1, x1 in voxels, half-open."""
+from volseg.geometry import Box
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from volseg.sam.tiling import Box, Tile, Tiling
+from volseg.geometry import Box
+from volseg.sam.tiling import Tile, Tiling
 
 Maps = NDArray[np.float32]
 

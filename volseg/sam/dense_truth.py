@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volseg.errors import InputError
+from volseg.geometry import Region, slices
 from volseg.sam.dense import DenseSpec, Place, check_inputs
 from volseg.sam.dense_truth_maps import truth_maps
 from volseg.sam.tiling import Tile
-from volseg.volume.blocks import Region
 from volseg.volume.labels import Labels
 
 Read = Callable[[Region], NDArray[np.integer]]
@@ -90,7 +90,7 @@ class TruthDenseModel:
     ) -> TruthDenseModel:
         """Make it from labels (z, y, x) in memory."""
         shape = (int(labels.shape[0]), int(labels.shape[1]), int(labels.shape[2]))
-        return cls(lambda region: labels[tuple(slice(*axis) for axis in region)], shape, blemishes)
+        return cls(lambda region: labels[slices(region)], shape, blemishes)
 
     @classmethod
     def of_labels(

@@ -19,8 +19,8 @@ from volseg.sam.preprocessing import PREPROCESSING, Place
 from volseg.volume.contrast import contrast_limits, measure_contrast, widened
 
 if TYPE_CHECKING:
+    from volseg.geometry import Region
     from volseg.sam.tiling import Tile
-    from volseg.volume.blocks import Region
     from volseg.volume.image import Volume
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError
+from volseg.geometry import Box
 
-Box = tuple[int, int, int, int]
 OVERLAP = 0.25  # share of a tile that it has in common with its neighbour
 ZOOM_STEP = math.sqrt(2.0)  # automatic zooms are powers of it, so that runs share their embeddings
 ZOOM_RANGE = (0.125, 4.0)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.errors import InputError, NotOmeZarrError, NotThereError
+from volseg.geometry import Grid, Region, Triple, check_region, slices
 from volseg.store import Store
 from volseg.store.failures import translated
 from volseg.volume.axes import Axis
-from volseg.volume.blocks import Grid, Region, Triple, check_region, slices
 from volseg.volume.chunk_keys import with_true_separator
 from volseg.volume.documents import Documents
 from volseg.volume.metadata import array_key

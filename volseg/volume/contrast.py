@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from volseg.volume.blocks import Region
+    from volseg.geometry import Region
     from volseg.volume.image import Volume
 
 PERCENTILES = (0.5, 99.5)

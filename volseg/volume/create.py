@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from volseg.errors import InputError, VolsegError
+from volseg.geometry import Triple
 from volseg.store import Location, Store
-from volseg.volume.blocks import Triple
 from volseg.volume.image import Volume, open_volume
 from volseg.volume.levels import LevelPlan, level_plan
 from volseg.volume.metadata import (

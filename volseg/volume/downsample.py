@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from volseg.errors import InputError
-from volseg.volume.blocks import Triple
+from volseg.geometry import Triple
 
 Labels3D = npt.NDArray[Any]
 _SLAB_BYTES = 1 << 21  # of input compared at a time: fits a core's cache

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.errors import AccessDeniedError, InputError, NotOmeZarrError, NotThereError
+from volseg.geometry import Region, Triple
 from volseg.store import Location, Store, open_store, parse_url
 from volseg.volume.arrays import LevelArray, open_array
-from volseg.volume.blocks import Region, Triple
 from volseg.volume.documents import Documents
 from volseg.volume.metadata import Multiscale, read_multiscale, zarr_format
 from volseg.volume.targets.contents import check_place_for_labels

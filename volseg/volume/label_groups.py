@@ -17,8 +17,8 @@ from volseg.errors import (
     StorageError,
     VolsegError,
 )
+from volseg.geometry import Triple
 from volseg.store import Store
-from volseg.volume.blocks import Triple
 from volseg.volume.create import array_documents, claimed_group, datasets_of, fitted, put_group
 from volseg.volume.documents import Documents
 from volseg.volume.groups import group_in, read_group

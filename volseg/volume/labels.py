@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.errors import InputError, NotOmeZarrError, NotThereError, StorageError
+from volseg.geometry import Grid, Region, Triple
 from volseg.store import Location, Store, check_name
 from volseg.volume.arrays import LevelArray
-from volseg.volume.blocks import Grid, Region, Triple
 from volseg.volume.documents import Documents
 from volseg.volume.groups import group_in
 from volseg.volume.image import Volume, open_volume, read_levels

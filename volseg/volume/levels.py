@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from volseg.volume.blocks import Triple
+from volseg.geometry import Triple
 
 SMALLEST = 256
 """A pyramid ends once y and x are no longer than this."""

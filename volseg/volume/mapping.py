@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.volume.blocks import Grid, Triple
+from volseg.geometry import Grid, Triple
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError, UnsupportedFormatError
-from volseg.volume.blocks import Region
+from volseg.geometry import Region
 from volseg.volume.metadata import RECORDS, group_key, to_json
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.volume.blocks import Region, Triple, coarsened, refined
+from volseg.geometry import Region, Triple, coarsened, refined
 from volseg.volume.downsample import downsample_image, downsample_labels
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.errors import InputError
-from volseg.volume.blocks import Region
+from volseg.geometry import Region
 from volseg.volume.labels import Labels
 from volseg.volume.mapping import block_multiple, run_jobs
 from volseg.volume.objects import ObjectRow

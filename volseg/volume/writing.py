@@ -8,9 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from volseg.errors import AlignmentError, InputError
+from volseg.geometry import (
+    Region,
+    Triple,
+    check_region,
+    region_origin,
+    region_shape,
+    slices,
+)
 from volseg.store import digest
 from volseg.volume.arrays import LevelArray
-from volseg.volume.blocks import Region, Triple, check_region, region_shape, shifted, slices
 
 THREADS = 8
 
@@ -88,8 +95,7 @@ def _write_object(
 ) -> Written:
     codec, grid = level.codec, level.grid
     box = grid.region(index)
-    start = [low for low, _ in region]
-    part = data[slices(shifted(box, [-low for low in start]))]
+    part = data[slices(box, region_origin(region))]
     key = codec.key(index, time, channel)
     packed = None
     if part.any() or codec.fill != 0:

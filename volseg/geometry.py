@@ -1,8 +1,8 @@
-"""Regions and grids: where a volume is cut into storage objects and blocks. Pure arithmetic on voxel indices."""
+"""Regions, boxes and grids: where a volume is cut into storage objects and blocks. Pure arithmetic on voxel indices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,7 +11,15 @@ from volseg.errors import InputError
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """((z0, z1), (y0, y1), (x0, x1)): half-open voxel ranges."""
 
+Box = tuple[int, int, int, int]
+"""(y0, x0, y1, x1) of one slice: half-open voxel ranges."""
+
 Triple = tuple[int, int, int]
+"""(z, y, x): a shape, an index or whole factors."""
+
+
+Slices = tuple[slice, slice, slice]
+"""A region as NumPy indexes it."""
 
 
 def whole_region(shape: Sequence[int]) -> Region:
@@ -26,10 +34,29 @@ def region_shape(region: Region) -> Triple:
     return (z1 - z0, y1 - y0, x1 - x0)
 
 
-def slices(region: Region) -> tuple[slice, slice, slice]:
-    """Return a region as slices."""
+def region_origin(region: Region) -> Triple:
+    """Return the first voxel (z, y, x) of a region."""
+    (z, _), (y, _), (x, _) = region
+    return (z, y, x)
+
+
+def plane_region(z: int, shape: Sequence[int]) -> Region:
+    """Return the region of slice `z` of a (z, y, x) shape."""
+    _, y, x = shape
+    return ((z, z + 1), (0, y), (0, x))
+
+
+def region_at(origin: Sequence[int], shape: Sequence[int]) -> Region:
+    """Return the region of a (z, y, x) shape whose first voxel lies at an origin."""
+    z, y, x = ((o, o + n) for o, n in zip(origin, shape, strict=True))
+    return (z, y, x)
+
+
+def slices(region: Region, origin: Sequence[int] = (0, 0, 0)) -> Slices:
+    """Return a region as slices of an array whose first voxel lies at `origin` (z, y, x)."""
     (z0, z1), (y0, y1), (x0, x1) = region
-    return (slice(z0, z1), slice(y0, y1), slice(x0, x1))
+    z, y, x = origin
+    return (slice(z0 - z, z1 - z), slice(y0 - y, y1 - y), slice(x0 - x, x1 - x))
 
 
 def intersection(a: Region, b: Region) -> Region | None:
@@ -38,6 +65,15 @@ def intersection(a: Region, b: Region) -> Region | None:
     if any(low >= high for low, high in ranges):
         return None
     return (ranges[0], ranges[1], ranges[2])
+
+
+def enclosing(regions: Iterable[Region]) -> Region:
+    """Return the smallest region that holds all of some regions (at least one)."""
+    z, y, x = (
+        (min(low for low, _ in ranges), max(high for _, high in ranges))
+        for ranges in zip(*regions, strict=True)
+    )
+    return (z, y, x)
 
 
 def shifted(region: Region, offset: Sequence[int]) -> Region:

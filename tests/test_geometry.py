@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg.errors import InputError
-from volseg.volume.blocks import (
+from volseg.geometry import (
     Grid,
     Region,
     check_region,
