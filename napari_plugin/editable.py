@@ -19,7 +19,7 @@ from napari_plugin.tilegrid import Key
 from napari_plugin.tiles import Tiles
 from volseg.editing.editor import Editor
 from volseg.errors import InputError, VolsegError
-from volseg.geometry import Region, coarsened, slices
+from volseg.geometry import Region, coarsened
 from volseg.volume.labels import Labels
 
 _LABEL_TILE_BYTES = 256 * 2**20
@@ -120,14 +120,14 @@ class LabelTiles(Tiles):
         editor = self._editor()
         if editor is None:
             return super().load_part(key, region)
-        return editor.read_level(slices(region), key.level, key.time)[None]
+        return editor.read_level(region, key.level, key.time)[None]
 
     def _load_tile(self, key: Key) -> np.ndarray:
         editor = self._editor()
         level = self.levels[key.level]
         if editor is None:
             return load_tile(self._lazies[key.level], level, key)
-        return editor.read_level(slices(level.region(key[3:])), key.level, key.time)[None]
+        return editor.read_level(level.region(key[3:]), key.level, key.time)[None]
 
     def _editor(self) -> Editor | None:
         """Return the editor, None where the labels can't be edited (then `failed` has told why)."""

@@ -21,7 +21,7 @@ from psygnal import EmitLoopError, Signal, SignalInstance
 from napari_plugin.edit_state import EditState
 from napari_plugin.kept_copies import KeptCopies
 from volseg.editing import EditConflictError, Editor
-from volseg.editing.deltas import Box
+from volseg.editing.engine import Changed
 from volseg.editing.record import Operation
 from volseg.editing.state import Clash
 from volseg.editing.unsaved import LocalCopy
@@ -71,7 +71,7 @@ class LabelEditing:
         self.renew: Callable[[list[tuple[int, Region]]], None] | None = None
         """Called on the label image's thread before `changed`, to bring new voxels into what is on the screen."""
         self._lock = threading.Lock()
-        self._noted: list[tuple[int, Box]] = []
+        self._noted: list[tuple[int, Region]] = []
         self._waiting = 0
         self._working: str | None = None
         self._state = EditState()
@@ -420,11 +420,11 @@ class LabelEditing:
             end(self.editor)
         self._state = EditState()
 
-    def _note(self, boxes: Any) -> None:
+    def _note(self, regions: Changed) -> None:
         """Take in what the editor tells, on whatever thread; announce it on our own."""
         with self._lock:
             first = not self._noted
-            self._noted += boxes
+            self._noted += regions
             if first and not self._closed:
                 with suppress(RuntimeError):  # the pool has just shut down
                     self._pool.submit(self._announce)
@@ -481,12 +481,11 @@ def _conflict_text(editing: LabelEditing, state: EditState) -> str:
     )
 
 
-def _few(boxes: list[tuple[int, Box]]) -> list[tuple[int, Region]]:
-    """Return the boxes as regions without repetition, where there are many the one around them, by time."""
+def _few(noted: list[tuple[int, Region]]) -> list[tuple[int, Region]]:
+    """Return the regions without repetition, where there are many the one around them, by time."""
     by_time: dict[int, dict[Region, None]] = {}
-    for time, box in boxes:
-        z, y, x = ((s.start, s.stop) for s in box)
-        by_time.setdefault(time, {})[z, y, x] = None
+    for time, region in noted:
+        by_time.setdefault(time, {})[region] = None
     return [
         (time, region)
         for time, regions in by_time.items()

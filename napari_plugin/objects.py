@@ -20,7 +20,7 @@ from napari_plugin.taking import store_free
 from volseg.editing.deltas import id_counts
 from volseg.editing.editor import Editor
 from volseg.errors import InputError
-from volseg.geometry import Region
+from volseg.geometry import Region, joined
 from volseg.volume.objects import ObjectRow
 
 Status = Literal["todo", "accepted", "rejected"]
@@ -152,12 +152,11 @@ class ObjectTableModel:
             counted[operation.uuid, time] = counts
             box: Region | None = None
             for delta in deltas:
-                z, y, x = ((s.start, s.stop) for s in delta.box)
-                box = _around(box, (z, y, x))
+                box = joined(box, delta.region)
             for label, number in counts.items():
                 voxels[label] = voxels.get(label, 0) + number
-                if number > 0:
-                    boxes[label] = _around(boxes.get(label), box)
+                if number > 0 and box is not None:
+                    boxes[label] = joined(boxes.get(label), box)
             classes |= {label: (new,) for label, (_, new) in operation.classes.items()}
         self._counted = counted
         return {
@@ -330,7 +329,4 @@ def text_of(row: ObjectRow, column: str) -> str:
 
 
 def _around(a: Region | None, b: Region | None) -> Region | None:
-    if a is None or b is None:
-        return b if a is None else a
-    z, y, x = ((min(p[0], q[0]), max(p[1], q[1])) for p, q in zip(a, b, strict=True))
-    return z, y, x
+    return a if b is None else joined(a, b)

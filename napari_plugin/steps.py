@@ -11,7 +11,6 @@ from itertools import product
 
 import numpy as np
 
-from volseg.editing.deltas import Box
 from volseg.editing.editor import Editor
 from volseg.editing.tools import flood
 from volseg.errors import InputError, MemoryBudgetError
@@ -45,7 +44,7 @@ class Stamp:
     def run(self, editor: Editor) -> None:
         """Set the id in the editor."""
         editor.time = self.time
-        box: Box = slices(self.region)
+        box = slices(self.region)
         block = editor[box]
         chosen = self.mask if self.only is None else self.mask & (block == self.only)
         block[chosen] = self.value
@@ -136,16 +135,17 @@ class Fill:
         if self.contiguous:
             self._set(editor, *self._flooded(editor))
             return
-        for box in self._boxes(editor.shape, editor.labels.grid.chunk):
-            self._set(editor, box, editor[box] == old)
+        for region in self._regions(editor.shape, editor.labels.grid.chunk):
+            self._set(editor, region, editor[slices(region)] == old)
 
-    def _set(self, editor: Editor, box: Box, mask: np.ndarray) -> None:
+    def _set(self, editor: Editor, region: Region, mask: np.ndarray) -> None:
         if mask.any():
+            box = slices(region)
             block = editor[box]
             block[mask] = self.value
             editor[box] = block
 
-    def _boxes(self, shape: Triple, chunk: Triple) -> Iterator[Box]:
+    def _regions(self, shape: Triple, chunk: Triple) -> Iterator[Region]:
         """Yield the chunks along the axes of the fill."""
         if int(np.prod([shape[a] for a in self.axes])) > _MOST_VOXELS:
             raise MemoryBudgetError(
@@ -158,30 +158,33 @@ class Fill:
         ]
         for start in product(*ranges):
             z, y, x = (
-                slice(s, min(s + chunk[a], shape[a])) if a in self.axes else slice(s, s + 1)
+                (s, min(s + chunk[a], shape[a])) if a in self.axes else (s, s + 1)
                 for a, s in enumerate(start)
             )
             yield z, y, x
 
-    def _flooded(self, editor: Editor) -> tuple[Box, np.ndarray]:
+    def _flooded(self, editor: Editor) -> tuple[Region, np.ndarray]:
         """Return the connected region, which may spread in any plane: the axis that is fixed comes first."""
         fixed = [a for a in range(3) if a not in self.axes]
         order = [*fixed, *self.axes]
         back = [order.index(a) for a in range(3)]
         shape, point = editor.shape, self.point
 
-        def read(box: Box) -> np.ndarray:
-            block: np.ndarray = editor[tuple(box[back[a]] for a in range(3))]
+        def in_volume(region: Region) -> Region:
+            return region[back[0]], region[back[1]], region[back[2]]
+
+        def read(region: Region) -> np.ndarray:
+            block: np.ndarray = editor[slices(in_volume(region))]
             return block.transpose(order)
 
-        box, mask = flood(
+        region, mask = flood(
             read,
             (shape[order[0]], shape[order[1]], shape[order[2]]),
             (point[order[0]], point[order[1]], point[order[2]]),
             in_slice=bool(fixed),
             max_voxels=_MOST_VOXELS,
         )
-        return (box[back[0]], box[back[1]], box[back[2]]), mask.transpose(back)
+        return in_volume(region), mask.transpose(back)
 
 
 Step = Stamp | Fill

@@ -99,7 +99,7 @@ class UnsavedSign(QPushButton):
         deltas = [delta for operation in operations for delta in operation.deltas]
         if viewer is None or layer is None or not deltas:
             return
-        zyx = [(s.start + s.stop - 1) / 2 for s in deltas[0].box]
+        zyx = [(low + high - 1) / 2 for low, high in deltas[0].region]
         point = [*([deltas[0].time] * (layer.ndim - 3)), round(zyx[0]), *zyx[1:]]
         world = np.asarray(layer.data_to_world(point))
         for axis, value in enumerate(world, viewer.dims.ndim - len(world)):

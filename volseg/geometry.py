@@ -76,6 +76,11 @@ def enclosing(regions: Iterable[Region]) -> Region:
     return (z, y, x)
 
 
+def joined(known: Region | None, region: Region) -> Region:
+    """Return the smallest region that holds a region and what is known so far."""
+    return region if known is None else enclosing((known, region))
+
+
 def shifted(region: Region, offset: Sequence[int]) -> Region:
     """Return a region moved by (z, y, x) voxels."""
     (z, y, x) = ((low + d, high + d) for (low, high), d in zip(region, offset, strict=True))

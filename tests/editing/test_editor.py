@@ -235,10 +235,10 @@ def test_the_cache_keeps_its_bound_and_no_edit_leaves_with_a_chunk(labels: Label
 
 def test_reads_of_cached_chunks_send_no_request(labels: Labels) -> None:
     with labels.edit("ann", flush_after=None) as editor:
-        box = (slice(0, 2), slice(0, 64), slice(0, 64))
-        assert not editor.holds(box, 0, 0)
-        editor.read(((0, 2), (0, 64), (0, 64)))
-        assert editor.holds(box, 0, 0)
+        region = ((0, 2), (0, 64), (0, 64))
+        assert not editor.holds(region, 0, 0)
+        editor.read(region)
+        assert editor.holds(region, 0, 0)
         reads = editor._cache.reads
         with editor.stroke():
             for step in range(40):

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as npst
 
 from volseg.editing.selection import Selection
 from volseg.errors import InputError
+from volseg.geometry import slices
 
 SHAPE = (5, 13, 11)
 CHUNKS = (2, 5, 4)
@@ -55,7 +56,7 @@ def test_reading_and_assigning_as_numpy(key: Any) -> None:
         before = block.copy()
         block[piece.inner] = spread[piece.outer]
         outside = np.ones(block.shape, bool)
-        outside[piece.box] = False
+        outside[slices(piece.region)] = False
         assert (block[outside] == before[outside]).all()
     np.testing.assert_array_equal(found, wanted)
 

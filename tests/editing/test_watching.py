@@ -7,6 +7,7 @@ import pytest
 
 from volseg.editing.editor import Editor
 from volseg.editing.engine import Changed
+from volseg.geometry import Region, slices
 from volseg.volume.labels import Labels
 
 
@@ -14,17 +15,17 @@ class Watch:
     """Collects what an editor tells."""
 
     def __init__(self) -> None:
-        self.boxes: list[tuple[int, tuple[slice, slice, slice]]] = []
+        self.regions: list[tuple[int, Region]] = []
 
-    def __call__(self, boxes: Changed) -> None:
-        self.boxes += list(boxes)
+    def __call__(self, regions: Changed) -> None:
+        self.regions += list(regions)
 
     def covers(self, changed: np.ndarray) -> bool:
-        """Whether every changed voxel lies in a box told since; forgets them."""
+        """Whether every changed voxel lies in a region told since; forgets them."""
         told = np.zeros(changed.shape, bool)
-        for _, box in self.boxes:
-            told[box] = True
-        self.boxes = []
+        for _, region in self.regions:
+            told[slices(region)] = True
+        self.regions = []
         return bool(changed.any() and told[changed].all())
 
 
@@ -58,7 +59,7 @@ def test_a_dropped_stroke_is_told(labels: Labels) -> None:
     with labels.edit("me", flush_after=None, on_change=watch) as editor:
         with pytest.raises(ValueError, match="half-way"):
             half_a_stroke(editor)
-        assert watch.boxes
+        assert watch.regions
         assert not editor[...].any()
 
 

@@ -18,20 +18,32 @@ import numpy as np
 
 from volseg.editing.cache import Chunk, ChunkCache, Key
 from volseg.editing.chunks import StoredLevel
-from volseg.editing.deltas import Box, Index, Place
+from volseg.editing.deltas import Place
 from volseg.editing.journal import Journal
 from volseg.editing.record import Record
 from volseg.editing.state import EditState
 from volseg.errors import ChangedError, StorageError
+from volseg.geometry import (
+    Region,
+    Triple,
+    coarsened,
+    enclosing,
+    intersection,
+    refined,
+    region_origin,
+    region_shape,
+    slices,
+    whole_region,
+)
 
-Downsample = Callable[[np.ndarray, Index], np.ndarray]
-Dirty = dict[int, list[Box]]
-"""Boxes of changed voxels by time."""
+Downsample = Callable[[np.ndarray, Triple], np.ndarray]
+Dirty = dict[int, list[Region]]
+"""Regions of changed voxels by time."""
 
 ATTEMPTS = 60
 _THREADS = 8
 _BATCH = 64
-_MANY_BOXES = 16
+_MANY_PARTS = 16
 
 
 class Applier:
@@ -56,7 +68,7 @@ class Applier:
     def __init__(
         self,
         levels: Sequence[StoredLevel],
-        factors: Sequence[Index],
+        factors: Sequence[Triple],
         downsample: Downsample,
         journal: Journal,
         state: EditState,
@@ -96,7 +108,7 @@ class Applier:
         return news
 
     def apply(self, places: Iterable[Place], dirty: Dirty) -> None:
-        """Bring all known records into the given chunks, then renew the coarser voxels above the dirty boxes.
+        """Bring all known records into the given chunks, then renew the coarser voxels above the dirty regions.
 
         Raises
         ------
@@ -113,7 +125,7 @@ class Applier:
         self.renew(dirty)
 
     def renew(self, dirty: Dirty) -> None:
-        """Renew the voxels of all coarser levels above dirty boxes of level 0."""
+        """Renew the voxels of all coarser levels above dirty regions of level 0."""
         for level in range(1, len(self._levels)):
             dirty = self.renew_level(level, dirty)
             self._step(f"level-{level}-put")
@@ -140,7 +152,7 @@ class Applier:
                 deltas = self._state.outstanding(place, applied)
             block = stored.copy()
             for delta in deltas:
-                delta.apply(block, level.origin(place.zyx))
+                delta.apply(block, level.origin(place))
             same = np.array_equal(block, stored)
             if same and (fresh or level.etag(place) == etag):
                 self._took(key, stored, etag, number)
@@ -165,29 +177,35 @@ class Applier:
     # --- coarser levels
 
     def renew_level(self, index: int, dirty: Dirty) -> Dirty:
-        """Renew one level above dirty boxes of the finer one; return the boxes that are dirty in it."""
+        """Renew one level above dirty regions of the finer one; return the regions that are dirty in it."""
         level, factors = self._levels[index], self._factors[index - 1]
-        z, y, x = (slice(0, n) for n in level.shape)
+        whole = whole_region(level.shape)
         above = {
-            time: [seen for box in boxes if holds(seen := meet(coarsened(box, factors), (z, y, x)))]
-            for time, boxes in dirty.items()
+            time: [
+                seen
+                for region in regions
+                if (seen := intersection(coarsened(region, factors), whole)) is not None
+            ]
+            for time, regions in dirty.items()
         }  # a level that was rounded down has nothing above the last voxels of the finer one
-        boxes: dict[Place, list[Box]] = defaultdict(list)
+        parts: dict[Place, list[Region]] = defaultdict(list)
         for moment, found in above.items():
-            for box in found:
-                for place in level.places(moment, box):
-                    boxes[place].append(meet(box, level.box(place.zyx)))
-        todo = sorted(boxes)
+            for region in found:
+                for place in level.places(moment, region):
+                    part = intersection(region, level.region(place))
+                    if part is not None:
+                        parts[place].append(part)
+        todo = sorted(parts)
         for start in range(0, len(todo), _BATCH):
             batch = todo[start : start + _BATCH]
-            self._renew(index, {place: few(boxes[place], _MANY_BOXES) for place in batch})
+            self._renew(index, {place: few(parts[place], _MANY_PARTS) for place in batch})
         return above
 
-    def _renew(self, index: int, boxes: dict[Place, list[Box]]) -> None:
+    def _renew(self, index: int, parts: dict[Place, list[Region]]) -> None:
         finer = self._levels[index - 1]
         fresh: set[Key] = set()
         for attempt in range(ATTEMPTS):
-            used = list(self._pool.map(partial(self._renew_one, index, fresh), boxes.items()))
+            used = list(self._pool.map(partial(self._renew_one, index, fresh), parts.items()))
             sources = {key: etag for tags in used for key, etag in tags.items()}
             now = self._pool.map(lambda key: finer.etag(key[1]), sources)
             fresh = {
@@ -199,19 +217,19 @@ class Applier:
             fresh |= {key for tags in used for key, etag in tags.items() if sources[key] != etag}
             if not fresh:
                 return
-            boxes = {
+            parts = {
                 place: found
-                for (place, found), tags in zip(boxes.items(), used, strict=True)
+                for (place, found), tags in zip(parts.items(), used, strict=True)
                 if fresh & tags.keys()
             }
             _pause(attempt)
-        raise _too_busy(self._levels[index], next(iter(boxes)))
+        raise _too_busy(self._levels[index], next(iter(parts)))
 
     def _renew_one(
-        self, index: int, fresh: set[Key], item: tuple[Place, list[Box]]
+        self, index: int, fresh: set[Key], item: tuple[Place, list[Region]]
     ) -> dict[Key, str | None]:
-        """Renew the boxes of one coarser chunk; return the tags of the finer ones that it was made from."""
-        place, boxes = item
+        """Renew parts of one coarser chunk; return the tags of the finer ones that it was made from."""
+        place, parts = item
         level, key = self._levels[index], (index, place)
         chunk = self._cache.peek(key)
         for attempt in range(ATTEMPTS):
@@ -222,9 +240,9 @@ class Applier:
                 stored, etag = chunk.stored, chunk.etag
             sources = _Sources(self, index - 1, place.time, fresh)
             block = stored.copy()
-            origin = level.origin(place.zyx)
-            for box in boxes:
-                block[moved(box, origin)] = self._downsampled(index, box, sources)
+            origin = level.origin(place)
+            for part in parts:
+                block[slices(part, origin)] = self._downsampled(index, part, sources)
             same = np.array_equal(block, stored)
             if same and (reread or level.etag(place) == etag):
                 self._cache.replace(key, stored, etag, 0)
@@ -242,9 +260,9 @@ class Applier:
             _pause(attempt)
         raise _too_busy(level, place)
 
-    def _downsampled(self, index: int, box: Box, sources: _Sources) -> np.ndarray:
+    def _downsampled(self, index: int, region: Region, sources: _Sources) -> np.ndarray:
         factors, finer = self._factors[index - 1], self._levels[index - 1]
-        return self.downsample(sources.read(refined(box, factors, finer.shape)), factors)
+        return self.downsample(sources.read(refined(region, factors, finer.shape)), factors)
 
     def stored_chunk(self, key: Key, *, fresh: bool) -> tuple[np.ndarray, str | None]:
         """Return the stored voxels and tag of a chunk, from memory unless `fresh`."""
@@ -275,69 +293,34 @@ class _Sources:
         self._blocks: dict[Key, np.ndarray] = {}
         self.tags: dict[Key, str | None] = {}
 
-    def read(self, box: Box) -> np.ndarray:
+    def read(self, region: Region) -> np.ndarray:
         level = self._applier._levels[self._level]
-        out = np.zeros([s.stop - s.start for s in box], level.dtype)
-        origin = (box[0].start, box[1].start, box[2].start)
-        for place in level.places(self._time, box):
+        out = np.zeros(region_shape(region), level.dtype)
+        origin = region_origin(region)
+        for place in level.places(self._time, region):
             key = (self._level, place)
             if key not in self._blocks:
                 block, etag = self._applier.stored_chunk(key, fresh=key in self._fresh)
                 self._blocks[key], self.tags[key] = block, etag
-            part = meet(box, level.box(place.zyx))
-            out[moved(part, origin)] = self._blocks[key][moved(part, level.origin(place.zyx))]
+            part = intersection(region, level.region(place))
+            if part is not None:
+                inner = slices(part, level.origin(place))
+                out[slices(part, origin)] = self._blocks[key][inner]
         return out
 
 
-def dirty_boxes(records: Iterable[Record]) -> Dirty:
-    """Return the boxes that records change, by time."""
+def dirty_regions(records: Iterable[Record]) -> Dirty:
+    """Return the regions that records change, by time."""
     dirty: Dirty = defaultdict(list)
     for record in records:
         for delta in record.deltas:
-            dirty[delta.time].append(delta.box)
-    return {time: list({str(box): box for box in boxes}.values()) for time, boxes in dirty.items()}
+            dirty[delta.time].append(delta.region)
+    return {time: list(dict.fromkeys(regions)) for time, regions in dirty.items()}
 
 
-def coarsened(box: Box, factors: Index) -> Box:
-    """Return the voxels of the next coarser level that depend on a box."""
-    z, y, x = (slice(s.start // f, -(-s.stop // f)) for s, f in zip(box, factors, strict=True))
-    return z, y, x
-
-
-def refined(box: Box, factors: Index, shape: Index) -> Box:
-    """Return the voxels of the next finer level (of `shape`) below a box."""
-    z, y, x = (
-        slice(s.start * f, min(s.stop * f, n)) for s, f, n in zip(box, factors, shape, strict=True)
-    )
-    return z, y, x
-
-
-def meet(a: Box, b: Box) -> Box:
-    """Return the voxels that two boxes share; slices that end before they start where there are none."""
-    z, y, x = (slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
-    return z, y, x
-
-
-def holds(box: Box) -> bool:
-    """Tell whether there is a voxel in a box."""
-    return all(s.start < s.stop for s in box)
-
-
-def moved(box: Box, origin: Index) -> Box:
-    """Return a box as seen from an origin."""
-    z, y, x = (slice(s.start - o, s.stop - o) for s, o in zip(box, origin, strict=True))
-    return z, y, x
-
-
-def few(boxes: list[Box], most: int) -> list[Box]:
-    """Return the boxes, or where there are more than `most` the one around them."""
-    if len(boxes) <= most:
-        return boxes
-    z, y, x = (
-        slice(min(box[a].start for box in boxes), max(box[a].stop for box in boxes))
-        for a in range(3)
-    )
-    return [(z, y, x)]
+def few(regions: list[Region], most: int) -> list[Region]:
+    """Return the regions, or where there are more than `most` the one around them."""
+    return regions if len(regions) <= most else [enclosing(regions)]
 
 
 def _pause(attempt: int) -> None:

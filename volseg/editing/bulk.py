@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.editing.chunks import StoredLevel
-from volseg.editing.deltas import Box, Delta, Place, id_counts, make_delta
+from volseg.editing.deltas import Delta, Place, id_counts, make_delta
 from volseg.editing.journal import PART_BYTES, Journal
-from volseg.geometry import slices
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def collect(
 
     def work(place: Place) -> Delta | None:
         before = block(place)
-        return make_delta(place.time, level.origin(place.zyx), before, change(before, place))
+        return make_delta(place.time, level.origin(place), before, change(before, place))
 
     with ThreadPoolExecutor(4, thread_name_prefix="volseg-bulk") as pool:
         for start in range(0, len(todo), _WINDOW):
@@ -118,13 +117,7 @@ def places_of(
     for row in rows:
         if row.id in wanted and row.bbox is not None:
             listed.add(row.id)
-            found.update(level.places(row.time, slices(row.bbox)))
+            found.update(level.places(row.time, row.bbox))
     if wanted - listed:
         found.update(unlisted())
     return found
-
-
-def all_of(level: StoredLevel) -> Box:
-    """Return the box of a whole level."""
-    z, y, x = (slice(0, n) for n in level.shape)
-    return z, y, x

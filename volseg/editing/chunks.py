@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 
-from volseg.editing.deltas import Box, Index, Place
+from volseg.editing.deltas import Place
 from volseg.errors import AlreadyWrittenError, ChangedError, InputError
+from volseg.geometry import Region, Triple, region_origin, slices, whole_region
 from volseg.volume.arrays import LevelArray
 
 
@@ -34,8 +34,9 @@ class StoredLevel:
     def __init__(self, lazy: LevelArray) -> None:
         self.lazy = lazy
         self.store = lazy.store
-        self.shape: Index = lazy.grid.shape
-        self.chunks: Index = lazy.grid.chunk
+        self.grid = lazy.grid
+        self.shape = lazy.grid.shape
+        self.chunks = lazy.grid.chunk
         self.dtype = lazy.dtype
         self.times = lazy.shape[lazy.axes.index("t")] if "t" in lazy.axes else 1
         for axis, size in zip(lazy.axes, lazy.objects, strict=True):
@@ -45,26 +46,17 @@ class StoredLevel:
                     f"axis {axis}; editable labels need chunks of 1 along it: copy them first"
                 )
 
-    def box(self, index: Index) -> Box:
-        """Return the voxels of an object (slices z, y, x), cut at the volume's end."""
-        z, y, x = (
-            slice(i * c, min((i + 1) * c, n))
-            for i, c, n in zip(index, self.chunks, self.shape, strict=True)
-        )
-        return z, y, x
+    def region(self, place: Place) -> Region:
+        """Return the voxels of an object, cut at the volume's end."""
+        return self.grid.region(place.zyx)
 
-    def origin(self, index: Index) -> Index:
+    def origin(self, place: Place) -> Triple:
         """Return the first voxel of an object."""
-        z, y, x = (i * c for i, c in zip(index, self.chunks, strict=True))
-        return z, y, x
+        return region_origin(self.region(place))
 
-    def places(self, time: int, box: Box) -> Iterator[Place]:
-        """Yield the objects that a box of voxels touches."""
-        spans = (
-            range(s.start // c, -(-s.stop // c)) for s, c in zip(box, self.chunks, strict=True)
-        )
-        for z, y, x in product(*spans):
-            yield Place(time, z, y, x)
+    def places(self, time: int, region: Region) -> Iterator[Place]:
+        """Yield the objects that a region of voxels touches."""
+        return (Place(time, *index) for index in self.grid.index_of(region))
 
     def key(self, place: Place) -> str:
         """Return the key of an object in the store."""
@@ -75,7 +67,7 @@ class StoredLevel:
         found = self.store.get_with_etag(self.key(place))
         codec = self.lazy.codec
         whole = codec.view(codec.unpack(None if found is None else found[0]))
-        inner = tuple(slice(0, s.stop - s.start) for s in self.box(place.zyx))
+        inner = slices(self.region(place), self.origin(place))
         return np.ascontiguousarray(whole[inner]), None if found is None else found[1]
 
     def etag(self, place: Place) -> str | None:
@@ -101,10 +93,14 @@ class StoredLevel:
         except AlreadyWrittenError as error:
             raise ChangedError(str(error)) from None
 
-    def stored(self, box: Box, time: int = 0) -> Iterator[Place]:
-        """Yield the objects below a box that are stored, by listing."""
+    def stored(self, time: int = 0) -> Iterator[Place]:
+        """Yield the objects of a time that are stored, by listing."""
         known = {stat.key for stat in self.store.list(self.lazy.path)}
-        return (place for place in self.places(time, box) if self.key(place) in known)
+        return (
+            place
+            for place in self.places(time, whole_region(self.shape))
+            if self.key(place) in known
+        )
 
     def _pack(self, block: np.ndarray) -> bytes:
         codec = self.lazy.codec

@@ -14,9 +14,16 @@ import numpy as np
 from numcodecs.zstd import compress, decompress
 
 from volseg.errors import UnsupportedFormatError
-
-Index = tuple[int, int, int]
-Box = tuple[slice, slice, slice]
+from volseg.geometry import (
+    Region,
+    Triple,
+    intersection,
+    region_at,
+    region_origin,
+    region_shape,
+    shifted,
+    slices,
+)
 
 _FULL, _ONE_OLD, _ONE_NEW = 1, 2, 4
 _LEVEL = 1  # zstd's fastest level: strokes are coded while a person draws
@@ -31,7 +38,7 @@ class Place(NamedTuple):
     x: int
 
     @property
-    def zyx(self) -> Index:
+    def zyx(self) -> Triple:
         """The chunk index without the time."""
         return (self.z, self.y, self.x)
 
@@ -66,8 +73,8 @@ class Delta:
     """
 
     time: int
-    origin: Index
-    shape: Index
+    origin: Triple
+    shape: Triple
     count: int
     dtype: np.dtype
     data: bytes | Callable[[], bytes]
@@ -79,12 +86,11 @@ class Delta:
         return self.data if isinstance(self.data, bytes) else self.data()
 
     @property
-    def box(self) -> Box:
-        """The bounding box as slices of the level-0 volume."""
-        z, y, x = (slice(o, o + n) for o, n in zip(self.origin, self.shape, strict=True))
-        return z, y, x
+    def region(self) -> Region:
+        """The bounding box in voxels of level 0."""
+        return region_at(self.origin, self.shape)
 
-    def place(self, chunks: Index) -> Place:
+    def place(self, chunks: Triple) -> Place:
         """Return the chunk that the delta lies in, for a grid of `chunks` voxels."""
         z, y, x = (o // c for o, c in zip(self.origin, chunks, strict=True))
         return Place(self.time, z, y, x)
@@ -98,24 +104,18 @@ class Delta:
         """Return the delta that takes this one back."""
         return replace(self, inverted=not self.inverted)
 
-    def apply(self, block: np.ndarray, origin: Index) -> None:
+    def apply(self, block: np.ndarray, origin: Triple) -> None:
         """Set the new values in `block`, whose first voxel lies at `origin` of level 0."""
         change = self.change()
-        block[self._within(origin)][change.mask] = change.new
+        block[slices(self.region, origin)][change.mask] = change.new
 
-    def revert(self, block: np.ndarray, origin: Index) -> None:
+    def revert(self, block: np.ndarray, origin: Triple) -> None:
         """Set the old values in `block`, whose first voxel lies at `origin` of level 0."""
         change = self.change()
-        block[self._within(origin)][change.mask] = change.old
-
-    def _within(self, origin: Index) -> Box:
-        z, y, x = (
-            slice(a - b, a - b + n) for a, b, n in zip(self.origin, origin, self.shape, strict=True)
-        )
-        return z, y, x
+        block[slices(self.region, origin)][change.mask] = change.old
 
 
-def make_delta(time: int, origin: Index, old: np.ndarray, new: np.ndarray) -> Delta | None:
+def make_delta(time: int, origin: Triple, old: np.ndarray, new: np.ndarray) -> Delta | None:
     """Code what differs between two blocks.
 
     Parameters
@@ -133,51 +133,43 @@ def make_delta(time: int, origin: Index, old: np.ndarray, new: np.ndarray) -> De
         None where nothing differs.
     """
     mask = old != new
-    box = bounding_box(mask)
-    if box is None:
+    changed = bounding_region(mask)
+    if changed is None:
         return None
+    box = slices(changed)
     mask = mask[box]
     olds, news = old[box][mask], new[box][mask]
-    start = tuple(o + s.start for o, s in zip(origin, box, strict=True))
     return Delta(
         time=time,
-        origin=(start[0], start[1], start[2]),
-        shape=(mask.shape[0], mask.shape[1], mask.shape[2]),
+        origin=region_origin(shifted(changed, origin)),
+        shape=region_shape(changed),
         count=int(olds.size),
         dtype=old.dtype,
         data=_encode(mask, olds, news),
     )
 
 
-def bounding_box(mask: np.ndarray) -> Box | None:
-    """Return the smallest box (slices z, y, x) that holds every set voxel of a mask, None if there is none."""
-    slices = []
+def bounding_region(mask: np.ndarray) -> Region | None:
+    """Return the smallest region that holds every set voxel of a mask (z, y, x), None if there is none."""
+    ranges = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         line = np.flatnonzero(mask.any(axis=others))
         if line.size == 0:
             return None
-        slices.append(slice(int(line[0]), int(line[-1]) + 1))
-    return slices[0], slices[1], slices[2]
+        ranges.append((int(line[0]), int(line[-1]) + 1))
+    return ranges[0], ranges[1], ranges[2]
 
 
 def common_voxels(a: Delta, b: Delta) -> int:
-    """Count the voxels that both deltas change. Boxes that don't meet cost no decoding."""
+    """Count the voxels that both deltas change. Regions that don't meet cost no decoding."""
     if a.time != b.time:
         return 0
-    low = [max(p, q) for p, q in zip(a.origin, b.origin, strict=True)]
-    high = [
-        min(p + m, q + n) for p, m, q, n in zip(a.origin, a.shape, b.origin, b.shape, strict=True)
-    ]
-    if any(h <= lo for lo, h in zip(low, high, strict=True)):
+    both = intersection(a.region, b.region)
+    if both is None:
         return 0
-
-    def part(delta: Delta) -> np.ndarray:
-        return delta.change().mask[
-            tuple(slice(lo - o, h - o) for lo, h, o in zip(low, high, delta.origin, strict=True))
-        ]
-
-    return int(np.count_nonzero(part(a) & part(b)))
+    parts = (delta.change().mask[slices(both, delta.origin)] for delta in (a, b))
+    return int(np.count_nonzero(np.logical_and(*parts)))
 
 
 def id_counts(deltas: Iterable[Delta]) -> dict[int, int]:
@@ -214,7 +206,7 @@ def _encode(mask: np.ndarray, old: np.ndarray, new: np.ndarray) -> bytes:
 
 
 def _decode(
-    data: bytes, shape: Index, dtype: np.dtype
+    data: bytes, shape: Triple, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     flags, raw = data[0], bytes(decompress(data[1:]))
     volume = int(np.prod(shape))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from volseg.editing.bulk import DeltaCollector, all_of, collect, places_of
-from volseg.editing.deltas import Box, Place, id_counts
+from volseg.editing.bulk import DeltaCollector, collect, places_of
+from volseg.editing.deltas import Place, bounding_region, id_counts
 from volseg.editing.ids import IdClaims
 from volseg.editing.painting import Painting
 from volseg.editing.record import Operation
@@ -17,7 +17,7 @@ from volseg.editing.removal import Fates, Removals
 from volseg.editing.selection import Selection
 from volseg.editing.tools import check_split_memory, seed_lists, split_mask
 from volseg.errors import InputError
-from volseg.geometry import Region, slices
+from volseg.geometry import Region, joined, region_origin, region_shape, shifted, slices
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -130,10 +130,11 @@ class Editor(Painting):
         named = seed_lists(seeds, self.new_ids, label)
         self._checked(list(named))
         with self._operating:
-            box = self._box_of(label)
-            check_split_memory([s.stop - s.start for s in box], max_bytes)
+            region = self._region_of(label)
+            box = slices(region)
+            check_split_memory(region_shape(region), max_bytes)
             mask = self[box] == label
-            corner = np.array([s.start for s in box])
+            corner = np.array(region_origin(region))
             for part, points in named.items():
                 if any(self[tuple(int(v) for v in point)] != label for point in points):
                     raise InputError(f"a seed of part {part} is not in object {label}")
@@ -155,7 +156,7 @@ class Editor(Painting):
         for place in self._places([label], rows):
             if place.time == self._time:
                 inside = (self.block(place) == label).any(axis=(1, 2))
-                first = self._grid.box(place.zyx)[0].start
+                first, _, _ = self._grid.origin(place)
                 found.update((np.flatnonzero(inside) + first).tolist())
         return sorted(found)
 
@@ -171,10 +172,10 @@ class Editor(Painting):
         rows = [row for row in self.labels.objects.rows() if row.time == self._time]
         found: list[np.ndarray] = []
         for place in self._places([label], rows):
-            box = self._grid.box(place.zyx)
-            if place.time == self._time and box[0].start <= z < box[0].stop:
-                here = np.argwhere(self.block(place)[z - box[0].start] == label)
-                found.append(here + np.array([box[1].start, box[2].start]))
+            (z0, z1), (y0, _), (x0, _) = self._grid.region(place)
+            if place.time == self._time and z0 <= z < z1:
+                here = np.argwhere(self.block(place)[z - z0] == label)
+                found.append(here + np.array([y0, x0]))
         points = np.concatenate(found) if found else np.zeros((0, 2), int)
         if not len(points):
             return None
@@ -236,13 +237,12 @@ class Editor(Painting):
         with self._operating:
             if self._stroke is not None:
                 raise InputError(f"{kind} is an operation of its own; end the open stroke first")
-            places = {p for one in regions for p in self._grid.places(self._time, slices(one))}
+            places = {p for one in regions for p in self._grid.places(self._time, one)}
             base = self._state.base
             collector = DeltaCollector(self._journal)
 
             def renewed(block: np.ndarray, place: Place) -> np.ndarray:
-                z, y, x = ((s.start, s.stop) for s in self._grid.box(place.zyx))
-                return change(block, (z, y, x))
+                return change(block, self._grid.region(place))
 
             collect(places, self.block, renewed, self._grid, collector, progress, kind)
             deltas = collector.deltas()
@@ -324,27 +324,21 @@ class Editor(Painting):
             )
 
     def _stored(self) -> Iterable[Place]:
-        box = all_of(self._grid)
-        return [p for t in range(self._grid.times) for p in self._grid.stored(box, t)]
+        return [place for t in range(self._grid.times) for place in self._grid.stored(t)]
 
-    def _box_of(self, label: int) -> Box:
-        """Return a box that holds all voxels of an object at the present time."""
+    def _region_of(self, label: int) -> Region:
+        """Return the region that holds all voxels of an object at the present time."""
         rows = [row for row in self.labels.objects.rows() if row.time == self._time]
-        low: list[int] | None = None
-        high: list[int] = []
+        found: Region | None = None
         for place in sorted(self._places([label], rows)):
             if place.time != self._time:
                 continue
-            found = np.nonzero(self.block(place) == label)
-            if found[0].size:
-                origin = self._grid.origin(place.zyx)
-                first = [int(axis.min()) + o for axis, o in zip(found, origin, strict=True)]
-                last = [int(axis.max()) + o + 1 for axis, o in zip(found, origin, strict=True)]
-                low = first if low is None else [min(a, b) for a, b in zip(low, first, strict=True)]
-                high = [max(a, b) for a, b in zip(high or last, last, strict=True)]
-        if low is None:
+            inside = bounding_region(self.block(place) == label)
+            if inside is not None:
+                found = joined(found, shifted(inside, self._grid.origin(place)))
+        if found is None:
             raise InputError(f"{self.labels.location} has no object {label} at time {self._time}")
-        return (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+        return found
 
     def _classes(self, rows: Iterable[ObjectRow] | None = None) -> dict[int, str | None]:
         """Return the classes of objects, unsaved changes included."""

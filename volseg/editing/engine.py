@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.editing.apply import Applier, dirty_boxes
+from volseg.editing.apply import Applier, dirty_regions
 from volseg.editing.background import BackgroundFlush
 from volseg.editing.cache import Chunk, ChunkCache, Key
 from volseg.editing.chunks import StoredLevel
-from volseg.editing.deltas import Box, Delta, Index, Place, id_counts
+from volseg.editing.deltas import Delta, Place, id_counts
 from volseg.editing.flush import Flusher
 from volseg.editing.journal import Journal
 from volseg.editing.record import Operation, Record
@@ -30,6 +30,7 @@ from volseg.editing.state import EditState, PendingOperation
 from volseg.editing.stroke import Stroke
 from volseg.editing.timeline import Link, Timeline, check_free
 from volseg.errors import InputError
+from volseg.geometry import Region, Triple, slices
 from volseg.volume.pyramid import coarser
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-Changed = Sequence[tuple[int, Box]]
-"""Boxes of voxels of level 0 that look different now, each with its time."""
+Changed = Sequence[tuple[int, Region]]
+"""Regions of voxels of level 0 that look different now, each with its time."""
 
 
 def no_step(name: str) -> None:
@@ -162,7 +163,7 @@ class Engine:
         for record in records:
             self._check_grid(record)
         places = {delta.place(self._state.chunks) for r in records for delta in r.deltas}
-        self._applier.apply(places, dirty_boxes(records))
+        self._applier.apply(places, dirty_regions(records))
         self._step("recovered")
 
     def _check_grid(self, record: Record) -> None:
@@ -185,7 +186,7 @@ class Engine:
     def _prepare(self, key: Key, chunk: Chunk) -> None:
         level, place = key
         if level == 0:
-            origin = self._grid.origin(place.zyx)
+            origin = self._grid.origin(place)
             if self._state.outstanding(place, chunk.applied) or self._state.pending_deltas(place):
                 self._state.overlay(place, chunk.writable(), chunk.applied, origin)
 
@@ -211,21 +212,19 @@ class Engine:
         self._tell(delta for record in records for delta in record.deltas)
 
     def _tell(self, deltas: Iterable[Delta]) -> None:
-        boxes = [(delta.time, delta.box) for delta in deltas]
-        if boxes:
-            self._on_change(boxes)
+        regions = [(delta.time, delta.region) for delta in deltas]
+        if regions:
+            self._on_change(regions)
 
     def _show(self, delta: Delta, place: Place, chunk: Chunk) -> None:
-        origin = self._grid.origin(place.zyx)
+        origin = self._grid.origin(place)
         block = chunk.writable()
         mine = np.zeros(block.shape, bool)
         for own in self._state.pending_deltas(place):
-            start = [a - b for a, b in zip(own.origin, origin, strict=True)]
-            part = tuple(slice(s, s + n) for s, n in zip(start, own.shape, strict=True))
-            mine[part] |= own.change().mask
+            mine[slices(own.region, origin)] |= own.change().mask
         if self._stroke is not None:
-            for box in self._stroke.boxes(place):
-                mine[box] = True
+            for region in self._stroke.regions(place):
+                mine[slices(region)] = True
         keep = block[mine]
         delta.apply(block, origin)
         block[mine] = keep
@@ -242,7 +241,7 @@ class Engine:
         chunk = self._cache.read(key)
         with self._lock:
             block = chunk.stored.copy()
-            self._state.overlay(place, block, chunk.applied, self._grid.origin(place.zyx))
+            self._state.overlay(place, block, chunk.applied, self._grid.origin(place))
             return block
 
     # --- operations
@@ -306,9 +305,9 @@ class Engine:
         self._tell_places(places)
 
     def _tell_places(self, places: Iterable[Place]) -> None:
-        boxes = [(place.time, self._grid.box(place.zyx)) for place in places]
-        if boxes:
-            self._on_change(boxes)
+        regions = [(place.time, self._grid.region(place)) for place in places]
+        if regions:
+            self._on_change(regions)
 
     def _view(self, place: Place) -> np.ndarray:
         chunk = self._cache.peek((0, place))
@@ -333,7 +332,7 @@ class Engine:
                 place = delta.place(self._state.chunks)
                 chunk = self._cache.peek((0, place))
                 if chunk is not None:
-                    delta.apply(chunk.writable(), self._grid.origin(place.zyx))
+                    delta.apply(chunk.writable(), self._grid.origin(place))
         self._touched()
         self._tell(operation.deltas)
 
@@ -427,7 +426,7 @@ class Engine:
         return dict(operation.counts) or id_counts(operation.deltas)
 
 
-def step_factors(totals: Sequence[Index]) -> list[Index]:
+def step_factors(totals: Sequence[Triple]) -> list[Triple]:
     """Return the factors from each level to the next, from those from level 0."""
     steps = []
     for fine, coarse in pairwise(totals):
@@ -437,7 +436,7 @@ def step_factors(totals: Sequence[Index]) -> list[Index]:
 
 
 def deltas_by_place(
-    operations: Iterable[Operation], chunks: Index
+    operations: Iterable[Operation], chunks: Triple
 ) -> dict[Place, list[tuple[int, int, Delta]]]:
     """Return (operation's position, delta's position, delta) by chunk, in order."""
     found: dict[Place, list[tuple[int, int, Delta]]] = {}

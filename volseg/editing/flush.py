@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from volseg.editing.apply import Applier, dirty_boxes
+from volseg.editing.apply import Applier, dirty_regions
 from volseg.editing.cache import ChunkCache
 from volseg.editing.conflict import EditConflictError, conflict_message
 from volseg.editing.journal import INLINE_BYTES, Journal
@@ -127,7 +127,7 @@ class Flusher:
             with self._cache.lock:
                 chunks = self._state.chunks
             places = {delta.place(chunks) for record in records for delta in record.deltas}
-            self._applier.apply(places, dirty_boxes(records))
+            self._applier.apply(places, dirty_regions(records))
             with self._cache.lock:
                 busy = self._stroke_places()
                 for place in places - busy:

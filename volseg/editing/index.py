@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.editing.deltas import Delta, Index, Place
+from volseg.editing.deltas import Delta, Place
 from volseg.editing.journal import Journal
 from volseg.editing.record import Operation, Record
-from volseg.geometry import Region, intersection, region_origin, region_shape, slices
+from volseg.geometry import Region, Triple, intersection, region_origin, region_shape, slices
 
 if TYPE_CHECKING:
     from volseg.volume.labels import Labels
@@ -31,7 +31,7 @@ class JournalIndex:
         self.labels = labels
         self.journal = Journal(labels.store)
         self.records: list[Record] = []
-        self._chunks: Index = labels.grid.chunk
+        self._chunks: Triple = labels.grid.chunk
         self._by_place: dict[Place, list[tuple[int, Operation, Delta]]] = defaultdict(list)
         self._links: dict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class JournalIndex:
             entry
             for index in self.labels.grid.index_of(region)
             for entry in self._by_place.get(Place(time, *index), ())
-            if entry[0] > after and intersection(region_of(entry[2]), region) is not None
+            if entry[0] > after and intersection(entry[2].region, region) is not None
         ]
         return iter(sorted(found, key=lambda entry: entry[0]))
 
@@ -108,7 +108,7 @@ class JournalIndex:
         values = np.zeros(mask.shape, self.labels.dtype)
         if mask.any():
             for _, operation, delta in self.changes(region, time, self._forgotten(region, time)):
-                part = intersection(region_of(delta), region)
+                part = intersection(delta.region, region)
                 if operation.run is None and part is not None:
                     change = delta.change()
                     whole = np.zeros(delta.shape, values.dtype)
@@ -124,15 +124,9 @@ class JournalIndex:
         return max((n for n, op in self.runs() if _overwrites(op, region, time)), default=0)
 
 
-def region_of(delta: Delta) -> Region:
-    """Return the bounding box of a delta."""
-    z, y, x = ((o, o + n) for o, n in zip(delta.origin, delta.shape, strict=True))
-    return z, y, x
-
-
 def mark(mask: np.ndarray, region: Region, delta: Delta) -> None:
     """Set the voxels of a delta in a mask of a region."""
-    part = intersection(region_of(delta), region)
+    part = intersection(delta.region, region)
     if part is None:
         return
     inside = slices(part, region_origin(region))

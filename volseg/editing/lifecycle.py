@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from volseg.editing.apply import dirty_boxes
+from volseg.editing.apply import dirty_regions
 from volseg.editing.conflict import EditConflictError, UnsavedConflictError, conflict_message
 from volseg.editing.deltas import Delta, Place, id_counts, make_delta
 from volseg.editing.engine import Engine, deltas_by_place
@@ -158,7 +158,7 @@ class Lifecycle(Engine):
         fresh: list[dict[int, Delta]] = [{} for _ in items]
         for place, entries in deltas_by_place(operations, self._state.chunks).items():
             block = self._without_pending(place)
-            origin = self._grid.origin(place.zyx)
+            origin = self._grid.origin(place)
             for number, at, delta in entries:
                 before = block.copy()
                 delta.apply(block, origin)
@@ -183,7 +183,7 @@ class Lifecycle(Engine):
         with self._lock:
             block = chunk.stored.copy()
             for delta in self._state.outstanding(place, chunk.applied):
-                delta.apply(block, self._grid.origin(place.zyx))
+                delta.apply(block, self._grid.origin(place))
             return block
 
     def _replace_pending(self, items: Sequence[PendingOperation]) -> None:
@@ -297,7 +297,7 @@ class Lifecycle(Engine):
             records = [record for record in self._state.records if record.session in names]
             places = {delta.place(self._state.chunks) for r in records for delta in r.deltas}
         if records:
-            self._applier.apply(places, dirty_boxes(records))
+            self._applier.apply(places, dirty_regions(records))
             rescan_rows(self.labels, records)
         for session in crashed:
             self._sessions.remove(session)

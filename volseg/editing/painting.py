@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.editing.cache import Chunk
-from volseg.editing.deltas import Box, Index, Place
+from volseg.editing.deltas import Place
 from volseg.editing.engine import Changed, no_step, not_watched
 from volseg.editing.lifecycle import Lifecycle
 from volseg.editing.selection import Piece, Selection
 from volseg.editing.tools import flood
 from volseg.editing.views import LevelViews
 from volseg.errors import InputError
-from volseg.geometry import Region, slices
+from volseg.geometry import Region, Triple, intersection, plane_region, region_at, slices
 
 if TYPE_CHECKING:
     from volseg.volume.labels import Labels
@@ -66,7 +66,7 @@ class Painting(LevelViews, Lifecycle):
         self._time = value
 
     @property
-    def shape(self) -> Index:
+    def shape(self) -> Triple:
         """Voxels of level 0, z, y, x."""
         return self._grid.shape
 
@@ -140,9 +140,9 @@ class Painting(LevelViews, Lifecycle):
             raise RuntimeError("no open stroke")
 
         def write(piece: Piece, chunk: Chunk) -> None:
-            old = chunk.view[piece.box].copy()
+            old = chunk.view[slices(piece.region)].copy()
             chunk.writable()[piece.inner] = values(piece, chunk.view[piece.inner])
-            stroke.note(Place(self._time, *piece.index), piece.box, old)
+            stroke.note(Place(self._time, *piece.index), piece.region, old)
 
         self._visit(selection, write)
 
@@ -231,28 +231,24 @@ class Painting(LevelViews, Lifecycle):
             raise InputError(f"a brush is a bool mask (y, x); got {mask.dtype} of {mask.ndim} axes")
         if not 0 <= z < self.shape[0]:
             raise InputError(f"slice {z} is outside the volume of {self.shape[0]} slices")
-        (y0, x0), (ny, nx) = origin, self.shape[1:]
-        box = (
-            slice(z, z + 1),
-            slice(max(y0, 0), max(0, min(y0 + mask.shape[0], ny))),
-            slice(max(x0, 0), max(0, min(x0 + mask.shape[1], nx))),
-        )
-        if box[1].stop <= box[1].start or box[2].stop <= box[2].start:
-            return
-        part = mask[box[1].start - y0 : box[1].stop - y0, box[2].start - x0 : box[2].stop - x0]
-        self._change_box(kind, box, part[None], change)
+        y0, x0 = origin
+        there = region_at((z, y0, x0), (1, *mask.shape))
+        inside = intersection(there, plane_region(z, self.shape))
+        if inside is not None:
+            part = mask[None][slices(inside, (z, y0, x0))]
+            self._change_region(kind, inside, part, change)
 
-    def _change_box(
+    def _change_region(
         self,
         kind: str,
-        box: Box,
+        region: Region,
         mask: np.ndarray[Any, Any],
         change: Callable[[np.ndarray], np.ndarray],
         **details: Any,
     ) -> None:
-        """Change the voxels of a mask (z, y, x) in a box, as one operation or part of the open one."""
+        """Change the voxels of a mask (z, y, x) in a region, as one operation or part of the open one."""
         self._check_open()
-        selection = Selection(box, self.shape, self._grid.chunks)
+        selection = Selection(slices(region), self.shape, self._grid.chunks)
 
         def values(piece: Piece, now: np.ndarray) -> np.ndarray:
             chosen = mask[piece.outer]
@@ -293,10 +289,14 @@ class Painting(LevelViews, Lifecycle):
         z, y, x = (int(p) for p in point)
         if any(not 0 <= p < n for p, n in zip((z, y, x), self.shape, strict=True)):
             raise InputError(f"point {(z, y, x)} is outside the volume of {self.shape} voxels")
-        box, mask = flood(
-            lambda box: self[box], self.shape, (z, y, x), in_slice=not volume, max_voxels=max_voxels
+        region, mask = flood(
+            lambda window: self[slices(window)],
+            self.shape,
+            (z, y, x),
+            in_slice=not volume,
+            max_voxels=max_voxels,
         )
-        self._change_box("fill", box, mask, lambda now: np.broadcast_to(new, now.shape))
+        self._change_region("fill", region, mask, lambda now: np.broadcast_to(new, now.shape))
         return int(np.count_nonzero(mask))
 
     # --- regions
@@ -305,4 +305,4 @@ class Painting(LevelViews, Lifecycle):
         self, region: Region, *, level: int = 0, time: int | None = None
     ) -> np.ndarray[Any, Any]:
         """Read a region of any level, edits included; see `LevelViews.read_level`."""
-        return self.read_level(slices(region), level, self._time if time is None else time)
+        return self.read_level(region, level, self._time if time is None else time)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.editing.deltas import Delta, id_counts
-from volseg.editing.index import JournalIndex, region_of
+from volseg.editing.index import JournalIndex
 from volseg.editing.record import Operation, Record
 from volseg.errors import InputError
 from volseg.geometry import (
     Region,
     coarsened,
+    enclosing,
     intersection,
     refined,
     region_origin,
@@ -118,20 +119,12 @@ def _entry(index: JournalIndex, record: Record, operation: Operation) -> History
         kind=operation.kind,
         voxels=operation.voxels,
         chunks=len(operation.deltas),
-        bbox=_around(operation.deltas),
+        bbox=enclosing(delta.region for delta in operation.deltas) if operation.deltas else None,
         ids=dict(operation.counts) or id_counts(operation.deltas),
         classes=dict(operation.classes),
         undone=operation.inverts is None and not index.is_done(operation),
         details=details,
     )
-
-
-def _around(deltas: tuple[Delta, ...]) -> Region | None:
-    if not deltas:
-        return None
-    regions = [region_of(delta) for delta in deltas]
-    spans = [(min(r[a][0] for r in regions), max(r[a][1] for r in regions)) for a in range(3)]
-    return spans[0], spans[1], spans[2]
 
 
 def labels_at(
@@ -247,7 +240,7 @@ class LabelsAt:
         self._index.refresh()
         below = refined(region, totals[level], labels.shape)
         since = min(self._applied, self.number)
-        boxes = {region_of(delta) for _, _, delta in self._index.changes(below, time, after=since)}
+        boxes = {delta.region for _, _, delta in self._index.changes(below, time, after=since)}
         parts = {intersection(coarsened(box, totals[level]), region) for box in boxes}
         if self._forward:
             parts = {region}
@@ -332,7 +325,7 @@ def _in_order(
 
 def put(block: np.ndarray, region: Region, delta: Delta, *, back: bool) -> None:
     """Set a delta's new (or old) values in the block of a region."""
-    part = intersection(region_of(delta), region)
+    part = intersection(delta.region, region)
     if part is None:
         return
     inside = slices(part, region_origin(region))

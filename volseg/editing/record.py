@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numcodecs.zstd import compress
 
-from volseg.editing.deltas import Delta, Index, checksum
+from volseg.editing.deltas import Delta, checksum
 from volseg.errors import UnsupportedFormatError
+from volseg.geometry import Triple
 from volseg.volume.record_header import (
     DIGEST_BYTES,
     FORMAT,
@@ -122,8 +123,8 @@ class Record:
     session: str
     base: int
     operations: tuple[Operation, ...]
-    shape: Index
-    chunks: Index
+    shape: Triple
+    chunks: Triple
     dtype: np.dtype
     uuid: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=clock.time)
@@ -288,6 +289,6 @@ def _operation(
     )
 
 
-def _triple(values: Iterable[int]) -> Index:
+def _triple(values: Iterable[int]) -> Triple:
     z, y, x = values
     return z, y, x

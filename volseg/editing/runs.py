@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.editing.apply import Applier, Dirty, refined
+from volseg.editing.apply import Applier, Dirty
 from volseg.editing.cache import ChunkCache
 from volseg.editing.chunks import StoredLevel
 from volseg.editing.deltas import Place
@@ -23,7 +23,7 @@ from volseg.editing.record import Operation, Record
 from volseg.editing.sessions import Session, Sessions
 from volseg.editing.state import EditState
 from volseg.errors import ChangedError, InputError, LeaseHeldError, StorageError
-from volseg.geometry import Region, slices
+from volseg.geometry import Region, refined
 from volseg.volume.pyramid import coarser
 
 if TYPE_CHECKING:
@@ -226,9 +226,9 @@ class RunWriter:
         """
         level = self._levels[0]
         changed = 0
-        for place in level.places(time, slices(region)):
+        for place in level.places(time, region):
             changed += self._write_one(place, combine)
-        dirty: Dirty = {time: [slices(region)]}
+        dirty: Dirty = {time: [region]}
         for at in range(1, self._own):
             dirty = self._applier.renew_level(at, dirty)
         self._cache.clear()
@@ -251,7 +251,7 @@ class RunWriter:
         StorageError
             If the store fails past its retries.
         """
-        below = refined(slices(region), self._steps[level - 1], self._levels[level - 1].shape)
+        below = refined(region, self._steps[level - 1], self._levels[level - 1].shape)
         self._applier.renew_level(level, {time: [below]})
         self._cache.clear()
 
@@ -259,12 +259,7 @@ class RunWriter:
         self, place: Place, combine: Callable[[np.ndarray, np.ndarray, Region], np.ndarray]
     ) -> int:
         level = self._levels[0]
-        box = level.box(place.zyx)
-        region: Region = (
-            (box[0].start, box[0].stop),
-            (box[1].start, box[1].stop),
-            (box[2].start, box[2].stop),
-        )
+        region = level.region(place)
         for attempt in range(_ATTEMPTS):
             block, etag = level.read(place)
             self._index.refresh()  # after the read: no edit can hide between tag and mask

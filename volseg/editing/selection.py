@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from volseg.editing.deltas import Box, Index
 from volseg.errors import InputError
+from volseg.geometry import Region, Triple, region_at
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Piece:
         Key into the chunk's voxels.
     outer
         Key into the selected voxels' array (`Selection.spread`).
-    box
-        Box in the chunk that `inner` lies in.
+    region
+        Of the chunk, from its own origin, that `inner` lies in.
     """
 
-    index: Index
+    index: Triple
     inner: Any
     outer: Any
-    box: Box
+    region: Region
 
 
 class Selection:
@@ -56,7 +56,7 @@ class Selection:
         As NumPy does.
     """
 
-    def __init__(self, key: Any, shape: Index, chunks: Index) -> None:
+    def __init__(self, key: Any, shape: Triple, chunks: Triple) -> None:
         self._chunks = chunks
         self._ranges = _basic(key, shape)
         self._coordinates: list[np.ndarray] = []
@@ -116,8 +116,8 @@ class Selection:
                 inner.append(slice(r[first] - i * c, r[last - 1] - i * c + 1, r.step))
                 outer.append(slice(first, last))
             if len(inner) == 3:
-                box = tuple(slice(s.start, s.stop) for s in inner)
-                yield Piece((z, y, x), tuple(inner), tuple(outer), (box[0], box[1], box[2]))
+                zs, ys, xs = ((s.start, s.stop) for s in inner)
+                yield Piece((z, y, x), tuple(inner), tuple(outer), (zs, ys, xs))
 
     def _scattered(self) -> Iterator[Piece]:
         zyx = np.stack(self._coordinates)
@@ -133,10 +133,8 @@ class Selection:
             index = tuple(int(i) for i in zyx[:, part[0]] // np.array(self._chunks))
             inner = zyx[:, part] - (np.array(index) * self._chunks)[:, None]
             low, high = inner.min(axis=1), inner.max(axis=1) + 1
-            box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-            yield Piece(
-                (index[0], index[1], index[2]), tuple(inner), part, (box[0], box[1], box[2])
-            )
+            region = region_at(low.tolist(), (high - low).tolist())
+            yield Piece((index[0], index[1], index[2]), tuple(inner), part, region)
 
 
 def _items(key: Any) -> list[Any] | None:
@@ -160,7 +158,7 @@ def _whole_numbers(key: Any) -> list[bool]:
     return [_is_number(item) for item in _items(key) or []]
 
 
-def _basic(key: Any, shape: Index) -> list[range] | None:
+def _basic(key: Any, shape: Triple) -> list[range] | None:
     """Return the voxel ranges of a regular key, None for keys that need coordinates (arrays, negative steps)."""
     items = _items(key)
     if items is None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from volseg.editing.deltas import Delta, Index, Place, common_voxels
+from volseg.editing.deltas import Delta, Place, common_voxels
 from volseg.editing.record import Operation, Record
+from volseg.geometry import Triple
 
 
 def touch(a: Operation, b: Operation) -> bool:
@@ -85,7 +86,7 @@ class EditState:
     """
 
     def __init__(
-        self, shape: Index, chunks: Index, dtype: np.dtype, session: str, floor: int
+        self, shape: Triple, chunks: Triple, dtype: np.dtype, session: str, floor: int
     ) -> None:
         self.shape = shape
         self.chunks = chunks
@@ -204,7 +205,7 @@ class EditState:
             if operation.classes.keys() & item.operation.classes.keys()
         ]
 
-    def overlay(self, place: Place, block: np.ndarray, applied: int, origin: Index) -> bool:
+    def overlay(self, place: Place, block: np.ndarray, applied: int, origin: Triple) -> bool:
         """Put on a stored block what it lacks: outstanding records, then pending operations.
 
         Returns

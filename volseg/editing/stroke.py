@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from volseg.editing.deltas import Box, Delta, Index, Place, make_delta
+from volseg.editing.deltas import Delta, Place, make_delta
+from volseg.geometry import Region, Triple, enclosing, region_origin, shifted, slices
 
 
 @dataclass
@@ -31,49 +32,42 @@ class Stroke:
     kind: str
     base: int
     details: dict[str, Any] = field(default_factory=dict)
-    _replaced: dict[Place, list[tuple[Box, np.ndarray]]] = field(default_factory=dict)
+    _replaced: dict[Place, list[tuple[Region, np.ndarray]]] = field(default_factory=dict)
 
     @property
     def places(self) -> set[Place]:
         """The chunks that it has changed so far."""
         return set(self._replaced)
 
-    def note(self, place: Place, box: Box, old: np.ndarray) -> None:
+    def note(self, place: Place, region: Region, old: np.ndarray) -> None:
         """Remember what a move replaces.
 
         Parameters
         ----------
         place
             The chunk.
-        box
-            Where in the chunk (slices from the chunk's own origin).
+        region
+            Where in the chunk, from the chunk's own origin.
         old
             A copy of the voxels there.
         """
-        self._replaced.setdefault(place, []).append((box, old))
+        self._replaced.setdefault(place, []).append((region, old))
 
-    def boxes(self, place: Place) -> list[Box]:
-        """Return the boxes of a chunk that the stroke has written to."""
-        return [box for box, _ in self._replaced.get(place, [])]
+    def regions(self, place: Place) -> list[Region]:
+        """Return the regions of a chunk, from its own origin, that the stroke has written to."""
+        return [region for region, _ in self._replaced.get(place, [])]
 
-    def before(self, place: Place, block: np.ndarray) -> tuple[Box, np.ndarray]:
-        """Return the box that the stroke wrote to in a chunk, and its voxels as they were before."""
+    def before(self, place: Place, block: np.ndarray) -> tuple[Region, np.ndarray]:
+        """Return the region that the stroke wrote to in a chunk, and its voxels as they were before."""
         moves = self._replaced[place]
-        bounds = [
-            (min(b[axis].start for b, _ in moves), max(b[axis].stop for b, _ in moves))
-            for axis in range(3)
-        ]
-        box = (slice(*bounds[0]), slice(*bounds[1]), slice(*bounds[2]))
-        old = block[box].copy()
-        for inner, values in reversed(moves):
-            z, y, x = (
-                slice(s.start - o.start, s.stop - o.start) for s, o in zip(inner, box, strict=True)
-            )
-            old[z, y, x] = values
-        return box, old
+        whole = enclosing(region for region, _ in moves)
+        old = block[slices(whole)].copy()
+        for region, values in reversed(moves):
+            old[slices(region, region_origin(whole))] = values
+        return whole, old
 
     def deltas(
-        self, block: Callable[[Place], np.ndarray], origin: Callable[[Index], Index]
+        self, block: Callable[[Place], np.ndarray], origin: Callable[[Place], Triple]
     ) -> Iterator[Delta]:
         """Yield the coded changes, chunk by chunk.
 
@@ -86,9 +80,8 @@ class Stroke:
         """
         for place in sorted(self._replaced):
             now = block(place)
-            box, old = self.before(place, now)
-            start = origin(place.zyx)
-            corner = tuple(a + s.start for a, s in zip(start, box, strict=True))
-            delta = make_delta(place.time, (corner[0], corner[1], corner[2]), old, now[box])
+            region, old = self.before(place, now)
+            corner = region_origin(shifted(region, origin(place)))
+            delta = make_delta(place.time, corner, old, now[slices(region)])
             if delta is not None:
                 yield delta

@@ -12,7 +12,7 @@ import numpy as np
 
 from volseg.editing.deltas import Delta
 from volseg.editing.record import Record
-from volseg.geometry import Region, Triple
+from volseg.geometry import Region, Triple, joined
 from volseg.volume.objects import ObjectRow
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _scan(
         for label, extent in scan_region(labels, labels.grid.region(index), time).items():
             if (time, label) in changes:
                 voxels, box = found.get((time, label), (0, None))
-                found[time, label] = voxels + extent.voxels, _around(box, extent.bbox)
+                found[time, label] = voxels + extent.voxels, joined(box, extent.bbox)
     return found
 
 
@@ -130,7 +130,9 @@ def _change_row(
     if voxels == 0:
         rows.pop(key, None)
         return
-    box = _around(None if row is None else row.bbox, change.grown or change.shrunk)
+    changed = change.grown or change.shrunk
+    assert changed is not None, "a change has voxels"
+    box = joined(None if row is None else row.bbox, changed)
     if change.lost and voxels > 0 and _reaches_face(box, change.shrunk):
         box = _exact_box(labels, key, box) or box
     rows[key] = _row(labels, row, key, voxels, box, change)
@@ -164,9 +166,9 @@ def _changes(records: Iterable[Record]) -> dict[RowKey, _Change]:
                     change.gained += gained
                     change.lost += lost
                     if gained:
-                        change.grown = _around(change.grown, region)
+                        change.grown = joined(change.grown, region)
                     if lost:
-                        change.shrunk = _around(change.shrunk, region)
+                        change.shrunk = joined(change.shrunk, region)
                     change.annotator, change.time = record.annotator, operation.time
     return dict(changes)
 
@@ -198,16 +200,6 @@ def _classes(records: Iterable[Record]) -> dict[int, str | None]:
     }
 
 
-def _around(a: Region | None, b: Region | None) -> Region:
-    if a is None or b is None:
-        found = a or b
-        if found is None:
-            raise ValueError("no region")
-        return found
-    z, y, x = ((min(p, r), max(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
-    return z, y, x
-
-
 def _reaches_face(box: Region, part: Region | None) -> bool:
     if part is None:
         return False
@@ -226,5 +218,5 @@ def _exact_box(labels: Labels, key: RowKey, box: Region) -> Region | None:
     for index in indices:
         extent = scan_region(labels, labels.grid.region(index), time).get(label)
         if extent is not None:
-            found = _around(found, extent.bbox)
+            found = joined(found, extent.bbox)
     return found

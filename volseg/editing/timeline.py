@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from volseg.editing.conflict import EditConflictError
-from volseg.editing.deltas import Index, common_voxels
+from volseg.editing.deltas import common_voxels
 from volseg.editing.journal import Journal
 from volseg.editing.record import Operation, Record
 from volseg.editing.state import Clash, EditState
+from volseg.geometry import Triple
 
 _READ_AHEAD = 8
 
@@ -150,7 +151,7 @@ class Timeline:
         return None
 
 
-def check_free(link: Link, later: Sequence[Link], chunks: Index, where: str) -> None:
+def check_free(link: Link, later: Sequence[Link], chunks: Triple, where: str) -> None:
     """Raise if something later, that is not itself taken back, touches what an operation changed.
 
     Parameters

@@ -6,27 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from volseg.editing.deltas import Box, Index
 from volseg.errors import InputError, MemoryBudgetError
+from volseg.geometry import Region, Triple, region_at
 
 _FIRST_WINDOW = 256
 _SPLIT_BYTES_PER_VOXEL = 24  # mask, distance (float64), markers, result
 
 
 def flood(
-    read: Callable[[Box], np.ndarray],
-    shape: Index,
-    point: Index,
+    read: Callable[[Region], np.ndarray],
+    shape: Triple,
+    point: Triple,
     *,
     in_slice: bool,
     max_voxels: int,
-) -> tuple[Box, np.ndarray]:
+) -> tuple[Region, np.ndarray]:
     """Find the voxels of one value connected (by faces) to a point, in a window that grows as needed.
 
     Parameters
     ----------
     read
-        Returns the ids of a box.
+        Returns the ids of a region.
     shape
         Of the volume.
     point
@@ -38,7 +38,7 @@ def flood(
 
     Returns
     -------
-    box, mask
+    region, mask
         Where the window lies, and which of its voxels (z, y, x).
 
     Raises
@@ -57,12 +57,8 @@ def flood(
                 f"the region around {point} is larger than {max_voxels} voxels; fill slice by slice, "
                 "or assign to a box"
             )
-        box = (
-            slice(*_ints(low, high, 0)),
-            slice(*_ints(low, high, 1)),
-            slice(*_ints(low, high, 2)),
-        )
-        block = read(box)
+        window = region_at(low.tolist(), (high - low).tolist())
+        block = read(window)
         inner = tuple(int(p - lo) for p, lo in zip(point, low, strict=True))
         parts, _ = label(block == block[inner])
         mask = parts == parts[inner]
@@ -76,13 +72,9 @@ def flood(
             )
         ]
         if not open_sides:
-            return box, mask
+            return window, mask
         for axis in open_sides:
             reach[axis] *= 2
-
-
-def _ints(low: np.ndarray, high: np.ndarray, axis: int) -> tuple[int, int]:
-    return int(low[axis]), int(high[axis])
 
 
 def split_mask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from volseg.geometry import Region, enclosing
+from volseg.geometry import Region, joined
 
 
 class Extents:
@@ -40,5 +40,4 @@ class Extents:
                 (int(part.start) + start, int(part.stop) + start)
                 for part, start in zip(found, origin, strict=True)
             )
-            seen = self.boxes.get(place[number], (z, y, x))
-            self.boxes[place[number]] = enclosing((seen, (z, y, x)))
+            self.boxes[place[number]] = joined(self.boxes.get(place[number]), (z, y, x))

@@ -59,7 +59,6 @@ def merge_rows(
 
 def touched_since(labels: Labels, number: int, time: int) -> Regions:
     """Ids that people's records after a number changed, and where."""
-    from volseg.editing.index import region_of
     from volseg.editing.journal import Journal
 
     found: Regions = {}
@@ -68,7 +67,7 @@ def touched_since(labels: Labels, number: int, time: int) -> Regions:
             if delta.time == time:
                 change = delta.change()
                 for i in np.unique(np.concatenate([change.old, change.new])).tolist():
-                    found.setdefault(i, []).append(region_of(delta))
+                    found.setdefault(i, []).append(delta.region)
     found.pop(0, None)
     return found
 

@@ -114,14 +114,11 @@ def former_places(plan: Plan, labels: Labels, ids: Sequence[int]) -> list[list[A
 def _stored_blocks(plan: Plan, labels: Labels) -> set[tuple[int, int, int]]:
     """Compose blocks of which any object of level 0 is stored, from one listing."""
     from volseg.editing.chunks import StoredLevel
-    from volseg.geometry import slices, whole_region
 
     level = StoredLevel(labels.levels[0])
     found: set[tuple[int, int, int]] = set()
-    for place in level.stored(slices(whole_region(level.shape)), plan.source.time):
-        box = level.box(place.zyx)
-        region: Region = tuple((s.start, s.stop) for s in box)  # type: ignore[assignment]
-        found.update(plan.geometry.composed_by(region))
+    for place in level.stored(plan.source.time):
+        found.update(plan.geometry.composed_by(level.region(place)))
     return found
 
 

@@ -229,7 +229,6 @@ def edited_keys(volume: Volume, name: str, settled: int = 0, own: int = 0) -> se
     own
         Number of the run's own record, which doesn't count either; other runs' do.
     """
-    from volseg.editing.index import region_of
     from volseg.editing.journal import FOLDER, Journal
     from volseg.geometry import coarsened, intersection, whole_region
 
@@ -242,7 +241,7 @@ def edited_keys(volume: Volume, name: str, settled: int = 0, own: int = 0) -> se
         if record.number == own:
             continue
         for operation in record.operations:
-            touched.update((delta.time, region_of(delta)) for delta in operation.deltas)
+            touched.update((delta.time, delta.region) for delta in operation.deltas)
             if operation.run is not None:
                 (z, y, x) = operation.run["region"] or whole_region(labels.shape)
                 touched.add((operation.run["time"], (tuple(z), tuple(y), tuple(x))))

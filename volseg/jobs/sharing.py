@@ -17,7 +17,7 @@ from volseg.editing.chunks import StoredLevel
 from volseg.editing.index import JournalIndex
 from volseg.editing.journal import Journal
 from volseg.editing.runs import RunWriter
-from volseg.geometry import Region, slices
+from volseg.geometry import Region
 from volseg.jobs.block import Output
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class SharedLabels:
 
         level = self._levels[index]
         outputs = []
-        for place in level.places(self._plan.source.time, slices(region)):
+        for place in level.places(self._plan.source.time, region):
             key = level.key(place)
             found = level.store.get_with_etag(key)
             name = f"labels/{self._labels.name}/{key}"

@@ -8,14 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from volseg.errors import AlignmentError, InputError
-from volseg.geometry import (
-    Region,
-    Triple,
-    check_region,
-    region_origin,
-    region_shape,
-    slices,
-)
+from volseg.geometry import Region, Triple, check_region, region_origin, region_shape, slices
 from volseg.store import digest
 from volseg.volume.arrays import LevelArray
 
