@@ -27,7 +27,7 @@ def embed_volume(
     channel: Index | list[Index] | None = None,
     level: Index = 0,
     time: Index = 0,
-    zoom: Annotated[float, Field(gt=0, le=64)] | Literal["auto"] | None = None,
+    zoom: Annotated[float, Field(gt=0, le=64)] | Literal["auto"] | None = "auto",
     labels_at: str | None = None,
 ) -> dict[str, Any]:
     """Embed a volume; parameters as in `volseg.embeddings.embed_volume`."""
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--channel", type=channels, help="channel, or up to three: 0,1,2")
     parser.add_argument("--level", type=whole_number(0), default=0, help="level of the image")
     parser.add_argument("--time", type=whole_number(0), default=0, help="time point")
-    parser.add_argument("--zoom", type=zoom, help="auto, or the enlargement of a tile")
+    parser.add_argument("--zoom", type=zoom, default="auto", help="model pixels per voxel; auto: 1")
     parser.add_argument("--labels-at", metavar="URL", help="where labels, cache and runs go")
     return start(embed_volume, parser.parse_args(arguments))
 

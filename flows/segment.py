@@ -47,7 +47,7 @@ def segment_volume(
     channel: Index | list[Index] | None = None,
     level: Index = 0,
     time: Index = 0,
-    zoom: Annotated[float, Field(gt=0, le=64)] | Literal["auto"] | None = None,
+    zoom: Annotated[float, Field(gt=0, le=64)] | Literal["auto"] | None = "auto",
     settings: dict[str, Any] | None = None,
     labels_at: str | None = None,
     cluster: str | None = None,
@@ -93,6 +93,7 @@ def segment_volume(
         "level": level,
         "time": time,
         "zoom": zoom,
+        "resume": resume,
         "settings": settings,
         "overwrite": overwrite,
         "into_existing": into_existing,
@@ -151,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--channel", type=channels, help="channel, or up to three: 0,1,2")
     parser.add_argument("--level", type=whole_number(0), default=0, help="level of the image")
     parser.add_argument("--time", type=whole_number(0), default=0, help="time point")
-    parser.add_argument("--zoom", type=zoom, help="auto, or the enlargement of a tile")
+    parser.add_argument("--zoom", type=zoom, default="auto", help="auto, or model pixels per voxel")
     parser.add_argument("--labels-at", metavar="URL", help="where labels, cache and runs go")
     parser.add_argument("--cluster", help="local, tcp://… or tls://…")
     parser.add_argument("--workers", type=whole_number(1), help="workers of a local cluster")

@@ -53,7 +53,7 @@ def _evaluate(
         typer.Option(metavar="FILE", help="With --preprocess; else those of the labels."),
     ] = None,
     model: Annotated[str, typer.Option(help="With --preprocess: the model.")] = "nano",
-    zoom: Annotated[str | None, typer.Option(help="With --preprocess: auto or a number.")] = None,
+    zoom: Annotated[str, typer.Option(help="With --preprocess: auto or a number.")] = "auto",
     every: Annotated[
         bool, typer.Option("--all", help="Score every true object, prompted or not.")
     ] = False,

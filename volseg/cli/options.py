@@ -100,7 +100,7 @@ def parse_channels(text: str | None) -> int | list[int] | None:
     return channels[0] if len(channels) == 1 else channels
 
 
-def parse_zoom(text: str | None) -> float | str | None:
+def parse_zoom(text: str) -> float | str:
     """Read `--zoom`: `auto` or a number above 0.
 
     Raises
@@ -108,7 +108,7 @@ def parse_zoom(text: str | None) -> float | str | None:
     InputError
         If it is neither.
     """
-    if text is None or text == "auto":
+    if text == "auto":
         return text
     try:
         zoom = float(text)

@@ -30,7 +30,10 @@ Model = Annotated[str, typer.Option(help="Model name, checkpoint path or URL.")]
 Channel = Annotated[str | None, typer.Option(help="Channel index, or up to three: 0,1,2.")]
 Level = Annotated[int, typer.Option(min=0, help="Pyramid level to work on.")]
 Time = Annotated[int, typer.Option(min=0, help="Time point.")]
-Zoom = Annotated[str | None, typer.Option(help="auto, or the enlargement of a tile.")]
+Zoom = Annotated[
+    str,
+    typer.Option(help="Model pixels per voxel: auto suits the prompted objects, 1 is as stored."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +54,7 @@ def _embed(
     channel: Channel = None,
     level: Level = 0,
     time: Time = 0,
-    zoom: Zoom = None,
+    zoom: Zoom = "auto",
     labels_at: LabelsAt = None,
 ) -> None:
     """Fill the embedding cache ahead of interactive work."""
@@ -81,7 +84,7 @@ def _segment(
     channel: Channel = None,
     level: Level = 0,
     time: Time = 0,
-    zoom: Zoom = None,
+    zoom: Zoom = "auto",
     cluster: Annotated[str, typer.Option(help="local, tcp://… or tls://….")] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Local workers; by default as the work needs.")
@@ -139,7 +142,7 @@ def _segment(
                 result = run_flow("segment", [url, *_as_options(given)], bars)
             typer.echo(json.dumps(result) if as_json else result["text"])
             return
-        plans = make_plans(open_volume(url, labels_at), prompts, **choices)
+        plans = make_plans(open_volume(url, labels_at), prompts, resume=resume, **choices)
         for plan in plans:
             if plan_only:
                 typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())

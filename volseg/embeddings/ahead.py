@@ -45,7 +45,7 @@ def embed_volume(
     channel: int | Sequence[int] | None = None,
     level: int = 0,
     time: int = 0,
-    zoom: float | str | None = None,
+    zoom: float | str | None = "auto",
     preprocess: Sequence[str] = (),
     should_stop: Callable[[], bool] | None = None,
 ) -> str:
@@ -63,8 +63,9 @@ def embed_volume(
         Told embeddings done and in total, stage ``embed``.
     channel, level, time
         What is embedded.
-    zoom : float, optional
-        Model pixels per voxel; 1 by default. Without prompts ``auto`` is 1.
+    zoom : float or ``auto``
+        Model pixels per voxel. Nobody knows how large objects are before one is prompted: ``auto`` is 1, the data as
+        stored. ``volseg segment --plan-only`` tells the zoom of a job.
     preprocess : sequence of str
         Filters, see `volseg.sam.preprocessing`.
     should_stop : callable, optional

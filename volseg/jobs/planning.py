@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from volseg.jobs.plan import (
     Source,
     Triple,
 )
+from volseg.jobs.zoom import Zooming, checked_zoom
 from volseg.prompts import PromptedObject, as_prompts
 from volseg.propagation.settings import Settings
 from volseg.volume.levels import voxel_ratio
@@ -41,7 +43,7 @@ def make_plan(
     channel: int | Sequence[int] | None = None,
     level: int = 0,
     time: int = 0,
-    zoom: float | Literal["auto"] | None = None,
+    zoom: float | Literal["auto"] | None = "auto",
     settings: Settings | dict[str, Any] | None = None,
     preprocess: Sequence[str] = (),
     overwrite: bool = False,
@@ -51,6 +53,7 @@ def make_plan(
     group: int | None = None,
     into_existing: bool = False,
     overwrite_edits: bool = False,
+    resume: bool = False,
 ) -> Plan:
     """Decide a segment job. Everything is checked here; nothing is written.
 
@@ -71,8 +74,11 @@ def make_plan(
     level, time
         Level of the image to work on, and time point.
     zoom
-        Model pixels per voxel; ``"auto"`` brings the median prompted object to the size that the model likes;
-        None: 1.
+        Model pixels per voxel of the level; 1 is the data as stored. ``"auto"`` (and None) brings the median prompted
+        object to the size that the model likes. Boxes and masks tell sizes; where most objects have points alone, the
+        model, whose weights are fetched where they are missing, looks at up to twelve of them
+        (`volseg.propagation.fitting_zoom`). Each layer gets its own zoom; where its objects differ by more than
+        fourfold, a warning is logged.
     settings
         Thresholds of propagation; those left out are `Settings.for_sam` for a model.
     preprocess
@@ -89,6 +95,9 @@ def make_plan(
     overwrite_edits
         With `into_existing`: what people edited before the run is not kept where the run's objects lie. With
         `overwrite`: labels that people edited are replaced, too (and kept in the trash).
+    resume
+        The plan is for going on with a run: where that was begun with these prompts and weights, its zoom stands
+        for ``"auto"``.
 
     Raises
     ------
@@ -106,8 +115,9 @@ def make_plan(
         raise InputError(f"no object of layer {layer_name!r} has a prompt at time point {time}")
     existing = _existing(into_existing, overwrite_edits, overwrite)
     there = None if existing is None else existing_labels(volume, name, source, objects)
+    wanted = Zooming(checked_zoom(zoom), objects, layer_name, name if resume else None)
     predictor = _predictor(
-        volume, source, objects, model, zoom, tuple(preprocess), (encode_batch, decode_batch)
+        volume, source, model, wanted, tuple(preprocess), (encode_batch, decode_batch)
     )
     tile = source.shape[1] if predictor.kind == "oracle" else _tile_size(predictor, source.shape)
     levels = label_levels(volume, level) if there is None else levels_of(there)
@@ -264,9 +274,8 @@ def _channels(volume: Volume, channel: int | Sequence[int] | None) -> tuple[int,
 def _predictor(
     volume: Volume,
     source: Source,
-    objects: Sequence[PromptedObject],
     model: str | PlannedModel | PlannedOracle,
-    zoom: float | Literal["auto"] | None,
+    zooming: Zooming,
     preprocess: tuple[str, ...],
     batches: tuple[int | None, int | None],
 ) -> PlannedModel | PlannedOracle:
@@ -281,34 +290,29 @@ def _predictor(
                 f"{list(source.channels)}; give the model's name instead"
             )
     else:
-        planned = _model(volume, source, objects, model, zoom, preprocess)
+        planned = _model(volume, source, model, zooming, preprocess)
     names = ("encode_batch", "decode_batch")
     given = {name: n for name, n in zip(names, batches, strict=True) if n is not None}
     return planned.model_copy(update=given)
 
 
 def _model(
-    volume: Volume,
-    source: Source,
-    objects: Sequence[PromptedObject],
-    model: str,
-    zoom: float | str | None,
-    preprocess: tuple[str, ...],
+    volume: Volume, source: Source, model: str, zooming: Zooming, preprocess: tuple[str, ...]
 ) -> PlannedModel:
     from volseg.sam.registry import find_model
     from volseg.sam.rendering import measure_rendering
 
     spec = find_model(model)
+    sha256 = _digest_of(spec)
     encode_batch, decode_batch = default_batches()
-    chosen = _zoom(zoom, source, objects, spec)
     rendering = measure_rendering(volume, source.level, source.time, source.channels, preprocess)
     return PlannedModel(
         name=spec.name,
         variant=spec.kind,
-        sha256=_digest_of(spec),
+        sha256=sha256,
         img_size=spec.img_size,
         embedding=spec.embedding,
-        zoom=chosen,
+        zoom=zooming.decide(volume, source, replace(spec, sha256=sha256), rendering),
         overlap=None,
         encode_batch=encode_batch,
         decode_batch=decode_batch,
@@ -334,37 +338,6 @@ def _digest_of(spec: ModelSpec) -> str:
     if again is None:
         raise InputError(f"the weights of {spec.name} have no digest after they were fetched")
     return again
-
-
-def _zoom(
-    zoom: float | str | None, source: Source, objects: Sequence[PromptedObject], spec: ModelSpec
-) -> float:
-    from volseg.sam.tiling import choose_zoom
-
-    if zoom is None:
-        return 1.0
-    if zoom != "auto":
-        value = float(zoom)
-        if not 0 < value <= 64:
-            raise InputError(f"zoom is {zoom}; expected auto, or a number above 0 and up to 64")
-        return value
-    return choose_zoom(_diameters(objects, source), spec.object_size)
-
-
-def _diameters(objects: Sequence[PromptedObject], source: Source) -> list[float]:
-    """Diameters in voxels of the level of the objects that were boxed or painted."""
-    found = []
-    for one in objects:
-        areas = []
-        for prompt in one.by_slice(source.time).values():
-            if prompt.mask is not None:
-                areas.append(4 / 3.141592653589793 * sum(prompt.mask.counts[1::2]))
-            elif prompt.box is not None:
-                y0, x0, y1, x1 = prompt.box
-                areas.append((y1 - y0) * (x1 - x0))
-        if areas:
-            found.append((max(areas) / (source.factors[1] * source.factors[2])) ** 0.5)
-    return found
 
 
 def _tile_size(predictor: PlannedModel, shape: Triple) -> int:

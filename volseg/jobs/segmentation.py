@@ -287,7 +287,7 @@ def segment(
     from volseg.volume.image import Volume, open_volume
 
     opened = volume if isinstance(volume, Volume) else open_volume(volume)
-    plan = make_plan(opened, prompts, labels=labels, model=model, **choices)
+    plan = make_plan(opened, prompts, labels=labels, model=model, resume=resume, **choices)
     return run_on_cluster(
         plan, cluster, workers=workers, progress=progress, resume=resume, restart=restart
     )

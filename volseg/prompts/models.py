@@ -235,6 +235,21 @@ class PromptedObject(_Frozen):
                 )
         return self
 
+    def diameter(self, time: int = 0) -> float | None:
+        """How wide the boxes and masks of one time point say that the object is, in voxels of level 0.
+
+        The side of a square as large as the box, or as the box around a disc as large as the mask; the largest of
+        all slices. None where there are points and scribbles alone.
+        """
+        areas: list[float] = []
+        for prompt in self.by_slice(time).values():
+            if prompt.mask is not None:
+                areas.append(4 / math.pi * sum(prompt.mask.counts[1::2]))
+            elif prompt.box is not None:
+                y0, x0, y1, x1 = prompt.box
+                areas.append((y1 - y0) * (x1 - x0))
+        return math.sqrt(max(areas)) if areas else None
+
     def by_slice(self, time: int = 0) -> dict[int, Prompt]:
         """The prompts of one time point as ``{z: prompt}``; several for one slice are merged into
         one.

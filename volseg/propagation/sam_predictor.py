@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from volseg.embeddings.cache import EmbeddingCache, cache_of
 from volseg.embeddings.reading import ReadBlock, SlabReader, TileEncoder
 from volseg.propagation.predictor import Candidates, SlicePrompt
-from volseg.propagation.sam_search import Request, Search
+from volseg.propagation.sam_search import MOST_TILES, Request, Search
 from volseg.propagation.window import MaskWindow, overlap
 from volseg.sam.model import Model
 from volseg.sam.rendering import Rendering
@@ -62,7 +62,9 @@ class SamSlicePredictor:
         self._encoder = TileEncoder(model, tiling, rendering, read_block)
         self._unfiltered = rendering.model_copy(update={"preprocess": ()})
 
-    def predict(self, z: int, prompts: Sequence[SlicePrompt]) -> list[Candidates]:
+    def predict(
+        self, z: int, prompts: Sequence[SlicePrompt], *, most_tiles: int = MOST_TILES
+    ) -> list[Candidates]:
         """Candidate masks of each prompt on slice `z`, in the order of `prompts`.
 
         Parameters
@@ -71,13 +73,16 @@ class SamSlicePredictor:
             Slice of the level.
         prompts : sequence of SlicePrompt
             In voxels of the slice.
+        most_tiles : int
+            Tiles that a mask is followed into at most; 1: none but the one nearest to its prompt.
 
         Returns
         -------
         list of Candidates
             Windows around what was found; empty masks are left out.
         """
-        searches = [Search(prompt, self.tiling, self.model.mask_size) for prompt in prompts]
+        size = self.model.mask_size
+        searches = [Search(prompt, self.tiling, size, most_tiles) for prompt in prompts]
         while True:
             requests = [(s, r) for s in searches for r in s.requests()]
             if not requests:

@@ -58,8 +58,11 @@ class Found:
 class Search:
     """The search for one prompt's masks over the tiles of a slice."""
 
-    def __init__(self, prompt: SlicePrompt, tiling: Tiling, mask_size: int) -> None:
+    def __init__(
+        self, prompt: SlicePrompt, tiling: Tiling, mask_size: int, most_tiles: int = MOST_TILES
+    ) -> None:
         self.prompt, self.tiling, self.mask_size = prompt, tiling, mask_size
+        self.most_tiles = most_tiles
         self.points = np.asarray(prompt.points, np.float64).reshape(-1, 2)
         self.labels = np.asarray(prompt.point_labels, np.int64).reshape(-1)
         middle = _anchor(prompt, self.points, self.labels)
@@ -146,7 +149,7 @@ class Search:
         at_y = tile.y0 + (rows + 0.5) * pitch - 0.5
         at_x = tile.x0 + (columns + 0.5) * pitch - 0.5
         for other in self.tiling.touching(tile.box):
-            if other.index in found.asked or len(found.asked) >= MOST_TILES:
+            if other.index in found.asked or len(found.asked) >= self.most_tiles:
                 continue
             y0, x0, y1, x1 = other.box
             inside = (at_y >= y0) & (at_y < y1) & (at_x >= x0) & (at_x < x1)

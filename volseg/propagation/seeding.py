@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def _best(
         window = MaskWindow.crop(np.asarray(mask), answer.origin).clipped((height, width))
         if not window.area:
             continue
-        share = _agreement_with_marks(window, prompt, others)
+        share = agreement_with_marks(window, prompt, others)
         size = 0.5 if window.area > 0.5 * height * width else 0.0
         total = 2.0 * share + float(score) - size
         if total > best[0]:
@@ -99,10 +99,20 @@ def _best(
     return best[1], best[2]
 
 
-def _agreement_with_marks(
-    mask: MaskWindow, prompt: SlicePrompt, others: list[tuple[float, float]]
+def agreement_with_marks(
+    mask: MaskWindow, prompt: SlicePrompt, others: Sequence[tuple[float, float]]
 ) -> float:
-    """Share of the marks that the mask respects, 0..1."""
+    """Share of the marks that the mask respects, 0..1.
+
+    Parameters
+    ----------
+    mask : MaskWindow
+        Not empty.
+    prompt : SlicePrompt
+        The object's own marks.
+    others : sequence of (y, x)
+        Other objects' positive points on the slice.
+    """
     points = np.asarray(prompt.points, dtype=np.float64).reshape(-1, 2)
     wanted = np.asarray(prompt.point_labels).reshape(-1) == 1
     right = [mask.contains(y, x) == bool(w) for (y, x), w in zip(points, wanted, strict=True)]

@@ -18,7 +18,7 @@ from volseg.errors import InputError
 from volseg.geometry import Box
 
 OVERLAP = 0.25  # share of a tile that it has in common with its neighbour
-ZOOM_STEP = math.sqrt(2.0)  # automatic zooms are powers of it, so that runs share their embeddings
+ZOOM_STEPS = 2  # automatic zooms in a doubling; few, so that runs share their embeddings
 ZOOM_RANGE = (0.125, 4.0)
 
 
@@ -178,6 +178,8 @@ class Tiling:
 def choose_zoom(diameters: Iterable[float], object_size: int) -> float:
     """The zoom that brings the median object to the size that a model segments best.
 
+    Between the two middle ones of an even number lies their geometric mean, for zooms are ratios.
+
     Parameters
     ----------
     diameters : iterable of float
@@ -193,9 +195,9 @@ def choose_zoom(diameters: Iterable[float], object_size: int) -> float:
     known = [d for d in diameters if d > 0 and math.isfinite(d)]
     if not known:
         return 1.0
-    wanted = object_size / float(np.median(known))
+    wanted = object_size / math.exp(np.median(np.log(known)))
     wanted = min(max(wanted, ZOOM_RANGE[0]), ZOOM_RANGE[1])
-    return float(ZOOM_STEP ** round(math.log(wanted, ZOOM_STEP)))
+    return float(2.0 ** (round(ZOOM_STEPS * math.log2(wanted)) / ZOOM_STEPS))
 
 
 def _starts(length: int, size: int, shared: int) -> list[int]:
