@@ -63,7 +63,7 @@ def prepare(folder: Path, shape: tuple[int, int, int], count: int) -> None:
         return
     from volseg.importing.volumes import slabs
     from volseg.volume.create import create_volume
-    from volseg.volume.objects import scan_objects
+    from volseg.volume.scan import scan_objects
 
     array = blobs(shape, count)
     volume = create_volume(

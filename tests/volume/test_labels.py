@@ -73,7 +73,7 @@ def test_validator_and_other_reader_accept_it(tmp_path: Path, ngff: str, axes: s
     labels = volume.create_labels("cells")
     full = tuple((0, n) for n in labels.shape)
     labels.write_objects(full, np.full(labels.shape, 7))
-    from volseg.volume.objects import scan_objects
+    from volseg.volume.scan import scan_objects
 
     rows = scan_objects(labels)
     labels.objects.replace(rows)

@@ -13,8 +13,8 @@ from tests.volume import reference
 from volseg.errors import InputError, NotThereError, UnsupportedFormatError
 from volseg.volume.create import create_volume
 from volseg.volume.labels import Labels
-from volseg.volume.objects import TABLE_KEY, ObjectRow, nesting_violations, scan_objects
-from volseg.volume.scan import block_extents
+from volseg.volume.objects import TABLE_KEY, ObjectRow
+from volseg.volume.scan import block_extents, nesting_violations, scan_objects
 
 
 def make(

@@ -62,8 +62,8 @@ def write_ome_zarr(
 def _copy_labels(copy: Volume, selection: Selection, shards: bool, progress: Progress) -> None:
     """Write one label image with its pyramid and table beside the copied image."""
     from volseg.volume.labels import create_labels
-    from volseg.volume.objects import scan_objects
     from volseg.volume.pyramid import build_pyramid
+    from volseg.volume.scan import scan_objects
 
     labels = selection.labels
     made = create_labels(

@@ -260,8 +260,8 @@ def _write(
     progress: Progress,
 ) -> Labels:
     from volseg.volume.labels import labels_made_aside
-    from volseg.volume.objects import scan_objects
     from volseg.volume.pyramid import build_pyramid
+    from volseg.volume.scan import scan_objects
 
     level, first = _check(source, volume, time, progress)
     with labels_made_aside(

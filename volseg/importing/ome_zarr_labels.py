@@ -9,9 +9,9 @@ from volseg.geometry import Region
 from volseg.progress import Progress
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels, create_labels
-from volseg.volume.objects import scan_objects
 from volseg.volume.omero import carry_label_metadata
 from volseg.volume.pyramid import build_pyramid
+from volseg.volume.scan import scan_objects
 
 PROMPTS = "volseg/prompts"
 BLOCK_BYTES = 2**26

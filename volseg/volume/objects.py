@@ -1,7 +1,7 @@
 """The table of objects of a label image: what each id is, where it lies and who touched it last.
 
 The table is one JSON object beside the labels, changed by conditional puts; the voxels are the authority on geometry
-and `scan_objects` makes it anew from them.
+and `volseg.volume.scan.scan_objects` makes it anew from them.
 """
 
 from __future__ import annotations
@@ -241,12 +241,3 @@ def color_of(object_id: int) -> list[int]:
     hue = (object_id * 0.6180339887498949) % 1.0
     r, g, b = colorsys.hsv_to_rgb(hue, 0.75, 0.75 + 0.25 * (object_id % 2))
     return [round(255 * r), round(255 * g), round(255 * b), 255]
-
-
-def __getattr__(name: str) -> Any:
-    """Load `scan_objects`, which reads voxels, only when asked for (PEP 562)."""
-    if name in ("scan_objects", "nesting_violations"):
-        from volseg.volume import scan
-
-        return getattr(scan, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

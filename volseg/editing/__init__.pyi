@@ -1,0 +1,12 @@
+from .conflict import EditConflictError as EditConflictError
+from .editor import Editor as Editor
+from .index import JournalIndex as JournalIndex
+from .opening import open_editor as open_editor
+from .past import HistoryEntry as HistoryEntry
+from .past import LabelsAt as LabelsAt
+from .past import history as history
+from .past import labels_at as labels_at
+from .past import labels_now as labels_now
+from .runs import RunWriter as RunWriter
+from .runs import append_run_record as append_run_record
+from .runs import person_edited_mask as person_edited_mask

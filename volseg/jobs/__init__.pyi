@@ -1,0 +1,14 @@
+from .cancel import Cancel as Cancel
+from .cluster import open_cluster as open_cluster
+from .plan import Plan as Plan
+from .plan import PlannedOracle as PlannedOracle
+from .planning import make_plan as make_plan
+from .planning import make_plans as make_plans
+from .preparing import stored_plan as stored_plan
+from .report import list_runs as list_runs
+from .report import show_run as show_run
+from .report import verify_run as verify_run
+from .segmentation import RunResult as RunResult
+from .segmentation import run as run
+from .segmentation import run_on_cluster as run_on_cluster
+from .segmentation import segment as segment
