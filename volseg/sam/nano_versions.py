@@ -1,7 +1,7 @@
 """Which weights of `nano` ship: one folder a version, described by its `weights.json`. Imports no torch.
 
 A version never changes once it has shipped: plans, runs and caches name it by the SHA-256 of its weights. The folder
-is what ``python -m volseg.training.export`` writes: weights, record, training record and model card.
+is what ``python -m volseg.training.export``, ``validate`` and ``card`` write: weights, records and model card.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Put a trained ``nano`` into the package as its next version: ``python -m volseg.training.export RUN``.
 
-Weights as float16, their record, and ``training.json``: how they came about. The model card is written beside them.
+Weights as float16, their record, and ``training.json``: how they came about. ``volseg.training.validate --json`` then
+measures them, and ``volseg.training.card`` makes the model card.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 Kinds are the sets of ``split.json`` that validate, and count alike in the mean however many objects
 they have. ``--folds DIR`` measures trainings that left out whole families of kinds, each on the kinds
-that it never saw; ``--clicks`` adds corrective clicks and loose boxes.
+that it never saw; ``--clicks`` adds corrective clicks and loose boxes; ``--json`` writes the record
+that ``python -m volseg.training.card`` makes the model card from.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -23,11 +23,12 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 from volseg.errors import InputError, NotThereError
-from volseg.sam import nano
+from volseg.sam import nano, nano_versions
 from volseg.training.cases import conditions, kinds
 from volseg.training.checkpoints import from_checkpoint
 from volseg.training.corrections import COLUMNS as CORRECTIONS
 from volseg.training.corrections import measure_corrections
+from volseg.training.figures import write_figures
 from volseg.training.scores import Row, by_size, lowest_rank, mean_row, measure, table
 from volseg.training.sets import FAMILIES
 
@@ -196,13 +197,23 @@ def _print(result: dict[str, Any]) -> None:
     )
 
 
+def _model(options: argparse.Namespace) -> tuple[Sam, str | None]:
+    """Load what is to be measured, and tell the digest of weights that are exported."""
+    if options.checkpoint:
+        return from_checkpoint(options.checkpoint), None
+    folder = options.weights or nano_versions.version_folder()
+    return nano.load(folder=folder), nano_versions.read_record(folder).sha256
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Validate from the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m volseg.training.validate", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument(
-        "--checkpoint", type=Path, help="a training's checkpoint; the package's weights by default"
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--weights", type=Path, help="folder of exported weights; the newest by default"
     )
+    chosen.add_argument("--checkpoint", type=Path, help="a training's checkpoint instead")
     parser.add_argument("--only", nargs="*", default=(), help="kinds of images")
     parser.add_argument("--clicks", action="store_true", help="corrective clicks and loose boxes")
     parser.add_argument(
@@ -211,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--folds-only", action="store_true", help="measure what --folds names and nothing else"
     )
-    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    parser.add_argument("--json", type=Path, help="write the record here too")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
     if options.folds_only and not options.folds:
@@ -219,14 +230,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     result: dict[str, Any] = {}
     if not options.folds_only:
-        sam = from_checkpoint(options.checkpoint) if options.checkpoint else nano.load()
-        result = validate(sam.to(options.device), options.data, options.only, clicks=options.clicks)
-        _print(result)
+        sam, digest = _model(options)
+        found = validate(sam.to(options.device), options.data, options.only, clicks=options.clicks)
+        _print(found)
+        result = {"weights_sha256": digest, **found}
     if options.folds:
         result["folds"] = validate_folds(options.folds, options.data, options.device)
         print(table(result["folds"]), end="\n\n")
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_figures(options.json, result)
     return 0
 
 
