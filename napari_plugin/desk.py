@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import getpass
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from psygnal import Signal
@@ -16,8 +17,9 @@ from napari_plugin import keys
 from napari_plugin.channels import channel_to_bind
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.feedback import LastLines
+from napari_plugin.found_zooms import FoundZooms, Zoom
 from napari_plugin.gui import Soon, in_gui, on_gui
-from napari_plugin.interactive import Choice, check_grid, fitting_zoom
+from napari_plugin.interactive import Choice, check_grid
 from napari_plugin.layers import (
     add_labels_layer,
     add_session,
@@ -25,6 +27,7 @@ from napari_plugin.layers import (
     label_layer,
     session_of,
 )
+from napari_plugin.marks import Marks
 from napari_plugin.modelprocess import ModelProcess
 from napari_plugin.opening import Place, Places, checked
 from napari_plugin.promptbook import PromptBook
@@ -36,6 +39,8 @@ from napari_plugin.slicing import SliceModel
 from napari_plugin.telling import Telling
 from napari_plugin.workbench import workbench_of
 from volseg.errors import ConflictError, InputError, StorageError
+from volseg.prompts import PromptedObject
+from volseg.prompts.models import MAX_ID
 from volseg.sam.registry import find_model
 
 
@@ -74,8 +79,7 @@ class Desk(Telling):
         self.log = LastLines().listen()
         self.annotator = getpass.getuser()
         self.model_name: str | dict[str, Any] = "nano"
-        self.zoom = 1.0
-        self._chosen = False  # whether a person said so
+        self.zooms = FoundZooms()
         self._opening: set[str] = set()
         self.bench = workbench_of(self.viewer)
         self.doubt: Doubt | None = None
@@ -204,9 +208,6 @@ class Desk(Telling):
             check_grid(session.volume, editing.labels)
             book = PromptBook(editing)
             book.ready.result()
-            if not self._chosen and isinstance(self.model_name, str):
-                prompts = book.prompted()
-                self.zoom = fitting_zoom(prompts, self.model_name) if prompts else self.zoom
             in_gui(lambda: self._begin(editing, book))
 
         return self.aside(work, f"preparing to prompt in {name}")
@@ -228,6 +229,8 @@ class Desk(Telling):
         if self._label_layer is None:  # its layer was deleted before
             self._insert_labels(self.layers, editing.name)
             self.layers.select()
+        self.zooms.look_at((volume.location.url, editing.name))
+        self._fit_zoom(book.prompted())
         self._moved(None)
         self.running.take_up(self.cluster)
         self.changed.emit()
@@ -236,6 +239,7 @@ class Desk(Telling):
         prompting, running, _, model = self._busy()
         prompting.changed.connect(on_gui(self._draw))
         prompting.failed.connect(on_gui(self.warn))
+        prompting.answered.connect(on_gui(self._fit_zoom_to))
         if len(self.asked):  # somebody can answer
             prompting.asked.connect(on_gui(self.asked.emit))
         running.changed.connect(on_gui(lambda state: self.ran.emit()))
@@ -246,19 +250,24 @@ class Desk(Telling):
         model.embedding.connect(on_gui(lambda z: self.shown.emit()))
         model.embedded.connect(on_gui(lambda z: self.shown.emit()))
 
-    def choose(self, model: str | dict[str, Any], zoom: float) -> None:
+    @property
+    def zoom(self) -> float:
+        """Model pixels per voxel at which the model sees slices now."""
+        return self.zooms.number
+
+    def choose(self, model: str | dict[str, Any], zoom: Zoom) -> None:
         """Take another model (see `Choice.model`) or zoom; what is being prompted stays.
 
         A model that is not there is told of once, and the former one stays.
         """
-        if (model, zoom) == (self.model_name, self.zoom):
+        if (model, zoom) == (self.model_name, self.zooms.asked):
             return
         if isinstance(model, str) and model != self.model_name:
             self.aside(lambda: self._find_and_take(model, zoom), f"looking for model {model}")
         else:
             self._take_choice(model, zoom)
 
-    def _find_and_take(self, model: str, zoom: float) -> None:
+    def _find_and_take(self, model: str, zoom: Zoom) -> None:
         try:
             find_model(model)
         except Exception:
@@ -266,12 +275,44 @@ class Desk(Telling):
             raise
         in_gui(lambda: self._take_choice(model, zoom))
 
-    def _take_choice(self, model: str | dict[str, Any], zoom: float) -> None:
-        self.model_name, self.zoom, self._chosen = model, zoom, True
+    def _take_choice(self, model: str | dict[str, Any], zoom: Zoom) -> None:
+        self.zooms.ask(zoom, anew=model != self.model_name)
+        self.model_name = model
         if self.model is not None:
             self.model.reopen()
+            if self.prompting is not None:
+                self._fit_zoom(self.prompting.book.prompted(self.prompting.time))
             self._moved(None)
         self.chosen.emit()
+
+    def _fit_zoom_to(self, marks: Marks, place: tuple[int, int]) -> None:
+        """Find the zoom by the first object that the model was asked about."""
+        prompting = self.prompting
+        if prompting is None or not self.zooms.is_open:
+            return
+        asked = prompting.object_id or MAX_ID
+        prompt = marks.prompt(place[1], place[0], prompting.shape[1:])
+        others = [one for one in prompting.book.prompted(place[0]) if one.id != asked]
+        self._fit_zoom([PromptedObject(id=asked, prompts=(prompt,)), *others])
+
+    def _fit_zoom(self, objects: Sequence[PromptedObject]) -> None:
+        """Have the model's thread find the zoom that suits objects, once for each label image."""
+        ticket = self.zooms.begin() if self.model is not None and objects else None
+        if self.model is None or ticket is None:
+            return
+        future = self.model.fit(objects)
+        future.add_done_callback(lambda done: in_gui(lambda: self._zoom_found(ticket, done)))
+
+    def _zoom_found(self, ticket: int, done: Future[float]) -> None:
+        error = None if done.cancelled() else done.exception()
+        found = None if done.cancelled() or error is not None else done.result()
+        before = self.zoom
+        if self.zooms.end(ticket, found):
+            self.chosen.emit()
+            if self.prompting is not None and self.zoom != before:
+                self.prompting.ask_again()
+        elif error is not None:
+            self.tell(error, "finding the zoom")
 
     def choice(self) -> Choice:
         """What the model looks at now."""
@@ -281,7 +322,7 @@ class Desk(Telling):
             channel = editing.labels.channel if editing is not None else None
         time = self.prompting.time if self.prompting is not None else 0
         chosen = tuple(channel) if isinstance(channel, list) else channel
-        return Choice(self.model_name, chosen, time, self.zoom)
+        return Choice(self.model_name, chosen, time, self.zooms.known)
 
     def leave_labels(self) -> None:
         """Stop prompting in the label image."""

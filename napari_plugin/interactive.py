@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volseg.errors import InputError, VolsegError
+from volseg.errors import InputError
 
 if TYPE_CHECKING:
     from volseg.embeddings import EmbeddingCache, TileEncoder
@@ -42,13 +42,14 @@ class Choice:
     time
         Time point.
     zoom
-        Model pixels per voxel.
+        Model pixels per voxel; ``auto`` where it is not known yet: slices are then shown to the model as they are
+        stored, and a plan finds it.
     """
 
     model: str | dict[str, Any] = "nano"
     channel: int | tuple[int, ...] | None = None
     time: int = 0
-    zoom: float = 1.0
+    zoom: float | Literal["auto"] = "auto"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, by the names that `make_plan` has."""
@@ -58,12 +59,12 @@ class Choice:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Choice:
         """The choice of `to_json`; other keys are left alone."""
-        channel = value.get("channel")
+        channel, zoom = value.get("channel"), value.get("zoom") or "auto"
         return Choice(
             value.get("model", "nano"),
             tuple(channel) if isinstance(channel, list) else channel,
             int(value.get("time", 0)),
-            float(value.get("zoom") or 1.0),
+            "auto" if zoom == "auto" else float(zoom),
         )
 
 
@@ -112,32 +113,66 @@ class InteractivePredictor:
     def __init__(self, volume: Volume, choice: Choice, threads: int | None = None) -> None:
         import os
 
-        from volseg.embeddings import TileEncoder
-        from volseg.embeddings.cache import cache_of
-        from volseg.propagation.sam_predictor import open_sam_predictor
         from volseg.sam.registry import load_model
 
         on_linux = hasattr(os, "sched_getaffinity")
         cores = threads or (len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1)
         if not isinstance(choice.model, str):
             raise InputError("true labels are no model: see `open_interactive`")
-        model = load_model(choice.model, threads=cores)
-        rendering = remembered_rendering(volume, choice)
-        self.predictor: SamSlicePredictor = open_sam_predictor(
-            volume, model, rendering, time=choice.time, zoom=choice.zoom, in_memory=True
-        )
-        tiling = self.predictor.tiling
-        self.predictor.cache.memory_bytes = KEPT_BYTES
-        stored = cache_of(
-            volume, model.spec, rendering, tiling, time=choice.time, memory_bytes=2**24
-        )
-        self.cache = ReadThrough(self.predictor.cache, stored)
-        self.predictor.cache = self.cache  # type: ignore[assignment]
-        from volseg.embeddings import SlabReader
-
-        reader = SlabReader(volume, 0, choice.time, rendering.channels)
-        self._encoder = TileEncoder(model, tiling, rendering, reader)
+        self.volume, self.choice = volume, choice
+        self.model = load_model(choice.model, threads=cores)
+        self.rendering = remembered_rendering(volume, choice)
+        self._kept: dict[float, SamSlicePredictor] = {}
+        self._use(1.0 if choice.zoom == "auto" else choice.zoom)
         self.shape = self.predictor.shape
+
+    def _use(self, zoom: float) -> None:
+        """Show slices at a zoom from now on; what was embedded at it stands."""
+        from volseg.embeddings import SlabReader, TileEncoder
+
+        self.zoom, self.predictor = zoom, self._at(zoom)
+        self.cache: ReadThrough = self.predictor.cache  # type: ignore[assignment]
+        reader = SlabReader(self.volume, 0, self.choice.time, self.rendering.channels)
+        self._encoder = TileEncoder(self.model, self.predictor.tiling, self.rendering, reader)
+
+    def _at(self, zoom: float) -> SamSlicePredictor:
+        from volseg.embeddings.cache import cache_of
+        from volseg.propagation.sam_predictor import open_sam_predictor
+
+        if zoom in self._kept:
+            return self._kept[zoom]
+        volume, time, rendering = self.volume, self.choice.time, self.rendering
+        made = open_sam_predictor(
+            volume, self.model, rendering, time=time, zoom=zoom, in_memory=True
+        )
+        made.cache.memory_bytes = KEPT_BYTES
+        stored = cache_of(
+            volume, self.model.spec, rendering, made.tiling, time=time, memory_bytes=2**24
+        )
+        made.cache = ReadThrough(made.cache, stored)  # type: ignore[assignment]
+        self._kept[zoom] = made
+        return made
+
+    def fit(self, objects: Sequence[PromptedObject]) -> float:
+        """Find the zoom that suits prompted objects, use it, and return it.
+
+        What is embedded on the way is kept for the zoom that is chosen, so that the next prompt there is answered
+        at once.
+        """
+        from volseg.jobs.zoom import prompted_zoom
+        from volseg.propagation.sam_looker import SamLooker
+
+        found = prompted_zoom(
+            objects,
+            self.choice.time,
+            (1.0, 1.0, 1.0),
+            self.shape,
+            self.model.spec.object_size,
+            lambda: SamLooker(self._at),
+        )
+        self._use(found.zoom)
+        self._kept = {found.zoom: self.predictor}
+        return found.zoom
 
     def tiles(self, box: tuple[int, int, int, int] | None) -> list[Tile]:
         """The tiles that show a part y0, x0, y1, x1 of a slice (all of it for None), the middle first."""
@@ -231,25 +266,3 @@ def check_grid(volume: Volume, labels: Labels) -> None:
             f"{labels.location} has {labels.shape} voxels (z, y, x), but its image has {volume.shape}: prompts "
             "are placed on the image's own grid; make a label image without a level to prompt in"
         )
-
-
-def fitting_zoom(objects: Iterable[PromptedObject], model: str) -> float:
-    """The zoom that brings the objects that were boxed or painted to the size that the model likes; else 1."""
-    from volseg.sam.registry import find_model
-    from volseg.sam.tiling import choose_zoom
-
-    sizes = []
-    for one in objects:
-        areas = []
-        for prompt in one.prompts:
-            if prompt.mask is not None:
-                areas.append(4 / np.pi * sum(prompt.mask.counts[1::2]))
-            elif prompt.box is not None:
-                y0, x0, y1, x1 = prompt.box
-                areas.append((y1 - y0) * (x1 - x0))
-        if areas:
-            sizes.append(float(max(areas)) ** 0.5)
-    try:
-        return float(choose_zoom(sizes, find_model(model).object_size)) if sizes else 1.0
-    except VolsegError:
-        return 1.0

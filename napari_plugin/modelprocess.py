@@ -22,6 +22,7 @@ from volseg.geometry import Box
 
 if TYPE_CHECKING:
     from napari_plugin.interactive import Choice, InteractivePredictor, TruePredictor
+    from volseg.prompts import PromptedObject
     from volseg.propagation.predictor import Candidates, SlicePrompt
 
 _HEAD = struct.Struct("<Q")
@@ -82,6 +83,10 @@ class ModelProcess:
         """As a `SlicePredictor`."""
         found: list[Candidates] = self._ask("predict", z, list(prompts))
         return found
+
+    def fit(self, objects: Sequence[PromptedObject]) -> float:
+        """As `InteractivePredictor.fit`; true labels have no zoom, and take any as 1."""
+        return float(self._ask("fit", list(objects)))
 
     def close(self) -> None:
         """End the process."""
@@ -149,6 +154,9 @@ class _Server:
             found = self._predictor.tiles(values[0])
             self._tiles |= {tile.index: tile for tile in found}
             return [tile.index for tile in found]
+        if what == "fit":
+            fit = getattr(self._predictor, "fit", None)
+            return 1.0 if fit is None else fit(*values)
         if what == "embed":
             return self._predictor.embed(values[0], self._tiles[values[1]])
         return self._predictor.predict(*values)

@@ -80,6 +80,8 @@ class Prompting:
     ----------
     changed
         Marks, candidates, object or slice are others now.
+    answered
+        Signal(marks, place): the model found an object by these marks.
     accepted
         Signal(object id, z): a mask went into the labels.
     asked
@@ -89,6 +91,7 @@ class Prompting:
     """
 
     changed = Signal()
+    answered = Signal(object, object)
     accepted = Signal(int, int)
     asked = Signal(object, object)
     failed = Signal(object, str)
@@ -304,15 +307,32 @@ class Prompting:
             self._shown = Shown(marks, waiting=marks.positive)
             place = self._place
         self.changed.emit()
-        if not marks.positive:
-            return
+        if marks.positive:
+            self._ask_model(ticket, place, marks)
+
+    def ask_again(self) -> None:
+        """Ask the model once more about what is marked, because it sees it at another zoom now.
+
+        What is shown stays until it has answered, and where a person chose among the candidates already.
+        """
+        with self._lock:
+            shown, place = self._shown, self._place
+            if self._key() not in self._drafts or not shown.candidates or shown.choice:
+                return
+            self._asked += 1
+            ticket = self._asked
+        self._ask_model(ticket, place, shown.marks)
+
+    def _ask_model(self, ticket: int, place: Place, marks: Marks) -> None:
         asked = self.object_id or 0
         prompts = self.book.context(place[0])
         prompts.setdefault(asked, {})[place[1]] = marks.slice_prompt()
         future = self.model.ask(asked, place[1], prompts)
-        future.add_done_callback(lambda done: self._answered(ticket, done))
+        future.add_done_callback(lambda done: self._answered(ticket, place, marks, done))
 
-    def _answered(self, ticket: int, done: Future[list[Candidate]]) -> None:
+    def _answered(
+        self, ticket: int, place: Place, marks: Marks, done: Future[list[Candidate]]
+    ) -> None:
         if done.cancelled():
             return
         error = done.exception()
@@ -320,10 +340,14 @@ class Prompting:
             if ticket != self._asked:
                 return  # marks have changed since
             found = () if error is not None else tuple(done.result())
-            self._shown = replace(self._shown, candidates=found, waiting=False, answered=True)
+            self._shown = replace(
+                self._shown, candidates=found, choice=0, waiting=False, answered=True
+            )
         self.changed.emit()
         if error is not None:
             self._fail(error, "asking the model")
+        elif found:
+            self.answered.emit(marks, place)
 
     # --- accepting
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
@@ -21,6 +23,7 @@ from napari_plugin.alive import while_alive
 from napari_plugin.cluster import Cluster
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.desk import Desk
+from napari_plugin.found_zooms import Zoom
 from napari_plugin.gui import in_gui
 from napari_plugin.keyboard import ModelField, keys_to_canvas
 from napari_plugin.scrolling import scrolling_layout
@@ -28,6 +31,8 @@ from napari_plugin.scrolling import scrolling_layout
 ABOUT_LINES = 6
 HERE = "on this machine"
 NEW = "new label image…"
+AUTO: Literal["auto"] = "auto"
+LEAST_ZOOM = 0.05
 
 
 class PromptPanel(QWidget):
@@ -66,10 +71,13 @@ class PromptPanel(QWidget):
             "nano, vit_b, vit_l, vit_h, or the path or URL of a checkpoint; double-click to type"
         )
         self.zoom = QDoubleSpinBox()
-        self.zoom.setRange(0.05, 16)
+        self.zoom.setRange(0, 16)
+        self.zoom.setSpecialValueText(AUTO)  # what stands for 0
         self.zoom.setSingleStep(0.25)
         self.zoom.setValue(self.desk.zoom)
-        self.zoom.setToolTip("Model pixels per voxel: more for small objects, less for large ones")
+        self.zoom.setToolTip(
+            "Model pixels per voxel: more for small objects, less for large ones; 0: found from the first prompt"
+        )
         self.model.editingFinished.connect(self._choose_model)
         self.zoom.editingFinished.connect(self._choose_model)
         form.addRow("label image", self.labels)
@@ -211,14 +219,16 @@ class PromptPanel(QWidget):
     def _choose_model(self) -> None:
         zoom = self.zoom.value()
         same = abs(zoom - self.desk.zoom) < 0.01  # the field shows two digits
+        wanted: Zoom = zoom if zoom >= LEAST_ZOOM else AUTO
         text = self.model.text().strip() or "nano"
         model = self.desk.model_name if text == self._model_text() else text
-        self.desk.choose(model, self.desk.zoom if same else zoom)
+        self.desk.choose(model, self.desk.zooms.asked if same else wanted)
 
     def show_choice(self) -> None:
         """Show the model and zoom that are used."""
         self.model.setText(self._model_text())
         self.zoom.setValue(self.desk.zoom)
+        self.zoom.setSuffix(f" ({AUTO})" if self.desk.zooms.asked == AUTO else "")
 
     def _model_text(self) -> str:
         model = self.desk.model_name

@@ -9,16 +9,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from psygnal import Signal
 
 from volseg.propagation import Candidates, Context, Settings, SlicePrompt, seed_masks
 from volseg.propagation.window import MaskWindow, iou
+
+if TYPE_CHECKING:
+    from volseg.prompts import PromptedObject
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,6 +38,13 @@ class Predictor(Protocol):
     def embed(self, z: int, tile: Any) -> bool: ...
     def predict(self, z: int, prompts: Any) -> list[Candidates]: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class FitsZoom(Protocol):
+    """What a `Predictor` may offer besides: to find the zoom that suits prompted objects, and to use it."""
+
+    def fit(self, objects: Sequence[PromptedObject]) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,20 @@ class SliceModel:
             Thresholds; those for a SAM by default.
         """
         return self.call(lambda predictor: candidates(predictor, object_id, z, prompts, settings))
+
+    def fit(self, objects: Sequence[PromptedObject]) -> Future[float]:
+        """Have the predictor find the zoom that suits prompted objects, and use it; 1 where it has none.
+
+        The slice in view is embedded again, where the zoom is another.
+        """
+
+        def found(predictor: Predictor) -> float:
+            zoom = predictor.fit(objects) if isinstance(predictor, FitsZoom) else 1.0
+            with self._wake:
+                self._done = None
+            return zoom
+
+        return self.call(found)
 
     def reopen(self) -> None:
         """Open the predictor anew before it is next asked, since another model, zoom or time point was chosen."""

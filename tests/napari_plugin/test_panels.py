@@ -138,7 +138,8 @@ def test_the_sample_opens_offline_with_prompts(
     desk.use("cells")
     wait_for(lambda: desk.prompting is not None)
     assert desk.prompting.book.objects == sorted(stored)
-    assert desk.zoom > 1
+    wait_for(lambda: desk.zoom > 1, 120)  # found beside the window, from the boxes
+    assert desk.zooms.asked == "auto" and desk.choice().zoom == desk.zoom
     serve(0.1)
     desk.leave()
     session.close()
