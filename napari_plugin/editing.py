@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, Unpack
 
 import numpy as np
 from psygnal import EmitLoopError, Signal, SignalInstance
@@ -22,6 +22,7 @@ from napari_plugin.edit_state import EditState
 from napari_plugin.kept_copies import KeptCopies
 from volseg.editing import EditConflictError, Editor
 from volseg.editing.engine import Changed
+from volseg.editing.options import EditorOptions
 from volseg.editing.record import Operation
 from volseg.editing.state import Clash
 from volseg.editing.unsaved import LocalCopy
@@ -45,7 +46,7 @@ class LabelEditing:
     annotator
         Who edits.
     **options
-        Of `Labels.edit`, as `flush_after` and `cache_bytes`.
+        See `EditorOptions`.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class LabelEditing:
     state_changed = Signal(EditState)
     failed = Signal(Exception)
 
-    def __init__(self, labels: Labels, annotator: str, **options: Any) -> None:
+    def __init__(self, labels: Labels, annotator: str, **options: Unpack[EditorOptions]) -> None:
         self.labels = labels
         self.annotator = annotator
         self.renew: Callable[[list[tuple[int, Region]]], None] | None = None
@@ -365,7 +366,7 @@ class LabelEditing:
 
     # --- on the label image's thread
 
-    def _open(self, options: dict[str, Any]) -> Editor:
+    def _open(self, options: EditorOptions) -> Editor:
         try:
             editor = self.labels.edit(self.annotator, on_change=self._note, **options)
             self._kept.look(editor)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from psygnal import EmitLoopError, Signal
@@ -19,6 +19,7 @@ from napari_plugin.editable import LabelTiles
 from napari_plugin.editing import EditState, LabelEditing
 from napari_plugin.levels import image_tiles
 from napari_plugin.tiles import Tiles
+from volseg.editing.options import EditorOptions
 from volseg.errors import InputError, NotOmeZarrError, VolsegError
 from volseg.volume.contrast import contrast_limits, widened
 from volseg.volume.image import Volume, open_volume
@@ -44,7 +45,7 @@ class Session:
     refresh_s
         Seconds after which the edits of others are taken in; None: only when one's own are stored.
     **options
-        For every editor; see `Labels.edit`.
+        For every editor; see `EditorOptions`.
 
     Attributes
     ----------
@@ -66,7 +67,7 @@ class Session:
         annotator: str,
         *,
         refresh_s: float | None = _REFRESH_S,
-        **options: Any,
+        **options: Unpack[EditorOptions],
     ) -> None:
         self.volume = volume
         self.annotator = annotator

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 
 from volseg.editing.bulk import DeltaCollector, collect, places_of
 from volseg.editing.deltas import Place, bounding_region, id_counts
 from volseg.editing.ids import IdClaims
+from volseg.editing.options import EditorOptions
 from volseg.editing.painting import Painting
 from volseg.editing.record import Operation
 from volseg.editing.removal import Fates, Removals
@@ -32,7 +33,7 @@ class Editor(Painting):
     one operation (one step of undo) unless it stands in a `stroke`.
     """
 
-    def __init__(self, labels: Labels, annotator: str, **options: Any) -> None:
+    def __init__(self, labels: Labels, annotator: str, **options: Unpack[EditorOptions]) -> None:
         super().__init__(labels, annotator, **options)
         self._ids = IdClaims(labels, f"{annotator}, session {self._session.uuid}")
 

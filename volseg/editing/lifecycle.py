@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from volseg.editing.apply import dirty_regions
 from volseg.editing.conflict import EditConflictError, UnsavedConflictError, conflict_message
 from volseg.editing.deltas import Delta, Place, id_counts, make_delta
 from volseg.editing.engine import Engine, deltas_by_place
+from volseg.editing.options import EngineOptions
 from volseg.editing.record import Operation, Record
 from volseg.editing.sessions import Session
 from volseg.editing.state import Clash, PendingOperation
@@ -67,7 +68,7 @@ class Pending:
 class Lifecycle(Engine):
     """An engine with an end; see `Engine` for the parameters."""
 
-    def __init__(self, labels: Labels, annotator: str, **options: Any) -> None:
+    def __init__(self, labels: Labels, annotator: str, **options: Unpack[EngineOptions]) -> None:
         super().__init__(labels, annotator, **options)
         this = weakref.ref(self)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from volseg.editing.cache import Chunk
 from volseg.editing.deltas import Place
-from volseg.editing.engine import Changed, no_step, not_watched
 from volseg.editing.lifecycle import Lifecycle
+from volseg.editing.options import EngineOptions
 from volseg.editing.selection import Piece, Selection
 from volseg.editing.tools import flood
 from volseg.editing.views import LevelViews
@@ -34,21 +33,9 @@ class Painting(LevelViews, Lifecycle):
         annotator: str,
         *,
         time: int = 0,
-        cache_bytes: int = 512 * 2**20,
-        flush_after: float | None = 2.0,
-        local_folder: Path | None = None,
-        step: Callable[[str], None] = no_step,
-        on_change: Callable[[Changed], None] = not_watched,
+        **options: Unpack[EngineOptions],
     ) -> None:
-        super().__init__(
-            labels,
-            annotator,
-            cache_bytes=cache_bytes,
-            flush_after=flush_after,
-            local_folder=local_folder,
-            step=step,
-            on_change=on_change,
-        )
+        super().__init__(labels, annotator, **options)
         self.time = time
         self._largest = 0
 

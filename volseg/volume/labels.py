@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from volseg.volume.writing import Written, write_whole
 
 if TYPE_CHECKING:
     from volseg.editing.editor import Editor
+    from volseg.editing.options import EditorOptions
     from volseg.volume.objects import ObjectTable
 
 __all__ = [
@@ -240,8 +241,8 @@ class Labels:
         """
         return write_whole(self._level(level), region, data, time=time, fresh=fresh)
 
-    def edit(self, annotator: str, **options: Any) -> Editor:
-        """Open for editing in place; see `volseg.editing`."""
+    def edit(self, annotator: str, **options: Unpack[EditorOptions]) -> Editor:
+        """Open for editing in place; see `volseg.editing.open_editor`."""
         from volseg.editing import open_editor
 
         return open_editor(self, annotator, **options)
