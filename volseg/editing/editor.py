@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.editing.bulk import DeltaCollector, collect, places_of
 from volseg.editing.deltas import Place, bounding_region, id_counts
@@ -161,7 +162,7 @@ class Editor(Painting):
                 found.update((np.flatnonzero(inside) + first).tolist())
         return sorted(found)
 
-    def slice_mask(self, label: int, z: int) -> tuple[np.ndarray[Any, Any], tuple[int, int]] | None:
+    def slice_mask(self, label: int, z: int) -> tuple[NDArray[np.bool_], tuple[int, int]] | None:
         """Return where an object is in a slice at the present time.
 
         Returns

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.editing.deltas import Delta, Place
 from volseg.editing.journal import Journal
@@ -82,7 +83,7 @@ class JournalIndex:
 
     def person_edited(
         self, region: Region, time: int = 0, *, forget: bool = True
-    ) -> np.ndarray[Any, Any]:
+    ) -> NDArray[np.bool_]:
         """Return which voxels of a region (z, y, x) were last edited by a person; see `person_edited_mask`.
 
         With `forget` off, also those that a run with `--overwrite-edits` was free to replace.
@@ -99,7 +100,7 @@ class JournalIndex:
 
     def person_values(
         self, region: Region, time: int = 0
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    ) -> tuple[NDArray[np.bool_], NDArray[np.integer]]:
         """Return the mask of `person_edited`, and what people put there: ids (z, y, x), 0 outside of the mask.
 
         By the journal alone, so also where a record is not in its chunk yet.

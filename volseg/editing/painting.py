@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.editing.cache import Chunk
 from volseg.editing.deltas import Place
@@ -89,9 +90,9 @@ class Painting(LevelViews, Lifecycle):
         with self.stroke("assign"):
             self._assign(selection, lambda piece, _: spread[piece.outer])
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.integer]:
         """Read everything."""
-        data: np.ndarray[Any, Any] = self[...]
+        data: NDArray[np.integer] = self[...]
         return data if dtype is None else data.astype(dtype, copy=False)
 
     def _visit(self, selection: Selection, action: Callable[[Piece, Chunk], None]) -> None:
@@ -133,7 +134,7 @@ class Painting(LevelViews, Lifecycle):
 
         self._visit(selection, write)
 
-    def _checked(self, value: Any) -> np.ndarray[Any, Any]:
+    def _checked(self, value: Any) -> NDArray[np.integer]:
         """Return values in the labels' dtype, after checking that they fit."""
         array = np.asarray(value)
         if array.dtype.kind not in "iub":
@@ -153,7 +154,7 @@ class Painting(LevelViews, Lifecycle):
     def paint(
         self,
         z: int,
-        mask: np.ndarray[Any, Any],
+        mask: NDArray[np.bool_],
         label: int,
         *,
         origin: tuple[int, int] = (0, 0),
@@ -188,7 +189,7 @@ class Painting(LevelViews, Lifecycle):
     def erase(
         self,
         z: int,
-        mask: np.ndarray[Any, Any],
+        mask: NDArray[np.bool_],
         *,
         origin: tuple[int, int] = (0, 0),
         label: int | None = None,
@@ -209,7 +210,7 @@ class Painting(LevelViews, Lifecycle):
         self,
         kind: str,
         z: int,
-        mask: np.ndarray[Any, Any],
+        mask: NDArray[np.bool_],
         origin: tuple[int, int],
         change: Callable[[np.ndarray], np.ndarray],
     ) -> None:
@@ -229,7 +230,7 @@ class Painting(LevelViews, Lifecycle):
         self,
         kind: str,
         region: Region,
-        mask: np.ndarray[Any, Any],
+        mask: NDArray[np.bool_],
         change: Callable[[np.ndarray], np.ndarray],
         **details: Any,
     ) -> None:
@@ -290,6 +291,6 @@ class Painting(LevelViews, Lifecycle):
 
     def read(
         self, region: Region, *, level: int = 0, time: int | None = None
-    ) -> np.ndarray[Any, Any]:
+    ) -> NDArray[np.integer]:
         """Read a region of any level, edits included; see `LevelViews.read_level`."""
         return self.read_level(region, level, self._time if time is None else time)

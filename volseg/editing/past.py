@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.editing.deltas import Delta, id_counts
 from volseg.editing.index import JournalIndex
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from volseg.volume.labels import Labels
 
 Replay = Callable[
-    [Operation, Region, int, np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]
+    [Operation, Region, int, NDArray[np.integer], NDArray[np.bool_]], NDArray[np.integer]
 ]
 """What a segmentation run does: (operation, region, time, ids before, voxels that people own) to ids after."""
 
@@ -217,7 +218,7 @@ class LabelsAt:
         """Number of the last record that is kept."""
         return self._index.last if self._number is None else self._number
 
-    def read(self, region: Region, *, level: int = 0, time: int = 0) -> np.ndarray[Any, Any]:
+    def read(self, region: Region, *, level: int = 0, time: int = 0) -> NDArray[np.integer]:
         """Read a region of a level: ids (z, y, x)."""
         if level:
             return self._read_coarser(region, level, time)
@@ -231,7 +232,7 @@ class LabelsAt:
             put(block, region, delta, back=True)
         return block
 
-    def _read_coarser(self, region: Region, level: int, time: int) -> np.ndarray[Any, Any]:
+    def _read_coarser(self, region: Region, level: int, time: int) -> NDArray[np.integer]:
         """Read a coarser level as stored, and make anew what lies above changes that it should not have or lacks."""
         labels = self.labels
         totals = labels.factors
@@ -275,7 +276,7 @@ def replayed(
     time: int = 0,
     upto: int | None = None,
     replay: Replay | None = None,
-) -> np.ndarray[Any, Any]:
+) -> NDArray[np.integer]:
     """Return a region as the journal alone makes it, from empty labels.
 
     Parameters

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.editing.apply import Applier, Dirty
 from volseg.editing.cache import ChunkCache
@@ -123,7 +124,7 @@ def _settle_before_overwriting(labels: Labels) -> None:
 
 def person_edited_mask(
     labels: Labels, region: Region, *, time: int = 0, index: JournalIndex | None = None
-) -> np.ndarray[Any, Any]:
+) -> NDArray[np.bool_]:
     """Return which voxels of a region were last edited by a person.
 
     Edits that were undone don't count, nor do those before a run that overwrote edits. For safety against editors at

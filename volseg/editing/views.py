@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.editing.apply import few
 from volseg.editing.cache import Key
@@ -27,7 +27,7 @@ _MOST_PARTS = 4
 class LevelViews(Engine):
     """Reading regions of any level from the chunk cache."""
 
-    def read_level(self, region: Region, level: int, time: int) -> np.ndarray[Any, Any]:
+    def read_level(self, region: Region, level: int, time: int) -> NDArray[np.integer]:
         """Read a region of voxels of a level; waits for the store where chunks are not in memory.
 
         Parameters

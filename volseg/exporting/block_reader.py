@@ -35,7 +35,7 @@ class BlockReader:
         Type of what is read.
     """
 
-    def __init__(self, selection: Selection, dtype: np.dtype[Any]) -> None:
+    def __init__(self, selection: Selection, dtype: np.dtype[np.generic]) -> None:
         self._selection, self._dtype = selection, dtype
         self._level = selection.labels.levels[selection.level]
         self._codec = self._level.codec

@@ -82,7 +82,7 @@ class Crossings:
         self,
         shape: tuple[int, int, int],
         spacing: tuple[float, float, float],
-        dtype: np.dtype[Any],
+        dtype: np.dtype[np.generic],
     ) -> None:
         self.flat = shape[0] == 1
         self._shape = shape

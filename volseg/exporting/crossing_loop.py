@@ -82,7 +82,7 @@ class _Rows(NamedTuple):
         return _Rows(self.x0[part], self.x1[part], self.ids[part], start - low, stop - low)
 
 
-def _nothing(dtype: np.dtype[Any]) -> _Rows:
+def _nothing(dtype: np.dtype[np.generic]) -> _Rows:
     none = np.empty(0, np.int64)
     return _Rows(none, none, np.empty(0, dtype), none, none)
 
@@ -115,7 +115,7 @@ class RunCrossings:
         self,
         shape: tuple[int, int, int],
         spacing: tuple[float, float, float],
-        dtype: np.dtype[Any],
+        dtype: np.dtype[np.generic],
     ) -> None:
         self.flat = shape[0] == 1
         self._shape = shape

@@ -66,7 +66,7 @@ def write_nifti(
     affine = np.diag([_PER_MM[unit]] * 3 + [1.0]) @ affine_of(selection)
     straight = _is_straight(affine)
 
-    def head(dtype: np.dtype[Any]) -> Callable[[IO[bytes]], None]:
+    def head(dtype: np.dtype[np.generic]) -> Callable[[IO[bytes]], None]:
         header = kind()
         header.set_data_shape(shape)
         header.set_data_dtype(dtype)
@@ -99,7 +99,7 @@ def write_nrrd(
 
     affine = _LPS @ affine_of(selection)
 
-    def head(dtype: np.dtype[Any]) -> Callable[[IO[bytes]], None]:
+    def head(dtype: np.dtype[np.generic]) -> Callable[[IO[bytes]], None]:
         text = _nrrd_header(selection, dtype, affine, provenance)
 
         def write(file: IO[bytes]) -> None:
@@ -120,7 +120,7 @@ def write_nrrd(
 
 def _nrrd_header(
     selection: Selection,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     affine: NDArray[np.float64],
     provenance: dict[str, Any],
 ) -> str:
@@ -150,7 +150,7 @@ def _nrrd_header(
 def _write(
     selection: Selection,
     path: Path,
-    head: Callable[[np.dtype[Any]], Callable[[IO[bytes]], None]],
+    head: Callable[[np.dtype[np.generic]], Callable[[IO[bytes]], None]],
     progress: Progress,
     *,
     packed: bool | None = None,

@@ -38,7 +38,7 @@ PACKINGS: dict[str, Callable[[Any], bytes]] = {
 
 
 def packed_strips(
-    selection: Selection, dtype: np.dtype[Any], rows: int, packing: str, progress: Progress
+    selection: Selection, dtype: np.dtype[np.generic], rows: int, packing: str, progress: Progress
 ) -> Generator[bytes, None, None]:
     """Compress a selection strip by strip.
 

@@ -86,7 +86,7 @@ def write_stack(
 def write_channels(
     selections: list[Selection],
     path: Path,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     provenance: dict[str, Any],
     progress: Progress,
     imagej: bool,
@@ -113,7 +113,7 @@ def write_channels(
 def _write_mapped(
     selection: Selection,
     path: Path,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     provenance: dict[str, Any],
     progress: Progress,
     imagej: bool,
@@ -171,7 +171,7 @@ def _put(out: int, data: NDArray[Any], place: int) -> None:
         view, place = view[written:], place + written
 
 
-def _end(selection: Selection, offset: int, region: Region, dtype: np.dtype[Any]) -> int:
+def _end(selection: Selection, offset: int, region: Region, dtype: np.dtype[np.generic]) -> int:
     """Up to which byte the file is finished once all blocks up to `region` are."""
     _, height, width = selection.shape
     (z0, z1), (_, y1), _ = region
@@ -182,7 +182,7 @@ def _end(selection: Selection, offset: int, region: Region, dtype: np.dtype[Any]
 def _write_packed(
     selection: Selection,
     path: Path,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     provenance: dict[str, Any],
     progress: Progress,
     imagej: bool,
@@ -200,7 +200,7 @@ def _write_packed(
 def _imwrite(
     selection: Selection,
     path: Path,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     provenance: dict[str, Any],
     imagej: bool,
     pages: Iterator[NDArray[Any]] | Iterator[bytes] | None,
@@ -266,7 +266,7 @@ def write_slices(
     import tifffile
 
     small = bool(selection.rows) and max(selection.rows) <= 65535
-    dtype: np.dtype[Any] = np.dtype(np.uint16 if small else np.uint32)
+    dtype: np.dtype[np.generic] = np.dtype(np.uint16 if small else np.uint32)
     _, y, x = selection.scale
     blocks = list(selection.blocks(slabs=True))
     for done, region in enumerate(blocks, 1):

@@ -66,7 +66,7 @@ class Frames:
         """The value to take where nothing was scanned: that of a stored 0, which is air in CT."""
         return 0.0 if self.is_colour else self._planes[0].intercept
 
-    def _common_type(self) -> np.dtype[Any]:
+    def _common_type(self) -> np.dtype[np.generic]:
         """The one type that holds the rescaled values of all frames exactly, else float32."""
         kinds = {(self._files[p.file].pixels, p.slope, p.intercept) for p in self._planes}
         common = np.result_type(*(_value_type(*kind) for kind in kinds))
@@ -78,7 +78,7 @@ class Frames:
         return any(f.pixels.real and f.pixels.allocated == 64 for f in self._files)
 
 
-def _value_type(pixels: PixelFormat, slope: float, intercept: float) -> np.dtype[Any]:
+def _value_type(pixels: PixelFormat, slope: float, intercept: float) -> np.dtype[np.generic]:
     """As `rescaled_type`, but by the bits that are really used (12 of 16 is usual)."""
     if pixels.real or (slope, intercept) == (1.0, 0.0):
         return pixels.dtype

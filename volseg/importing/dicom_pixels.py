@@ -79,7 +79,7 @@ class PixelFormat:
         return bool(uid.is_transfer_syntax and uid.is_encapsulated)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """Type of the stored values."""
         kind = "f" if self.real else "i" if self.signed else "u"
         return np.dtype(f"{kind}{self.allocated // 8}")

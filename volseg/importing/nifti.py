@@ -154,7 +154,7 @@ def _facts(space: NiftiSpace) -> dict[str, Any]:
 
 
 def _mapped(
-    path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], spool: Spool
+    path: Path, dtype: np.dtype[np.generic], offset: int, shape: tuple[int, ...], spool: Spool
 ) -> Any:
     nbytes = math.prod(shape) * dtype.itemsize
     with open_binary(path) as source:

@@ -128,7 +128,7 @@ def _data(path: Path, header: NrrdHeader, spool: Spool) -> Any:
     return np.memmap(target, dtype, "r", 0, shape)
 
 
-def _type(path: Path, header: NrrdHeader) -> np.dtype[Any]:
+def _type(path: Path, header: NrrdHeader) -> np.dtype[np.generic]:
     import nrrd.reader
 
     if str(header.get("type")).lower() == "block":
@@ -156,7 +156,7 @@ def _raw_start(file: Path, start: int, byte_skip: int, nbytes: int) -> int:
 
 
 def _check_part(
-    file: Path, start: int, encoding: str, byte_skip: int, nbytes: int, dtype: np.dtype[Any]
+    file: Path, start: int, encoding: str, byte_skip: int, nbytes: int, dtype: np.dtype[np.generic]
 ) -> None:
     """Refuse a file that can't hold what the header announces, before anything is unpacked."""
     size = file.stat().st_size - start
@@ -172,7 +172,9 @@ def _check_part(
         check_size(file, 2 * nbytes, size, compressed=False)
 
 
-def _pieces(source: IO[bytes], file: Path, encoding: str, dtype: np.dtype[Any]) -> Iterator[bytes]:
+def _pieces(
+    source: IO[bytes], file: Path, encoding: str, dtype: np.dtype[np.generic]
+) -> Iterator[bytes]:
     """Yield the bytes of voxels in a file, decoded."""
     if encoding in _PACKED:
         yield from unpacked(source, file, encoding)
@@ -185,7 +187,7 @@ def _pieces(source: IO[bytes], file: Path, encoding: str, dtype: np.dtype[Any]) 
             yield piece
 
 
-def _numbers(source: IO[bytes], dtype: np.dtype[Any]) -> Iterator[bytes]:
+def _numbers(source: IO[bytes], dtype: np.dtype[np.generic]) -> Iterator[bytes]:
     rest = b""
     while piece := source.read(_PIECE):
         words = (rest + piece).replace(b",", b" ")

@@ -177,7 +177,7 @@ class OpenedImage:
         return self.size("z"), self.size("y"), self.size("x")
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """Type of the voxels (bool is read as uint8)."""
         found = np.dtype(self.array.dtype).newbyteorder("=")
         return np.dtype(np.uint8) if found.kind == "b" else found

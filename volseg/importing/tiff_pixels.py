@@ -112,7 +112,7 @@ class Mapped:
         self,
         array: Any,
         values: Callable[[NDArray[Any]], NDArray[Any]],
-        dtype: np.dtype[Any],
+        dtype: np.dtype[np.generic],
         samples: int = 0,
     ) -> None:
         self._array, self._values, self._samples = array, values, samples

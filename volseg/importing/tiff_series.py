@@ -42,7 +42,7 @@ class TiffImage:
     number: int
     shape: tuple[int, ...]
     axes: str
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     pages: Sequence[Any]
     page: Any
     offset: int | None

@@ -101,7 +101,11 @@ def read_label_metadata(store: Store) -> LabelMetadata:
 
 
 def write_groups(
-    volume: Volume, name: str, dtype: np.dtype[Any], chunks: Sequence[int], metadata: LabelMetadata
+    volume: Volume,
+    name: str,
+    dtype: np.dtype[np.generic],
+    chunks: Sequence[int],
+    metadata: LabelMetadata,
 ) -> None:
     """Write everything that an empty label image consists of, or nothing.
 
@@ -127,7 +131,7 @@ def write_groups_aside(
     volume: Volume,
     name: str,
     place: Store,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     chunks: Sequence[int],
     metadata: LabelMetadata,
 ) -> None:
@@ -146,7 +150,7 @@ def _described(volume: Volume, level: int) -> tuple[list[Axis], list[Dataset]]:
 def _write_inside(
     volume: Volume,
     place: Store,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     chunks: Sequence[int],
     metadata: LabelMetadata,
 ) -> None:

@@ -19,7 +19,7 @@ WINDOW = 2
 """Blocks in flight per worker."""
 
 
-def block_multiple(grid: Grid, step: Triple, dtype: np.dtype[Any]) -> Triple:
+def block_multiple(grid: Grid, step: Triple, dtype: np.dtype[np.generic]) -> Triple:
     """Whole objects per block along z, y, x: as many as keep its finer voxels below BLOCK_BYTES, x first."""
     multiple = [1, 1, 1]
     size = int(np.prod(grid.chunk)) * int(np.prod(step)) * dtype.itemsize
