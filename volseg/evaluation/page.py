@@ -230,7 +230,7 @@ def _figure(row: ObjectScore, ours: LabelSource, theirs: LabelSource, backdrop: 
     )
 
 
-def _differing(row: ObjectScore, ours: LabelSource, theirs: LabelSource, region: Any) -> int:
+def _differing(row: ObjectScore, ours: LabelSource, theirs: LabelSource, region: Region) -> int:
     truth = theirs.read(region) == row.id
     if row.predicted is None:
         return int(truth.sum())

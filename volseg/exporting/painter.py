@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.exporting.selection import Selection
-from volseg.geometry import plane_region, whole_region
+from volseg.geometry import Region, plane_region, whole_region
 from volseg.volume.objects import color_of
 
 STYLES = ("palette", "ids", "overlay")
@@ -45,7 +45,7 @@ class Painter:
             self._channels = several[:1] or [0]
         self._window = self._measured() if style == "overlay" else (0.0, 1.0)
 
-    def image(self, region: Any) -> NDArray[np.float32] | None:
+    def image(self, region: Region) -> NDArray[np.float32] | None:
         """Brightness (z, y, x, c) from 0 to 1, for overlays."""
         if self._style != "overlay":
             return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.errors import AccessDeniedError, InputError, NotOmeZarrError, NotThereError
 from volseg.geometry import Region, Triple
@@ -159,7 +160,7 @@ class Volume:
 
     def read(
         self, region: Region, *, level: int = 0, time: int = 0, channel: int = 0
-    ) -> np.ndarray[Any, Any]:
+    ) -> NDArray[Any]:
         """Read a region.
 
         Parameters
@@ -186,7 +187,7 @@ class Volume:
     def write(
         self,
         region: Region,
-        data: np.ndarray[Any, Any],
+        data: NDArray[np.generic],
         *,
         level: int = 0,
         time: int = 0,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.errors import InputError, NotOmeZarrError, NotThereError, StorageError
 from volseg.geometry import Grid, Region, Triple
@@ -189,7 +190,7 @@ class Labels:
         """Open the image that the labels belong to."""
         return open_volume(self.volume_location, self._labels_at)
 
-    def read(self, region: Region, *, level: int = 0, time: int = 0) -> np.ndarray[Any, Any]:
+    def read(self, region: Region, *, level: int = 0, time: int = 0) -> NDArray[np.integer]:
         """Read a region.
 
         Returns
@@ -209,7 +210,7 @@ class Labels:
     def write_objects(
         self,
         region: Region,
-        data: np.ndarray[Any, Any],
+        data: NDArray[np.integer],
         *,
         level: int = 0,
         time: int = 0,

@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.geometry import Region, Triple, coarsened, refined
 from volseg.volume.downsample import downsample_image, downsample_labels
@@ -138,12 +139,12 @@ def make_block(labels: Labels, level: int, region: Region, time: int = 0) -> lis
 
 
 def coarser(
-    block: np.ndarray[Any, Any],
+    block: NDArray[np.integer],
     factors: Sequence[int],
     *,
     keep_thin: bool = False,
     compiled: bool = False,
-) -> np.ndarray[Any, Any]:
+) -> NDArray[np.integer]:
     """Return `downsample_labels` of a block, without work for one of a single value."""
     if block.flat[0] == block.flat[-1] and (block == block.flat[0]).all():
         shape = [-(-n // f) for n, f in zip(block.shape, factors, strict=True)]
@@ -152,8 +153,8 @@ def coarser(
 
 
 def _coarser_of(
-    labels: Labels, block: np.ndarray[Any, Any], factors: Sequence[int]
-) -> np.ndarray[Any, Any]:
+    labels: Labels, block: NDArray[np.integer], factors: Sequence[int]
+) -> NDArray[np.integer]:
     large = prod(labels.shape) * labels.n_times >= COMPILED_FROM
     return coarser(block, factors, keep_thin=labels.metadata.keep_thin, compiled=large)
 
@@ -177,7 +178,7 @@ def owned_levels(labels: Labels, region: Region) -> list[int]:
 def write_with_coarser(
     labels: Labels,
     region: Region,
-    data: np.ndarray[Any, Any],
+    data: NDArray[np.integer],
     *,
     time: int = 0,
     fresh: bool = False,

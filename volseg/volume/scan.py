@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.errors import InputError
 from volseg.geometry import Region
@@ -36,7 +37,7 @@ class Extent:
         return Extent((z, y, x), self.voxels + other.voxels)
 
 
-def block_extents(data: np.ndarray[Any, Any], origin: tuple[int, int, int]) -> dict[int, Extent]:
+def block_extents(data: NDArray[np.integer], origin: tuple[int, int, int]) -> dict[int, Extent]:
     """Return the extent of every id of a block but 0.
 
     Parameters

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volseg.errors import AlignmentError, InputError
 from volseg.geometry import Region, Triple, check_region, region_origin, region_shape, slices
@@ -26,7 +27,7 @@ class Written(NamedTuple):
 def write_whole(
     level: LevelArray,
     region: Region,
-    data: np.ndarray[Any, Any],
+    data: NDArray[np.generic],
     *,
     time: int = 0,
     channel: int = 0,
@@ -81,7 +82,7 @@ def _write_object(
     level: LevelArray,
     index: Triple,
     region: Region,
-    data: np.ndarray[Any, Any],
+    data: NDArray[np.generic],
     time: int,
     channel: int,
     fresh: bool,
@@ -120,7 +121,7 @@ def _check_alignment(level: LevelArray, region: Region) -> None:
         )
 
 
-def _fitting(level: LevelArray, region: Region, data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _fitting(level: LevelArray, region: Region, data: NDArray[np.generic]) -> NDArray[np.generic]:
     data = np.asarray(data)
     if data.shape != region_shape(region):
         raise InputError(f"data of shape {data.shape} does not fill region {region} (z, y, x)")
