@@ -130,7 +130,8 @@ def test_marks_land_where_the_mouse_is_whatever_the_view(
         z, found = person.see(marks)
         assert z == 6 and found == [(voxel[1], voxel[2], 1)]
         person.drag([person.place(points, voxel), person.place(points, [8, *voxel[1:]])], "shift")
-        assert "slices along z" in told[-1] and person.see(marks) == (z, found)
+        person.wait(lambda: told and "slices along z" in told[-1])
+        assert person.see(marks) == (z, found)
         for _ in range(2):  # once around
             roll(person, "ctrl+e")
         assert person.see(lambda: dims.displayed) == (1, 2)
@@ -138,11 +139,12 @@ def test_marks_land_where_the_mouse_is_whatever_the_view(
         assert person.see(marks) == (z, found)
         # beside the image, and in 3D: refused
         person.click(person.place(points, (6, 70, 60)))
-        assert "no image under the mouse" in told[-1]
+        person.wait(lambda: "no image under the mouse" in told[-1])
         roll(person, "ctrl+y")
         middle = person.middle(place.viewer.window._qt_viewer.canvas.native)
         person.click(middle)
-        assert told[-1] == FLAT and person.see(marks) == (z, found)
+        person.wait(lambda: told[-1] == FLAT)
+        assert person.see(marks) == (z, found)
         roll(person, "ctrl+y")
 
     at_work(place.person, work)

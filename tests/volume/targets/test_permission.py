@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import zarr
 
 from volseg.errors import ExistsError, InputError, LeaseHeldError
-from volseg.store import Store
+from volseg.store import Store, parse_url
 from volseg.volume.create import create_volume
 from volseg.volume.image import Volume, open_volume
+from volseg.volume.targets.contents import look_at
 
 WHOLE = ((0, 3), (0, 8), (0, 8))
 HOW = {"axes": "zyx", "shape": (3, 8, 8), "dtype": "uint8", "scale_um": (1, 1, 1)}
@@ -164,3 +166,19 @@ def test_a_place_for_labels_holds_nothing_else(tmp_path: Path, there: str) -> No
     assert (place.read_bytes() if there == "file" else everything_in(str(place))) == before
     open_volume(tmp_path / "v.zarr", tmp_path / "new").create_labels("cells")
     open_volume(tmp_path / "v.zarr", tmp_path / "new").create_labels("nuclei")
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "arrays.json#1").write_text("{}")  # what somebody is writing at this moment
+    (tmp_path / "thesis.txt").write_text("years")
+    scan = os.scandir
+
+    def scan_and_lose(folder: Path) -> list[os.DirEntry[str]]:
+        entries = list(scan(folder))
+        (tmp_path / "arrays.json#1").unlink(missing_ok=True)
+        return entries
+
+    monkeypatch.setattr(os, "scandir", scan_and_lose)
+    assert look_at(parse_url(str(tmp_path))).strangers == ("thesis.txt",)

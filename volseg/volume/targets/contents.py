@@ -390,5 +390,8 @@ def _walk(folder: Path, start: str) -> Iterator[tuple[str, int, bool]]:
             if start or entry.name != TRASH:
                 yield from _walk(Path(entry.path), f"{start}{entry.name}/")
             continue
-        plain = entry.is_file(follow_symlinks=False)
-        yield start + entry.name, entry.stat(follow_symlinks=False).st_size, not plain
+        try:
+            size = entry.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:  # of somebody who is just writing: it has its own name by now
+            continue
+        yield start + entry.name, size, not entry.is_file(follow_symlinks=False)
