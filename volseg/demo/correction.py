@@ -38,7 +38,7 @@ def correct_worst(
     volume: Volume,
     plan: Plan,
     tracks: dict[int, Track],
-    truth: NDArray[Any],
+    truth: NDArray[np.generic],
     dice: dict[int, float],
 ) -> Correction | None:
     """Correct one of the worst objects by one click on its worst slice, and follow it anew.

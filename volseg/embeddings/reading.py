@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from volseg.sam.model import Model
     from volseg.volume.image import Volume
 
-ReadBlock = Callable[["Region"], NDArray[Any]]
+ReadBlock = Callable[["Region"], NDArray[np.generic]]
 """Region of the level -> voxels (c, z, y, x) of the rendering's channels."""
 
 SLAB_BYTES = 128 * 2**20
@@ -56,9 +56,9 @@ class SlabReader:
     ) -> None:
         self.volume, self.level, self.time, self.channels = volume, level, time, channels
         self.max_bytes = max_bytes
-        self._kept: OrderedDict[Region, NDArray[Any]] = OrderedDict()
+        self._kept: OrderedDict[Region, NDArray[np.generic]] = OrderedDict()
 
-    def __call__(self, region: Region) -> NDArray[Any]:
+    def __call__(self, region: Region) -> NDArray[np.generic]:
         """Voxels (c, z, y, x) of a region."""
         z0, z1 = region[0]
         slab = self._slab(region)
@@ -81,7 +81,7 @@ class SlabReader:
             low, high = z0, z1
         return ((low, high), rows, columns)
 
-    def _read(self, region: Region) -> NDArray[Any]:
+    def _read(self, region: Region) -> NDArray[np.generic]:
         parts = [
             self.volume.read(region, level=self.level, time=self.time, channel=channel)
             for channel in self.channels

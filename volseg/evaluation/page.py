@@ -46,7 +46,7 @@ def write_page(
     *,
     labels: Any = None,
     truth: Any = None,
-    image: NDArray[Any] | Any = None,
+    image: NDArray[np.generic] | Any = None,
     worst: int = 6,
     level: int = 0,
     time: int = 0,

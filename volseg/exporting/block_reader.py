@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +42,7 @@ class BlockReader:
         self._direct = self._codec.fill == 0 and kinds == tuple(k for k in "tczyx" if k in kinds)
         self._own = threading.local()
 
-    def read(self, region: Region) -> NDArray[Any] | None:
+    def read(self, region: Region) -> NDArray[np.generic] | None:
         """Read one block.
 
         Parameters
@@ -86,11 +85,11 @@ class BlockReader:
             np.copyto(target, inside, casting="unsafe")
         return data if written else None
 
-    def _read_slowly(self, region: Region) -> NDArray[Any] | None:
+    def _read_slowly(self, region: Region) -> NDArray[np.generic] | None:
         data = narrowed(self._selection.read(region), self._dtype)
         return data if data.any() else None
 
-    def _keep(self, view: NDArray[Any]) -> bool:
+    def _keep(self, view: NDArray[np.generic]) -> bool:
         """Make the objects background that were not asked for; returns whether there may be others."""
         if self._selection.ids is None:
             return True
@@ -99,7 +98,7 @@ class BlockReader:
         fastremap.mask_except(view, list(self._selection.ids), in_place=True)
         return bool(view.any())
 
-    def _buffers(self, shape: Triple) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _buffers(self, shape: Triple) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
         """This thread's memory for a block and for a storage object."""
         size = prod(shape)
         own = self._own

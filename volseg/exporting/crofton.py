@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +122,7 @@ class Crossings:
         self._above[y + 1 : y + 1 + rows, 1:-1] = block[-1]
 
     def _count(
-        self, new: NDArray[Any], y: int
+        self, new: NDArray[np.generic], y: int
     ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.float64]]]:
         """Crossings with at least one voxel in `new`."""
         depth, rows, width = new.shape

@@ -70,7 +70,7 @@ class _Rows(NamedTuple):
 
     x0: NDArray[np.int64]
     x1: NDArray[np.int64]
-    ids: NDArray[Any]
+    ids: NDArray[np.generic]
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
 

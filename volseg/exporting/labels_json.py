@@ -79,7 +79,7 @@ def _write_slices(
 
 
 def encode_slice(
-    ids: NDArray[Any], plane: tuple[int, int], origin: tuple[int, int] = (0, 0)
+    ids: NDArray[np.generic], plane: tuple[int, int], origin: tuple[int, int] = (0, 0)
 ) -> tuple[list[int], list[list[int]]]:
     """Run lengths of every object of a slice.
 

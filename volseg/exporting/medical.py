@@ -180,7 +180,7 @@ def _write(
     raise UnsupportedFormatError(f"{selection.labels.name}: ids beyond 2³²−1 don't fit this format")
 
 
-def _compare(selection: Selection, path: Path, plane: NDArray[Any], z: int) -> None:
+def _compare(selection: Selection, path: Path, plane: NDArray[np.generic], z: int) -> None:
     if not np.array_equal(plane, selection.read(plane_region(z, selection.shape))[0]):
         raise StorageError(f"{path}: slice {z} reads back differently; try again")
 

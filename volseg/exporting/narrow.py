@@ -35,7 +35,7 @@ def candidates(selection: Selection, largest: int = 2**32 - 1) -> list[np.dtype[
     return [t for t in fitting if np.iinfo(t).max <= largest]
 
 
-def check_fits(ids: NDArray[Any], dtype: np.dtype[Any]) -> None:
+def check_fits(ids: NDArray[np.generic], dtype: np.dtype[Any]) -> None:
     """Check that ids fit a type.
 
     Raises
@@ -48,7 +48,7 @@ def check_fits(ids: NDArray[Any], dtype: np.dtype[Any]) -> None:
         raise TooNarrowError
 
 
-def narrowed(ids: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def narrowed(ids: NDArray[np.generic], dtype: np.dtype[Any]) -> NDArray[np.generic]:
     """The ids in a type, contiguous.
 
     Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def polygons_of(mask: NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> li
     return list(found.values())
 
 
-def _rings(mask: NDArray[np.bool_], parts: NDArray[Any]) -> Iterator[tuple[int, Ring]]:
+def _rings(mask: NDArray[np.bool_], parts: NDArray[np.generic]) -> Iterator[tuple[int, Ring]]:
     """Follow the edges with the mask on their right; yields the part that each ring belongs to, and its corners."""
     height, width = mask.shape
     places, ways = [], []

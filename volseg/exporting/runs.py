@@ -5,7 +5,6 @@ of sums over voxels, and whole moments have closed forms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ class Runs:
         Its place in the flattened block.
     """
 
-    ids: NDArray[Any]
+    ids: NDArray[np.generic]
     z: NDArray[np.int64]
     y: NDArray[np.int64]
     x: NDArray[np.int64]
@@ -33,7 +32,7 @@ class Runs:
     start: NDArray[np.int64]
 
 
-def runs_of(block: NDArray[Any], origin: tuple[int, int, int] = (0, 0, 0)) -> Runs:
+def runs_of(block: NDArray[np.generic], origin: tuple[int, int, int] = (0, 0, 0)) -> Runs:
     """Find the runs of a block.
 
     Parameters

@@ -87,7 +87,7 @@ class Selection:
         shape = self.labels.levels[self.level].grid.shape
         return next((one.index for one in self.volume.levels if one.grid.shape == shape), None)
 
-    def read(self, region: Region) -> NDArray[Any]:
+    def read(self, region: Region) -> NDArray[np.generic]:
         """Read ids.
 
         Parameters
@@ -105,10 +105,12 @@ class Selection:
             return found
         import fastremap
 
-        kept: NDArray[Any] = fastremap.mask_except(np.ascontiguousarray(found), list(self.ids))
+        kept: NDArray[np.generic] = fastremap.mask_except(
+            np.ascontiguousarray(found), list(self.ids)
+        )
         return kept
 
-    def read_image(self, region: Region, channel: int) -> NDArray[Any]:
+    def read_image(self, region: Region, channel: int) -> NDArray[np.generic]:
         """Read the image on the same voxels.
 
         Raises

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 _TABLE = 1 << 22  # ids below this are looked up in a table, which is faster than sorting
 
 
-def numbered(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def numbered(ids: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     """Return the different ids, sorted, and the place of each of `ids` among them.
 
     Parameters

@@ -94,7 +94,7 @@ def write_channels(
 ) -> None:
     """Write several label images as the channels of one stack, pages in the order z, c."""
 
-    def pages() -> Generator[NDArray[Any], None, None]:
+    def pages() -> Generator[NDArray[np.generic], None, None]:
         blocks = list(selections[0].blocks(slabs=True))
         for done, region in enumerate(blocks, 1):
             slabs = [narrowed(one.read(region), dtype) for one in selections]
@@ -164,7 +164,7 @@ def _fill(reader: BlockReader, shape: Triple, out: int, offset: int, region: Reg
         _put(out, plane, offset + (z * height + y0) * row)
 
 
-def _put(out: int, data: NDArray[Any], place: int) -> None:
+def _put(out: int, data: NDArray[np.generic], place: int) -> None:
     view = memoryview(np.ascontiguousarray(data).data).cast("B")
     while view:
         written = os.pwrite(out, view, place)
@@ -203,7 +203,7 @@ def _imwrite(
     dtype: np.dtype[np.generic],
     provenance: dict[str, Any],
     imagej: bool,
-    pages: Iterator[NDArray[Any]] | Iterator[bytes] | None,
+    pages: Iterator[NDArray[np.generic]] | Iterator[bytes] | None,
     *,
     channels: list[str] | None = None,
     **options: Any,

@@ -38,7 +38,7 @@ class Straightened:
         if frames.is_colour:
             self.shape = (*self.shape, 3)
 
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.generic]:
         lead = self._frames.order.ndim
         chosen = np.asarray(self._frames.order[index[:lead]])
         slices = np.broadcast_to(np.arange(self._frames.order.shape[-1]), self._frames.order.shape)
@@ -48,7 +48,7 @@ class Straightened:
         ]
         return np.stack(found).reshape(chosen.shape + found[0].shape)
 
-    def _straight(self, number: int, z: int) -> NDArray[Any]:
+    def _straight(self, number: int, z: int) -> NDArray[np.generic]:
         values = self._frames.frame(number)
         outside = self._frames.outside
         for axis in (0, 1):
@@ -62,7 +62,7 @@ class Straightened:
 
 
 def _moved(
-    values: NDArray[Any], axis: int, offset: float, length: int, outside: float
+    values: NDArray[np.generic], axis: int, offset: float, length: int, outside: float
 ) -> NDArray[np.float64]:
     """Move pixels by `offset` ≥ 0 along an axis into an array of `length`, linearly interpolated."""
     whole = math.floor(offset)

@@ -252,7 +252,7 @@ class _Slabs:
 
     @staticmethod
     def _cut(
-        slab: tuple[int, tuple[int, int]] | None, buffer: NDArray[Any], regions: list[Region]
+        slab: tuple[int, tuple[int, int]] | None, buffer: NDArray[np.generic], regions: list[Region]
     ) -> Iterator[Piece]:
         if slab is None:
             return

@@ -129,5 +129,5 @@ class _Widened:
         self._data = data
         self.shape, self.dtype = data.shape, np.dtype(np.float32)
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
+    def __getitem__(self, index: Any) -> NDArray[np.generic]:
         return np.asarray(self._data[index], np.float32)

@@ -91,7 +91,7 @@ class _Level0:
         self.shape = tuple(sizes[axis] for axis in axes)
         self.dtype = volume.dtype
 
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.generic]:
         wanted: dict[str, Any] = {"t": 0, "c": 0, "z": slice(0, 1)}
         wanted |= dict(zip(self._axes, index, strict=True))
         region: Any = tuple((wanted[axis].start, wanted[axis].stop) for axis in "zyx")

@@ -227,7 +227,9 @@ class OpenedImage:
         z, y, x = (1.0 if n is None else n for n in told)
         return z, y, x
 
-    def read(self, region: Region, *, time: int = 0, channel: int | None = 0) -> NDArray[Any]:
+    def read(
+        self, region: Region, *, time: int = 0, channel: int | None = 0
+    ) -> NDArray[np.generic]:
         """Read a region.
 
         Parameters
@@ -279,7 +281,7 @@ class OpenedImage:
             )
         return self
 
-    def _ordered(self, block: NDArray[Any], letters: list[str]) -> NDArray[Any]:
+    def _ordered(self, block: NDArray[np.generic], letters: list[str]) -> NDArray[np.generic]:
         """Bring a block with these axes to (c, z, y, x) in the machine's byte order."""
         front = [letter for letter in letters if letter in "cs"]
         order = front + [letter for letter in "zyx" if letter in letters]

@@ -37,7 +37,7 @@ def open_picture(
     )
 
 
-def load_picture(path: Path, options: SourceOptions = AS_IT_IS) -> NDArray[Any]:
+def load_picture(path: Path, options: SourceOptions = AS_IT_IS) -> NDArray[np.generic]:
     """Decode one picture.
 
     Returns
@@ -97,7 +97,7 @@ def _is_deep(image: Any) -> bool:
     )
 
 
-def _deep(path: Path) -> NDArray[Any]:
+def _deep(path: Path) -> NDArray[np.generic]:
     import imagecodecs
 
     pixels = np.asarray(imagecodecs.png_decode(path.read_bytes()))

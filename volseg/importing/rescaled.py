@@ -38,13 +38,13 @@ class Rescaled:
         self.shape = tuple(array.shape)
         self.dtype = rescaled_type(np.dtype(array.dtype), slope, intercept)
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
+    def __getitem__(self, index: Any) -> NDArray[np.generic]:
         return rescale(np.asarray(self._array[index]), self._slope, self._intercept, self.dtype)
 
 
 def rescale(
-    stored: NDArray[Any], slope: float, intercept: float, dtype: np.dtype[Any]
-) -> NDArray[Any]:
+    stored: NDArray[np.generic], slope: float, intercept: float, dtype: np.dtype[Any]
+) -> NDArray[np.generic]:
     """Apply slope and intercept, computed in float64 or, for whole numbers, exactly."""
     if slope == 1 and intercept == 0:
         return stored.astype(dtype, copy=False)

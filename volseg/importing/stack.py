@@ -152,7 +152,7 @@ class _Slices:
         self.shape = (*grid.shape, *shape)
         self.dtype = np.dtype(dtype)
 
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.generic]:
         lead = self._names.ndim
         chosen = self._names[index[:lead]]
         if not isinstance(chosen, np.ndarray):
@@ -160,7 +160,7 @@ class _Slices:
         slices = [self._slice(name)[index[lead:]] for name in chosen.reshape(-1)]
         return np.stack(slices).reshape(*chosen.shape, *slices[0].shape)
 
-    def _slice(self, name: str | None) -> NDArray[Any]:
+    def _slice(self, name: str | None) -> NDArray[np.generic]:
         if name is None:
             return np.zeros(self._slice_shape, self.dtype)
         path = self._folder / name

@@ -41,7 +41,7 @@ class Picked:
         self.dtype = np.dtype(inner.dtype)
         self.shape = tuple(cut.get(at, int(inner.shape[at])) for at in keep)
 
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.generic]:
         whole: list[Any] = [0] * len(self._inner.shape)
         for at, length, part in zip(self._keep, self.shape, index, strict=True):
             whole[at] = slice(*part.indices(length)) if isinstance(part, slice) else part
@@ -69,9 +69,9 @@ class _Pages:
             opened = zarr.open(image.whole.aszarr(level=0), mode="r")
             self._tiles = opened if isinstance(opened, zarr.Array) else None
         self._lock = threading.Lock()
-        self._last: tuple[int, NDArray[Any]] | None = None
+        self._last: tuple[int, NDArray[np.generic]] | None = None
 
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.generic]:
         if self._tiles is not None:
             return np.asarray(self._tiles[index])
         head, tail = index[: self._lead], index[self._lead :]
@@ -89,7 +89,7 @@ class _Pages:
             out[place] = self._page(int(number))[tail]
         return out.reshape(*kept, *first.shape)
 
-    def _page(self, number: int) -> NDArray[Any]:
+    def _page(self, number: int) -> NDArray[np.generic]:
         with self._lock:
             if self._last is None or self._last[0] != number:
                 page = self._image.pages[number]

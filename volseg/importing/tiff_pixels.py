@@ -111,7 +111,7 @@ class Mapped:
     def __init__(
         self,
         array: Any,
-        values: Callable[[NDArray[Any]], NDArray[Any]],
+        values: Callable[[NDArray[np.generic]], NDArray[np.generic]],
         dtype: np.dtype[np.generic],
         samples: int = 0,
     ) -> None:
@@ -119,7 +119,7 @@ class Mapped:
         self.dtype = dtype
         self.shape = (*array.shape, samples) if samples else tuple(array.shape)
 
-    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.generic]:
         if not self._samples:
             return self._values(np.asarray(self._array[index]))
         return self._values(np.asarray(self._array[index[:-1]]))[..., index[-1]]

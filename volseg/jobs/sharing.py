@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class SharedLabels:
 
     def compose(
         self, region: Region, tracks: Scored, replaced: Sequence[int], context: BlockContext
-    ) -> tuple[list[Output], dict[Region, NDArray[Any]]]:
+    ) -> tuple[list[Output], dict[Region, NDArray[np.integer]]]:
         """Paint tracks into a block and renew the coarser levels that it owns.
 
         The tracks take background and the voxels of the run's own objects, which are cleared where their new tracks
@@ -85,10 +85,10 @@ class SharedLabels:
         plan, time = self._plan, self._plan.source.time
         ours = np.asarray(sorted({*replaced, *(i for i, _, _ in tracks)}), dtype=plan.labels.dtype)
         over = plan.existing is not None and plan.existing.overwrite_edits
-        made: dict[Region, NDArray[Any]] = {}
+        made: dict[Region, NDArray[np.integer]] = {}
 
         def combine(
-            block: NDArray[Any], owned: NDArray[Any], part: Region
+            block: NDArray[np.integer], owned: NDArray[np.bool_], part: Region
         ) -> NDArray[np.unsignedinteger]:
             context.check()
             painted = compose_block(part, tracks, plan.labels.dtype)

@@ -81,7 +81,7 @@ def prompts_from_labels(
 
 def _planes(
     labels: Any, time: int, only: set[int] | None = None
-) -> Iterator[tuple[int, NDArray[Any]]]:
+) -> Iterator[tuple[int, NDArray[np.integer]]]:
     """Slices (y, x) with their z, those of `only` where given, read in slabs of whole chunks."""
     read, (depth, height, width), itemsize, thick = _reader(labels, time)
     step = max(1, min(thick, SLAB_BYTES // max(1, height * width * itemsize)))
@@ -99,7 +99,7 @@ def _reader(labels: Any, time: int) -> tuple[Any, tuple[int, int, int], int, int
         level = labels.levels[0]
         depth, height, width = (int(n) for n in level.shape[-3:])
 
-        def read(z0: int, z1: int) -> NDArray[Any]:
+        def read(z0: int, z1: int) -> NDArray[np.integer]:
             region = ((z0, z1), (0, height), (0, width))
             return np.asarray(labels.read(region, level=0, time=time))
 
@@ -123,7 +123,7 @@ def _chosen_slice(by_z: dict[int, int], which: str) -> int:
 
 
 def _prompts_of_plane(
-    plane: NDArray[Any], z: int, wanted: list[int], kind: Kind, time: int
+    plane: NDArray[np.integer], z: int, wanted: list[int], kind: Kind, time: int
 ) -> Iterator[tuple[int, Prompt]]:
     from scipy import ndimage
 

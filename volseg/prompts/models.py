@@ -98,7 +98,7 @@ class RunLengthMask(_Frozen):
         return self
 
     @classmethod
-    def encode(cls, mask: NDArray[Any]) -> Self:
+    def encode(cls, mask: NDArray[np.generic]) -> Self:
         """Encode a mask.
 
         Parameters

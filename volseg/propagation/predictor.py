@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,10 @@ class SlicePrompt:
         Where `mask_logits` lies in the slice; (0, 0) for a whole slice.
     """
 
-    points: NDArray[Any] = field(default_factory=_no_points)
-    point_labels: NDArray[Any] = field(default_factory=_no_labels)
+    points: NDArray[np.floating] = field(default_factory=_no_points)
+    point_labels: NDArray[np.integer] = field(default_factory=_no_labels)
     box: tuple[float, float, float, float] | None = None
-    mask_logits: NDArray[Any] | None = None
+    mask_logits: NDArray[np.floating] | None = None
     mask_origin: tuple[int, int] = (0, 0)
 
 
@@ -64,7 +64,7 @@ class Candidates:
     """
 
     masks: NDArray[np.bool_]
-    scores: NDArray[Any]
+    scores: NDArray[np.floating]
     origin: tuple[int, int] = (0, 0)
 
 

@@ -24,7 +24,7 @@ from volseg.propagation.window import MaskWindow
 Progress = Callable[..., Any]
 """progress(stage, done, total, message)"""
 
-Seeds = Mapping[int, Mapping[int, NDArray[Any] | MaskWindow]]
+Seeds = Mapping[int, Mapping[int, NDArray[np.generic] | MaskWindow]]
 """{object id: {z: mask}}, masks (y, x) bool of the whole slice, or windows."""
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,7 @@ class MaskWindow:
     area: int
 
     @staticmethod
-    def crop(mask: NDArray[Any], origin: tuple[int, int] = (0, 0)) -> MaskWindow:
+    def crop(mask: NDArray[np.generic], origin: tuple[int, int] = (0, 0)) -> MaskWindow:
         """The window around the set voxels of `mask` (h, w), lying at `origin` in the slice."""
         if mask.dtype != np.bool_:
             mask = mask != 0

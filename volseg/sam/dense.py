@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,7 +188,9 @@ class DenseModel(Protocol):
         ...
 
 
-def check_inputs(spec: DenseSpec, pixels: NDArray[Any], embeddings: NDArray[Any]) -> None:
+def check_inputs(
+    spec: DenseSpec, pixels: NDArray[np.generic], embeddings: NDArray[np.generic]
+) -> None:
     """Refuse what `DenseModel.maps` can't take.
 
     Raises

@@ -234,7 +234,7 @@ class Model:
         count, boxed, _ = prompt.form
         return self.spec.kind.startswith("vit") and (boxed or count > 1)
 
-    def _tensor(self, array: NDArray[Any] | None) -> Any:
+    def _tensor(self, array: NDArray[np.generic] | None) -> Any:
         return None if array is None else torch.from_numpy(array).to(self.device)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
@@ -264,7 +264,7 @@ def _threads(count: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _stacked(prompts: list[TilePrompt]) -> tuple[NDArray[Any] | None, ...]:
+def _stacked(prompts: list[TilePrompt]) -> tuple[NDArray[np.generic] | None, ...]:
     """Points (b, n, 2), boxes (b, 4) and masks (b, 1, h, w) of prompts of one form, float32.
 
     SAM adds 0.5 to coordinates itself, taking whole numbers for centres of pixels: it is taken off

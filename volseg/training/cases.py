@@ -103,7 +103,7 @@ def conditions(root: Path) -> dict[str, Iterator[CaseTile]]:
     root : Path
         The folder of real data.
     """
-    changes: dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
+    changes: dict[str, Callable[[NDArray[np.float32]], NDArray[np.generic]]] = {
         "unchanged": lambda image: image,
         "inverted": lambda image: 255 - image,
         "blurred, sigma 1.5 px": lambda image: ndimage.gaussian_filter(image, (1.5, 1.5, 0)),
@@ -120,7 +120,7 @@ def conditions(root: Path) -> dict[str, Iterator[CaseTile]]:
 
 
 def _changed(
-    shown: Iterable[CaseTile], change: Callable[[NDArray[np.float32]], NDArray[Any]]
+    shown: Iterable[CaseTile], change: Callable[[NDArray[np.float32]], NDArray[np.generic]]
 ) -> Iterator[CaseTile]:
     for tile in shown:
         image = np.clip(np.rint(change(tile.image.astype(np.float32))), 0, 255).astype(np.uint8)

@@ -233,7 +233,7 @@ def _truth_file(declared: DataSet, name: str, path: Path) -> Path:
     return truth
 
 
-def smallest_type(labels: NDArray[Any]) -> Stored:
+def smallest_type(labels: NDArray[np.generic]) -> Stored:
     """Keep labels as uint8 or uint16 where their numbers allow, else as uint32."""
     kept: Stored = np.ascontiguousarray(labels.astype(np.min_scalar_type(int(labels.max()))))
     return kept

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-Labels3D = npt.NDArray[Any]
+Labels3D = npt.NDArray[np.generic]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
