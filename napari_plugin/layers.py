@@ -1,14 +1,15 @@
 """Volumes and label images as napari layers: lazy, several levels, in micrometres. No Qt, no viewer."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import weakref
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 from napari_plugin.channels import bind_channels
@@ -20,6 +21,9 @@ from napari_plugin.tiles import Tiles
 from volseg.geometry import Region
 from volseg.volume.image import Volume
 from volseg.volume.labels import Labels
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 _log = logging.getLogger(__name__)
 LayerData = tuple[Any, dict[str, Any], str]
@@ -47,6 +51,8 @@ def layers_of(volume: Volume) -> list[LayerData]:
 
 def _lazy(level: Any) -> da.Array:
     """A level as a dask array whose blocks are the level's chunks."""
+    import dask.array as da  # loads xarray and pandas: no window waits for that
+
     return da.from_array(level, chunks=level.chunks, name=False, asarray=True)
 
 
@@ -56,6 +62,8 @@ def _data(arrays: list[da.Array]) -> da.Array | list[da.Array]:
 
 
 def _channel(volume: Volume, index: int) -> LayerData:
+    import dask.array as da
+
     axis = _channel_axis(volume)
     arrays = [_lazy(level) for level in volume.levels]
     if axis is not None:
@@ -78,6 +86,8 @@ def _channel_options(volume: Volume, index: int) -> dict[str, Any]:
 
 
 def _rgb(volume: Volume) -> LayerData:
+    import dask.array as da
+
     axis = _channel_axis(volume)
     arrays = [da.moveaxis(_lazy(level), axis, -1) for level in volume.levels]
     return _data(arrays), _rgb_options(volume), "image"

@@ -47,7 +47,8 @@ class PromptLayers:
 
     def __init__(self, viewer: Any, prompting: Prompting, running: Running) -> None:
         from napari.layers import Labels, Points, Shapes
-        from napari.utils import DirectLabelColormap
+        from napari.utils import CyclicLabelColormap
+        from napari.utils.colormaps.standardize_color import transform_color
 
         self.viewer, self.prompting, self.running = viewer, prompting, running
         self._drawn: Marks | None = None  # the box or scribble under the mouse
@@ -63,7 +64,8 @@ class PromptLayers:
             "metadata": {"volseg": {"url": labels.volume_location.url, "prompts": labels.name}},
         }
         self.found = Labels(_data(running.preview), name=FOUND, opacity=0.45, **placed)
-        seen = DirectLabelColormap(color_dict={MASK_ID: SHOWN, None: "transparent"})
+        # a colour for each id would be looked up by what numba compiles in the GUI thread; here is one id
+        seen = CyclicLabelColormap(colors=transform_color(["transparent", SHOWN]))
         self.mask = Labels(_data(self._masks), name=MASK, opacity=0.5, colormap=seen, **placed)
         self.shapes = Shapes(None, ndim=3, name=SHAPES, **placed)
         self.points = Points(None, ndim=3, name=PROMPTS, size=6, border_width=0.1, **placed)
