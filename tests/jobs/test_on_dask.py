@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from dask.utils import key_split
 
 from tests.jobs.toy import ChainStage, ToyJob
+from volseg.errors import InputError
 from volseg.jobs import executors
 from volseg.jobs.cluster import open_cluster
 from volseg.jobs.ledger import Ledger
@@ -193,3 +195,27 @@ def test_a_lost_scheduler_interrupts_and_is_resumable(ledger: Ledger) -> None:
     end = run_session(ToyJob([stage]), ledger)
     assert (end.status, stage.sums) == ("done", {"0": 465, "1": 465})
     assert end.report["stages"]["chain"]["resumed"] > 0
+
+
+@pytest.mark.parametrize("absent", [3, 1000])
+def test_a_worker_that_is_away_for_a_moment_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, absent: int
+) -> None:
+    class Cluster:
+        """Its only worker comes after so many looks."""
+
+        scheduler = SimpleNamespace(address="tcp://cluster:8786")
+        looks = 0
+
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            self.looks += 1
+            there = {"w": {"memory_limit": 8 << 30, "nthreads": 2}}
+            return {"workers": there if self.looks > absent else {}}
+
+    monkeypatch.setattr(executors, "COMING_S", 1.0)
+    cluster: Any = Cluster()
+    if absent == 3:
+        assert executors.memory_per_worker(cluster) == 4 << 30
+    else:
+        with pytest.raises(InputError, match="no workers"):
+            executors.memory_per_worker(cluster)

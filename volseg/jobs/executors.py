@@ -32,6 +32,8 @@ FORGET_EVERY = 4096
 
 
 ASKED = 6
+COMING_S = 5.0
+"""How long a run waits for the first worker: one that its nanny is starting again is away for a moment."""
 
 
 class Executor(Protocol):
@@ -275,14 +277,16 @@ def memory_per_worker(client: Client) -> int:
     Raises
     ------
     InputError
-        No worker is connected.
+        No worker is connected, nor comes within `COMING_S`.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"]
-    if not workers:
-        raise InputError(
-            f"the cluster {client.scheduler.address} has no workers; start some "
-            "(`volseg worker ADDRESS`) and try again"
-        )
+    until = time.monotonic() + COMING_S
+    while not (workers := client.scheduler_info(n_workers=-1)["workers"]):
+        if time.monotonic() > until:
+            raise InputError(
+                f"the cluster {client.scheduler.address} has no workers; start some "
+                "(`volseg worker ADDRESS`) and try again"
+            )
+        time.sleep(0.1)
     limits = [info["memory_limit"] // info["nthreads"] for info in workers.values()]
     return min(limits)
 
