@@ -104,8 +104,8 @@ def test_a_conflict_is_told_without_a_panel_and_other_edits_go_on_being_saved(pl
         other.flush()
         place.stroke(40)
         person.wait(lambda: "1 edit in conflict with anna" in place.sign.text())
-        assert person.see(lambda: place.layer.bounding_box.visible)
-        assert "keep yours, or keep theirs" in place.desk.notices[-1].text
+        person.wait(lambda: place.layer.bounding_box.visible)
+        person.wait(lambda: "keep yours, or keep theirs" in place.desk.notices[-1].text)
         for y in (8, 20, 56):  # above where napari shows the line that passes
             place.stroke(y)
         person.wait_for_store(lambda: (place.stored()[3, [8, 20, 56]] == 7).any(axis=1).all())
@@ -113,11 +113,11 @@ def test_a_conflict_is_told_without_a_panel_and_other_edits_go_on_being_saved(pl
         person.see(lambda: place.viewer.dims.set_current_step(0, 0))
         person.click(person.middle(place.sign))
         person.press("Go there")
-        assert person.see(lambda: place.viewer.dims.current_step[0]) == 3
+        person.wait(lambda: place.viewer.dims.current_step[0] == 3)
         person.press("Keep mine")
         place.waits_for_saved()
-        assert (place.stored()[3, 40, 24:56] == 7).all()
-        assert not person.see(lambda: place.layer.bounding_box.visible)
+        person.wait_for_store(lambda: (place.stored()[3, 40, 24:56] == 7).all())
+        person.wait(lambda: not place.layer.bounding_box.visible)
         person.press("Close", person.window(UnsavedDialog))
 
     at_work(place.person, work)
