@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from volseg.jobs.planning import make_plan
 from volseg.jobs.preparing import check, finished_report, prepare, refuse_existing
 from volseg.jobs.session import Around, plainly, run_session
 from volseg.progress import Progress, silent
+from volseg.sam.threads import one_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -232,26 +233,10 @@ def run_on_cluster(
     refuse_existing(plan, volume, resume, restart)
     if not is_worth_workers(plan, cluster, workers):
         plan.check_budget(worker_memory(this_machine(), 1))
-        with _one_thread(plan):
+        with one_thread() if plan.predictor.kind == "sam" else nullcontext():  # as on a worker
             return run(plan, None, resume=resume, restart=restart, **how)
     with open_cluster(cluster, workers=workers, plan=plan) as client:
         return run(plan, client, resume=resume, restart=restart, **how)
-
-
-@contextmanager
-def _one_thread(plan: Plan) -> Iterator[None]:
-    """Let torch compute as on a worker, with one thread: a sum's last bits tell how many threads added it up."""
-    if plan.predictor.kind == "oracle":
-        yield
-        return
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def segment(

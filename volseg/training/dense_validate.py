@@ -27,6 +27,7 @@ from volseg.sam.download import sha256_of
 from volseg.sam.nano import dense
 from volseg.sam.nano.dense_network import DenseNetwork
 from volseg.sam.registry import load_model
+from volseg.sam.threads import one_thread
 from volseg.sam.tiling import Tile
 from volseg.training.pictures import entries, read_picture, rendered
 from volseg.training.provenance import RECORD
@@ -130,9 +131,7 @@ def grid(start: WatershedSettings) -> list[WatershedSettings]:
 
 def timing(model: dense.NanoDenseModel, repeats: int = 15) -> dict[str, float]:
     """Measure milliseconds of CPU time on one core: a tile, and a further slice with its affinities."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         size, embedding = model.spec.img_size, model.spec.embedding
         pixels = np.zeros((2, 3, size, size), np.uint8)
         known = np.zeros((2, *embedding), np.float16)
@@ -140,8 +139,6 @@ def timing(model: dense.NanoDenseModel, repeats: int = 15) -> dict[str, float]:
         one = _median_ms(lambda: model.maps(pixels[:1], known[:1], place), repeats)
         two = _median_ms(lambda: model.maps(pixels, known, place), repeats)
         return {"tile ms": one, "next slice ms": round(two - one, 1)}
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _median_ms(work: Callable[[], object], repeats: int) -> float:
