@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 from volseg.errors import InputError
 
@@ -20,6 +21,8 @@ Triple = tuple[int, int, int]
 
 Slices = tuple[slice, slice, slice]
 """A region as NumPy indexes it."""
+
+T = TypeVar("T")
 
 
 def whole_region(shape: Sequence[int]) -> Region:
@@ -122,6 +125,16 @@ def refined(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Reg
         for (low, high), f, n in zip(region, factors, shape, strict=True)
     )
     return (z, y, x)
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """Choose at most so many items, evenly: the first and last among them, or the middle one of all."""
+    if len(items) <= count:
+        return list(items)
+    if count == 1:
+        return [items[len(items) // 2]]
+    step = (len(items) - 1) / (count - 1)
+    return [*(items[round(place * step)] for place in range(count - 1)), items[-1]]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -97,10 +98,7 @@ def test_on_a_coarser_level_the_same_objects_want_twice_the_zoom(volume: Volume)
 def test_where_sizes_are_told_or_the_zoom_is_given_no_model_looks(
     volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(*_: Any, **__: Any) -> None:
-        raise AssertionError("it looked")
-
-    monkeypatch.setattr(registry, "load_model", load)
+    monkeypatch.setattr(registry, "load_model", Mock(side_effect=AssertionError("it looked")))
     box, mask = (
         {"box": [14, 14, 26, 26]},
         {"mask": {"size": [320, 320], "counts": [320, 113, 101967]}},
@@ -133,10 +131,9 @@ def test_places_where_a_model_finds_little_still_give_a_plan(volume: Volume) -> 
 def test_weights_that_are_not_there_say_how_to_plan_without(
     volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(*_: Any, **__: Any) -> None:
-        raise ModelUnavailableError("no network")
-
-    monkeypatch.setattr(registry, "load_model", load)
+    monkeypatch.setattr(
+        registry, "load_model", Mock(side_effect=ModelUnavailableError("no network"))
+    )
     with pytest.raises(ModelUnavailableError, match=r"no network; .*give the zoom as a number"):
         make_plan(volume, document(SMALL), model="vit_b", channel=1)
     assert zoom_of(make_plan(volume, document(SMALL), model="vit_b", channel=1, zoom=1)) == 1

@@ -13,9 +13,10 @@ import torch
 from segment_anything import SamPredictor
 
 from volseg.errors import InputError, NotThereError
+from volseg.geometry import evenly
 from volseg.sam import nano, nano_versions
 from volseg.training import nano as recipe
-from volseg.training.cases import Case, CaseTile, evenly, kinds, otsu_component, otsu_sides, tiles
+from volseg.training.cases import Case, CaseTile, kinds, otsu_component, otsu_sides, tiles
 from volseg.training.checkpoints import from_checkpoint
 from volseg.training.corrections import after_clicks, deepest_error, loose_box
 from volseg.training.export import export

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from volseg.cli.bars import Bars
-from volseg.cli.options import AsJson, LabelName, LabelsAt, Url, parse_zoom
+from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
 from volseg.cli.unfinished import warn_of_unfinished
 from volseg.errors import InputError
 
@@ -63,6 +63,7 @@ def _evaluate(
     """Score a label image against true labels, beside the plain Otsu component under each point."""
     from volseg.evaluation import evaluate, write_page
     from volseg.evaluation.prompted import otsu_baseline, prompted_objects
+    from volseg.sam.tiling import checked_zoom
     from volseg.store.files import file_to_write
     from volseg.volume.image import open_volume
     from volseg.volume.labels import open_labels
@@ -85,7 +86,7 @@ def _evaluate(
     baseline = otsu_baseline(volume, labels, truth, level=level, time=time) if masks else None
     gains = None
     if renderings:
-        choices = {"model": model, "zoom": parse_zoom(zoom), "time": time}
+        choices = {"model": model, "zoom": checked_zoom(zoom, "--zoom"), "time": time}
         gains = _gains(volume, labels, truth, renderings, prompts, choices)
     if page is not None:
         shown: dict[str, Any] = {"labels": labels, "truth": truth} if masks else {}

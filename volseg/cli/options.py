@@ -98,22 +98,3 @@ def parse_channels(text: str | None) -> int | list[int] | None:
         raise InputError(f"--channel {text!r}: expected an index, or up to three such as 0,1")
     channels = [int(part) for part in parts]
     return channels[0] if len(channels) == 1 else channels
-
-
-def parse_zoom(text: str) -> float | str:
-    """Read `--zoom`: `auto` or a number above 0.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
-    if text == "auto":
-        return text
-    try:
-        zoom = float(text)
-    except ValueError:
-        zoom = 0.0
-    if not 0 < zoom <= 64:
-        raise InputError(f"--zoom {text!r}: expected auto, or a number above 0 and up to 64")
-    return zoom

@@ -18,7 +18,6 @@ from volseg.cli.options import (
     Url,
     parse_channels,
     parse_range,
-    parse_zoom,
 )
 from volseg.errors import InputError, InterruptedRunError
 
@@ -59,6 +58,7 @@ def _embed(
 ) -> None:
     """Fill the embedding cache ahead of interactive work."""
     from volseg.embeddings import embed_volume
+    from volseg.sam.tiling import checked_zoom
     from volseg.volume.image import open_volume
 
     volume = open_volume(url, labels_at, writable=True)
@@ -70,7 +70,7 @@ def _embed(
             channel=parse_channels(channel),
             level=level,
             time=time,
-            zoom=parse_zoom(zoom),
+            zoom=checked_zoom(zoom, "--zoom"),
             progress=bars,
         )
     typer.echo(f"{volume.output_store.location}/volseg/embeddings/{key}")
@@ -118,6 +118,7 @@ def _segment(
 ) -> None:
     """Propagate prompted masks through z and write a multiscale label image."""
     from volseg.jobs import make_plans, run_on_cluster
+    from volseg.sam.tiling import checked_zoom
     from volseg.volume.image import open_volume
 
     if resume and restart:
@@ -128,7 +129,7 @@ def _segment(
         "channel": parse_channels(channel),
         "level": level,
         "time": time,
-        "zoom": parse_zoom(zoom),
+        "zoom": checked_zoom(zoom, "--zoom"),
         "overwrite": overwrite,
         "into_existing": into_existing,
         "overwrite_edits": overwrite_edits,

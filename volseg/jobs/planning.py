@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import ValidationError
 
-from volseg.errors import InputError, NotThereError
+from volseg.errors import InputError
 from volseg.jobs.estimates import estimate
 from volseg.jobs.geometry import choose_geometry, label_levels, levels_of
 from volseg.jobs.inputs import choose_layer, objects_of
@@ -22,16 +21,17 @@ from volseg.jobs.plan import (
     Source,
     Triple,
 )
-from volseg.jobs.zoom import Zooming, checked_zoom
-from volseg.prompts import PromptedObject, as_prompts
+from volseg.jobs.preparing import existing_labels
+from volseg.jobs.zoom import Zooming
+from volseg.prompts import as_prompts
 from volseg.propagation.settings import Settings
+from volseg.sam.tiling import checked_zoom
 from volseg.volume.levels import voxel_ratio
 
 if TYPE_CHECKING:
     from volseg.prompts import PromptSet
     from volseg.sam.registry import ModelSpec
     from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
 
 
 def make_plan(
@@ -188,46 +188,6 @@ def _existing(into_existing: bool, overwrite_edits: bool, overwrite: bool) -> In
             "overwriting edits is for label images that exist; give --into-existing or --overwrite, too"
         )
     return IntoExisting(overwrite_edits=overwrite_edits) if into_existing else None
-
-
-def existing_labels(
-    volume: Volume, name: str, source: Source, objects: Sequence[PromptedObject]
-) -> Labels:
-    """The label image that a plan adds to.
-
-    Raises
-    ------
-    NotThereError
-        There is none where this volume's labels are written.
-    InputError
-        It has another grid than the plan's level, no such time point, or a dtype too narrow for the ids.
-    """
-    if name not in volume.labels:
-        raise NotThereError(
-            f"{volume.output_store.location} has no label image {name!r} to add to; leave "
-            "--into-existing out to make it"
-        )
-    labels = volume.labels[name]
-    if labels.store.location != volume.output_store.sub(f"labels/{name}").location:
-        raise InputError(
-            f"{labels.location} is not where this job writes, {volume.output_store.location}; copy it there"
-        )
-    if labels.shape != source.shape:
-        raise InputError(
-            f"{labels.location} has {labels.shape} voxels (z, y, x), but level {source.level} of the image has "
-            f"{source.shape}; these labels were made for --level {labels.metadata.level}"
-        )
-    if source.time >= labels.n_times:
-        raise InputError(
-            f"{labels.location} has {labels.n_times} time points; there is no {source.time}"
-        )
-    largest = int(np.iinfo(labels.dtype).max)
-    over = [one.id for one in objects if one.id > largest]
-    if over:
-        raise InputError(
-            f"object {over[0]} does not fit {labels.location}, which holds {labels.dtype}; the largest id is {largest}"
-        )
-    return labels
 
 
 def _labels_at(volume: Volume) -> str | None:

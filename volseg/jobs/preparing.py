@@ -6,18 +6,23 @@ Nothing is written until everything was checked.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from volseg.errors import (
     ExistsError,
+    InputError,
     NotThereError,
     PlanMismatchError,
     VolsegError,
 )
+from volseg.jobs.geometry import levels_of
 from volseg.jobs.lease import Lease, read_lease
 from volseg.jobs.ledger import Ledger
-from volseg.jobs.plan import Plan
+from volseg.jobs.plan import Plan, Source
 from volseg.jobs.session import REPORT
 
 if TYPE_CHECKING:
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from volseg.prompts import PromptedObject
     from volseg.volume.image import Volume
     from volseg.volume.labels import Labels
     from volseg.volume.targets.permission import Permission
@@ -71,9 +77,6 @@ def check(plan: Plan, volume: Volume, client: Client | None) -> None:
 
 def _check_existing(plan: Plan, volume: Volume) -> None:
     """The labels that are added to are still those that the plan was made for, and nobody is in the way."""
-    from volseg.jobs.geometry import levels_of
-    from volseg.jobs.planning import existing_labels
-
     labels = existing_labels(volume, plan.labels.name, plan.source, plan.objects)
     if levels_of(labels) != plan.geometry.levels or str(labels.dtype) != plan.labels.dtype:
         raise PlanMismatchError(
@@ -83,6 +86,46 @@ def _check_existing(plan: Plan, volume: Volume) -> None:
         from volseg.editing.sessions import refuse_open_editors
 
         refuse_open_editors(labels.store)
+
+
+def existing_labels(
+    volume: Volume, name: str, source: Source, objects: Sequence[PromptedObject]
+) -> Labels:
+    """The label image that a plan adds to.
+
+    Raises
+    ------
+    NotThereError
+        There is none where this volume's labels are written.
+    InputError
+        It has another grid than the plan's level, no such time point, or a dtype too narrow for the ids.
+    """
+    if name not in volume.labels:
+        raise NotThereError(
+            f"{volume.output_store.location} has no label image {name!r} to add to; leave "
+            "--into-existing out to make it"
+        )
+    labels = volume.labels[name]
+    if labels.store.location != volume.output_store.sub(f"labels/{name}").location:
+        raise InputError(
+            f"{labels.location} is not where this job writes, {volume.output_store.location}; copy it there"
+        )
+    if labels.shape != source.shape:
+        raise InputError(
+            f"{labels.location} has {labels.shape} voxels (z, y, x), but level {source.level} of the image has "
+            f"{source.shape}; these labels were made for --level {labels.metadata.level}"
+        )
+    if source.time >= labels.n_times:
+        raise InputError(
+            f"{labels.location} has {labels.n_times} time points; there is no {source.time}"
+        )
+    largest = int(np.iinfo(labels.dtype).max)
+    over = [one.id for one in objects if one.id > largest]
+    if over:
+        raise InputError(
+            f"object {over[0]} does not fit {labels.location}, which holds {labels.dtype}; the largest id is {largest}"
+        )
+    return labels
 
 
 def refuse_existing(plan: Plan, volume: Volume, resume: bool, restart: bool) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.errors import InputError, ModelUnavailableError, NotThereError
+from volseg.errors import ModelUnavailableError, NotThereError
 from volseg.jobs.inputs import Factors, slice_prompts
+from volseg.jobs.preparing import stored_plan
 from volseg.propagation.fitting_zoom import FittingZoom, Looker, find_zoom, places_of
 from volseg.sam.tiling import choose_zoom
 
@@ -22,29 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
-MOST = 64.0
 APART = 4.0
 """Where objects differ in size by more than this, no zoom suits all of them."""
-
-
-def checked_zoom(zoom: float | str | None) -> float | None:
-    """Return a zoom that was given as a number; None where it is to be found: ``auto``, which None means too.
-
-    Raises
-    ------
-    InputError
-        It is neither.
-    """
-    if zoom is None or zoom == AUTO:
-        return None
-    try:
-        value = float(zoom)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 < value <= MOST:
-        raise InputError(f"zoom is {zoom}; expected auto, or a number above 0 and up to {MOST:g}")
-    return value
 
 
 def prompted_zoom(
@@ -97,7 +77,7 @@ class Zooming:
     Parameters
     ----------
     given : float or None
-        As `checked_zoom` returns it.
+        As `volseg.sam.tiling.checked_zoom` returns it.
     objects
         What is segmented.
     layer : str
@@ -147,8 +127,6 @@ class Zooming:
 
     def _begun(self, volume: Volume, source: Source, spec: ModelSpec) -> float | None:
         """The zoom of the run that is to go on; None where there is none, or it is of something else."""
-        from volseg.jobs.preparing import stored_plan
-
         if self.resumed is None:
             return None
         try:

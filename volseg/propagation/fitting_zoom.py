@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from volseg.geometry import evenly
 from volseg.propagation.context import Context
 from volseg.propagation.predictor import Candidates, SlicePrompt
 from volseg.propagation.seeding import agreement_with_marks
@@ -145,10 +146,10 @@ def places_of(prompts: Mapping[int, Mapping[int, SlicePrompt]]) -> list[Place]:
         marked = [z for z, prompt in sorted(of.items()) if _is_marked(prompt)]
         if marked:
             by_slice.setdefault(marked[0], []).append(i)
-    chosen = _evenly(sorted(by_slice), MOST_SLICES)
+    chosen = evenly(sorted(by_slice), MOST_SLICES)
     found = []
     for z in chosen:
-        for i in _evenly(by_slice[z], MOST_PLACES // len(chosen)):
+        for i in evenly(by_slice[z], MOST_PLACES // len(chosen)):
             others = tuple((y, x) for _, y, x in context.others_points(i, z, EVERYWHERE, 0))
             found.append(Place(i, z, prompts[i][z], others))
     return found
@@ -239,12 +240,3 @@ def _diameter(mask: MaskWindow) -> float:
 
 def _is_marked(prompt: SlicePrompt) -> bool:
     return bool((np.asarray(prompt.point_labels) == 1).any())
-
-
-def _evenly(values: Sequence[int], most: int) -> list[int]:
-    """Choose at most so many values, evenly, the first and the last among them."""
-    if len(values) <= most:
-        return list(values)
-    if most == 1:
-        return [values[len(values) // 2]]
-    return [values[round(k * (len(values) - 1) / (most - 1))] for k in range(most)]

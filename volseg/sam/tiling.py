@@ -18,6 +18,7 @@ from volseg.errors import InputError
 from volseg.geometry import Box
 
 OVERLAP = 0.25  # share of a tile that it has in common with its neighbour
+MOST_ZOOM = 64.0
 ZOOM_STEPS = 2  # automatic zooms in a doubling; few, so that runs share their embeddings
 ZOOM_RANGE = (0.125, 4.0)
 
@@ -173,6 +174,27 @@ class Tiling:
         columns = _ramp(box[1], box[3], tile.x0, tile.x0 + tile.width, width)
         limit = np.float32(max(1, self.shared))
         return np.minimum(np.minimum(rows[:, None], columns[None, :]), limit)
+
+
+def checked_zoom(zoom: float | str | None, what: str = "zoom") -> float | None:
+    """Return a zoom that was given as a number; None where it is to be found: ``auto``, which None means too.
+
+    Raises
+    ------
+    InputError
+        It is neither; `what` names it.
+    """
+    if zoom is None or zoom == "auto":
+        return None
+    try:
+        value = float(zoom)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value <= MOST_ZOOM:
+        raise InputError(
+            f"{what} {zoom!r}: expected auto, or a number above 0 and up to {MOST_ZOOM:g}"
+        )
+    return value
 
 
 def choose_zoom(diameters: Iterable[float], object_size: int) -> float:

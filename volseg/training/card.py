@@ -18,7 +18,7 @@ from volseg.sam import nano_versions
 from volseg.training.corrections import COLUMNS as CORRECTIONS
 from volseg.training.figures import FIGURES, read_figures
 from volseg.training.provenance import RECORD
-from volseg.training.scores import COLUMNS, table
+from volseg.training.scores import COLUMNS, MEAN, table
 from volseg.training.sets import SETS
 from volseg.training.weaknesses import weaknesses
 
@@ -115,7 +115,7 @@ def _introduction(weights: Mapping[str, Any]) -> str:
 
 
 def _use(figures: Mapping[str, Any], object_size: int) -> str:
-    kinds = {n: row for n, row in figures["kinds"].items() if not n.startswith("mean ")}
+    kinds = {n: row for n, row in figures["kinds"].items() if n != MEAN}
     good = sorted(
         (n for n, row in kinds.items() if row["pick"] >= 0.7), key=lambda n: -kinds[n]["pick"]
     )

@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.random import default_rng
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from volseg.geometry import evenly
 from volseg.training import synthetic
 from volseg.training.pictures import Pixels, entries, picture_files, read_picture, rendered
 from volseg.training.prompts import Mask, bounds
@@ -25,7 +26,6 @@ TILE = 256
 FOLD_TILES = 24
 FOLD_OBJECTS = 12
 CONDITIONS_EVERY = 8  # pictures: seven changes of each take as long as all kinds do
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -184,18 +184,6 @@ def _set_tiles(
                 certain=declared.background,
             )
             yield from cut if limit is None else evenly(list(cut), max(1, limit // len(chosen)))
-
-
-def evenly(items: Sequence[T], count: int) -> list[T]:
-    """Choose at most so many items, evenly: the first and last among them, or the middle one where
-    only one is wanted; always the same.
-    """
-    if len(items) <= count:
-        return list(items)
-    if count == 1:
-        return [items[len(items) // 2]]
-    places = np.linspace(0, len(items) - 1, count).round().astype(int)
-    return [items[place] for place in places]
 
 
 def _synthetic() -> Iterator[CaseTile]:

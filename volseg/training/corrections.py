@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from segment_anything import SamPredictor
 
-from volseg.training.cases import Case, CaseTile, evenly
+from volseg.geometry import evenly
+from volseg.training.cases import Case, CaseTile
 from volseg.training.prompts import Mask, bounds
 from volseg.training.scores import Row, iou, predict
 

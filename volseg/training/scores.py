@@ -18,6 +18,7 @@ from volseg.errors import InputError
 from volseg.training.cases import CaseTile, otsu_component, otsu_sides
 
 CHUNK = 16
+MEAN = "mean over kinds"
 RANKED = 50
 """A kind of fewer objects says too little about the rank of the model's estimates."""
 Row = dict[str, float]

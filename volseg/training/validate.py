@@ -24,16 +24,16 @@ from segment_anything.modeling import Sam
 
 from volseg.errors import InputError, NotThereError
 from volseg.sam import nano, nano_versions
+from volseg.sam.threads import one_thread
 from volseg.training.cases import conditions, kinds
 from volseg.training.checkpoints import from_checkpoint
 from volseg.training.corrections import COLUMNS as CORRECTIONS
 from volseg.training.corrections import measure_corrections
 from volseg.training.figures import write_figures
-from volseg.training.scores import Row, by_size, lowest_rank, mean_row, measure, table
+from volseg.training.scores import MEAN, Row, by_size, lowest_rank, mean_row, measure, table
 from volseg.training.sets import FAMILIES
 
 logger = logging.getLogger(__name__)
-MEAN = "mean over kinds"
 
 
 def _median_ms(work: Callable[[], object], repeats: int = 7) -> float:
@@ -50,9 +50,7 @@ def _median_ms(work: Callable[[], object], repeats: int = 7) -> float:
 def timings(sam: Sam) -> dict[str, float]:
     """Measure CPU milliseconds on one core: an image, a prompt, and a prompt in a batch of 16."""
     sam = copy.deepcopy(sam).cpu()  # CPU time says nothing about other devices
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         image = torch.zeros(1, 3, sam.image_encoder.img_size, sam.image_encoder.img_size)
         embedding = sam.image_encoder(image)
 
@@ -73,8 +71,6 @@ def timings(sam: Sam) -> dict[str, float]:
             "decoder_ms": _median_ms(lambda: decode(1), 41),
             "decoder_ms_in_16": round(_median_ms(lambda: decode(16), 3) / 16, 1),
         }
-    finally:
-        torch.set_num_threads(threads)
 
 
 def validate(

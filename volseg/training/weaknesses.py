@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from volseg.training.scores import RANKED, Row
+from volseg.training.scores import MEAN, RANKED, Row
 
 FEW = 0.60
 """IoU from one click under which a kind is named."""
@@ -17,7 +17,6 @@ LOOSE_BOX, WORSE, GAP = 0.70, 0.05, 0.05
 CERTAIN = 0.30
 """A score for a click on background from which on it says little."""
 RANK = 0.50
-MEAN = "mean over kinds"
 
 
 def weaknesses(figures: Mapping[str, Any]) -> list[str]:
