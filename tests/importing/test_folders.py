@@ -61,6 +61,13 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(folder), STACK[:2])
 
 
+def test_folders_in_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("gfp", "dapi"):
+        fill(tmp_path / name, ["a1.tif", "a2.tif"])
+    with pytest.raises(InputError, match=r"no slices.*give one of its folders \(dapi, gfp\)"):
+        read(tmp_path)
+
+
 def test_a_folder_with_one_file_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     tifffile.imwrite(tmp_path / "a" / "a.tif", STACK, photometric="minisblack", metadata=None)

@@ -66,6 +66,19 @@ def test_several_data_sets_are_listed_and_chosen(tmp_path: Path) -> None:
         open_image(path, options=SourceOptions(dataset="row"))
 
 
+def test_a_data_set_by_a_link(tmp_path: Path) -> None:
+    path = h5(h5(tmp_path / "a.h5", "raw"), "other", DATA.astype(np.uint32))
+    h5(tmp_path / "b.h5", "elsewhere")
+    with h5py.File(path, "a") as file:
+        file["link"], file["group/dead"] = h5py.SoftLink("/other"), h5py.SoftLink("/gone")
+        file["out"] = h5py.ExternalLink("b.h5", "/elsewhere")
+    with open_image(path, options=SourceOptions(dataset="link")) as image:
+        assert image.dtype == np.uint32
+    for name in ("group/dead", "group", "out"):
+        with pytest.raises(InputError, match=f"no image '{name}' in it"):
+            open_image(path, options=SourceOptions(dataset=name))
+
+
 def test_hdf5_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     h5(tmp_path / "long.h5", data=np.zeros(5))
     with h5py.File(tmp_path / "huge.h5", "w") as file:

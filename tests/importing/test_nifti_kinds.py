@@ -87,13 +87,16 @@ def test_a_broken_sform_is_passed_over_and_told(
 
 
 @pytest.mark.parametrize("side", [0.0, np.nan, np.inf, 1e9])
-def test_sizes_that_can_not_be_are_refused(tmp_path: Path, side: float) -> None:
+def test_sizes_that_can_not_be_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, side: float
+) -> None:
     path = saved(
         tmp_path / "a.nii", sform_code=0, qform_code=0, pixdim=[1, side, 0.5, 2, 1, 1, 1, 1]
     )
     with pytest.raises(UnsupportedFormatError, match=r"along x is .*--voxel-size"):
         import_volume(path, tmp_path / "v.zarr")
     assert not (tmp_path / "v.zarr").exists()
+    assert "right angles" not in caplog.text
     assert import_volume(path, tmp_path / "v.zarr", voxel_size_um=(3, 2, 1)).scale == (3, 2, 1)
 
 

@@ -56,6 +56,46 @@ def test_data_beside_or_below_the_header(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(read(tmp_path / "a.nhdr"), DATA)
 
 
+def test_names_of_files_beyond_ascii(tmp_path: Path) -> None:
+    (tmp_path / "Größe µ.raw").write_bytes(DATA.tobytes())
+    (tmp_path / "a.nhdr").write_bytes(header(data_file="Größe µ.raw"))
+    np.testing.assert_array_equal(read(tmp_path / "a.nhdr"), DATA)
+
+
+@pytest.mark.parametrize("pattern", ["s%03i.raw 1 6 1", "s%03u.raw 1 6 1", "s%03d.raw 1 6 1"])
+def test_numbered_files_by_every_letter_of_printf(tmp_path: Path, pattern: str) -> None:
+    for number, plane in enumerate(DATA, 1):
+        (tmp_path / f"s{number:03}.raw").write_bytes(plane.tobytes())
+    (tmp_path / "a.nhdr").write_bytes(header(data_file=pattern))
+    np.testing.assert_array_equal(read(tmp_path / "a.nhdr"), DATA)
+
+
+def test_fields_in_capitals(tmp_path: Path) -> None:
+    """As Teem reads them; keys of a person's own, and values, stay as they are."""
+    head = header().decode().replace("type:", "Type:").replace("sizes:", "SIZES:")
+    (tmp_path / "a.nrrd").write_bytes(f"{head}My Key:=a Value\n\n".encode() + DATA.tobytes())
+    np.testing.assert_array_equal(read(tmp_path / "a.nrrd"), DATA)
+
+
+@pytest.mark.parametrize(
+    ("changed", "size"),
+    [
+        ({"spacings": "0.5 0.5 2", "units": '"µm" "µm" "µm"'}, (2, 0.5, 0.5)),
+        ({"axis_mins": "0 0 0", "axis_maxs": "4.5 4 12"}, (2000, 500, 500)),
+        ({"axis_mins": "0 0 9", "axis_maxs": "4 3.5 -1", "centers": "node node node"},
+         (2000, 500, 500)),
+        ({"axis_mins": "nan 0 0", "axis_maxs": "4.5 4 12"}, (2000, 500, None)),
+    ],
+)  # fmt: skip
+def test_steps_in_other_words(
+    tmp_path: Path, changed: dict[str, str], size: tuple[float | None, ...]
+) -> None:
+    plain = {"space": None, "space_directions": None, "space_origin": None}
+    path = attached(tmp_path / "a.nrrd", DATA.tobytes(), **plain, **changed)
+    with open_image(path) as image:
+        assert image.scale_um == size
+
+
 @pytest.mark.parametrize(
     "name", ["../secret", "/etc/hostname", "sub/../../secret", "C:\\secret", "..\\secret"]
 )

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from volseg.errors import InputError
-from volseg.importing import open_image
+from volseg.importing import import_volume, open_image
 
 RNG = np.random.default_rng(3)
 STACK = RNG.integers(0, 65535, (5, 6, 7), dtype=np.uint16)
@@ -125,6 +125,43 @@ def test_numpy(tmp_path: Path, name: str) -> None:
     same(read(tmp_path / name), STACK)
     save(tmp_path / name, HYPER)
     same(read(tmp_path / name, "tzcyx", time=1, channel=2), HYPER[1, :, 2])
+
+
+def test_colour_stacks_of_numpy(tmp_path: Path) -> None:
+    colours = RNG.integers(0, 255, (5, 6, 9, 4), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", colours)
+    with open_image(tmp_path / "a.npy") as image:
+        assert image.axes == "zyxs" and image.is_rgb
+    same(read(tmp_path / "a.npy", channel=1), colours[..., 1])
+
+
+def test_axes_in_capitals(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", STACK)
+    same(read(tmp_path / "a.npy", "ZYX"), STACK)
+
+
+@pytest.mark.parametrize("dtype", ["longlong", "ulonglong", "int64", "uint64", "float16", "int8"])
+def test_every_number_of_at_most_64_bits(tmp_path: Path, dtype: str) -> None:
+    """C has two names for a whole number of 64 bits; TIFF's is not NumPy's own."""
+    values = STACK.astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    np.save(tmp_path / "a.npy", values)
+    for name in ("a.tif", "a.npy"):
+        volume = import_volume(tmp_path / name, tmp_path / f"{name}.zarr", voxel_size_um=(1, 1, 1))
+        np.testing.assert_array_equal(np.asarray(volume.levels[0]).reshape(STACK.shape), values)
+
+
+def test_longer_numbers_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", STACK.astype(np.longdouble))
+    with pytest.raises(InputError, match=r"a\.npy: values of type float128.*at most 64 bits"):
+        open_image(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["a.tif.gz", "a.mrc.bz2", "slices.zip", "a.tar"])
+def test_packed_files_are_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(InputError, match="a packed file; unpack it"):
+        open_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

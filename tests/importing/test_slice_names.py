@@ -24,6 +24,7 @@ def grid(*names: str, axes: str | None = None, accept_gaps: bool = False) -> Sli
         (["s_2.tif", "s_4.tif", "s_6.tif"], [0, 1, 2]),
         (["a1.tif", "a2.tiff", "a3.PNG"], [0, 1, 2]),
         (["202401_im_7.tif", "202402_im_8.tif"], [0, 1]),  # a date that grows with the slices
+        (["s１０.tif", "s９.tif"], [1, 0]),  # digits as a Japanese keyboard has them
         (["z1_250nm.tif", "z2_500nm.tif"], [0, 1]),
         (["mask_1.png", "mask_2.png"], [0, 1]),
         (["s1_01.tif", "s1_02.tif"], [0, 1]),
@@ -108,3 +109,20 @@ def test_a_person_says_what_the_numbers_count() -> None:
         grid(*names, axes="tczyx")
     with pytest.raises(InputError, match="count channels too"):
         grid("z1c1.tif", "z1c2.tif", "z2c1.tif", "z2c2.tif", axes="zyx")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "s1_r{a}-c{b}.tif",
+        "row{a}_col{b}.tif",
+        "x{a}_y{b}.tif",
+        "fov{a}_ch{b}.tif",
+        "pos{a}_t{b}.tif",
+    ],
+)
+def test_tiles_and_positions_are_no_slices(pattern: str) -> None:
+    names = [pattern.format(a=a, b=b) for a in range(2) for b in range(2)]
+    with pytest.raises(InputError, match="count in 2 places"):
+        grid(*names)
+    assert grid(*names[::2]).axes in ("z", "t")  # of one number, it is an order

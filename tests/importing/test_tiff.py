@@ -192,6 +192,12 @@ def test_equal_pages_one_after_another_are_a_stack(tmp_path: Path) -> None:
         assert image.is_rgb
 
 
+@pytest.mark.parametrize("options", [{}, {"metadata": None}, {"ome": True}, {"imagej": True}])
+def test_a_single_pixel(tmp_path: Path, options: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK[:1, :1, :1], photometric="minisblack", **options)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), STACK[:1, :1, :1])
+
+
 def test_one_of_several_images_is_chosen(tmp_path: Path) -> None:
     path = pages(tmp_path / "a.tif", (IDS[:8], {}), (STACK, {}))
     text = refusal(path)

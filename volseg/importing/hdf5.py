@@ -72,18 +72,23 @@ def _dataset(path: Path, file: Any, name: str | None) -> Any:
     found: dict[str, Any] = {}
 
     def visit(key: str, one: Any) -> None:
-        if isinstance(one, h5py.Dataset) and 2 <= one.ndim <= 5 and one.dtype.kind in "biuf":
+        if isinstance(one, h5py.Dataset) and _is_image(one):
             found[key] = one
 
     file.visititems(visit)
     if name is not None:
-        if (one := found.get(name.strip("/"))) is None:
+        one = found.get(name.strip("/"), file.get(name))  # links are not visited
+        if not isinstance(one, h5py.Dataset) or not _is_image(one) or one.file != file:
             raise InputError(f"{shown(path)}: no image {name!r} in it; {_listed(found)}")
         return one
     if len(found) != 1:
         way = "say which with --dataset" if found else "an image has 2 to 5 axes of numbers"
         raise InputError(f"{shown(path)}: {_listed(found)}; {way}")
     return next(iter(found.values()))
+
+
+def _is_image(array: Any) -> bool:
+    return 2 <= array.ndim <= 5 and array.dtype.kind in "biuf"
 
 
 def _listed(found: dict[str, Any]) -> str:

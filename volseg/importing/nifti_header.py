@@ -124,7 +124,10 @@ def _disagreements(
 
 def _skew(affine: NDArray[np.float64]) -> float:
     """Degrees by which the axes miss right angles, 0 if not worth telling."""
-    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all():
+        return 0.0
+    unit = affine[:3, :3] / lengths
     cosine = float(np.abs(unit.T @ unit - np.eye(3)).max())
     degrees = math.degrees(math.asin(min(1.0, cosine)))
     return degrees if degrees > _MOST_SKEW_DEGREES else 0.0

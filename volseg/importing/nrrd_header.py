@@ -72,23 +72,34 @@ def read_header(source: IO[bytes]) -> NrrdHeader:
             names.append(line.decode("utf-8", "surrogateescape").strip())
         else:
             lines.append(line)
-    fields = dict(nrrd.read_header(lines))
+    fields = dict(nrrd.read_header([_text(line) for line in lines]))
     said = fields.get("data file", fields.get("datafile"))
     if said is not None and not names:
         names = _pattern(str(said))
     return NrrdHeader(fields, size, tuple(names))
 
 
+def _text(line: bytes) -> str:
+    """A line as text, the name of its field in small letters (Teem reads those of either case)."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:  # older writers
+        text = line.decode("latin-1")
+    field, colon, value = text.partition(":")
+    is_field = colon and not value.startswith("=") and not text.startswith("#")
+    return f"{field.lower()}:{value}" if is_field else text
+
+
 def _pattern(said: str) -> list[str]:
     """The files that ``name``, or ``pattern min max step [subdim]``, means."""
-    found = re.fullmatch(r"(\S*%0?\d*d\S*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?", said)
+    found = re.fullmatch(r"(\S*%0?\d*[diu]\S*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?", said)
     if found is None:
         return [said]
     low, high, step = (int(n) for n in found.groups()[1:])
     if step == 0 or abs(high - low) // abs(step) > 1_000_000:
         raise ValueError(f"data file {printable(said)!r} names no files")
     numbers = range(low, high + (1 if step > 0 else -1), step)
-    before, width, after = re.split(r"%(0?\d*)d", found[1], maxsplit=1)
+    before, width, after = re.split(r"%(0?\d*)[diu]", found[1], maxsplit=1)
     return [f"{before}{n:{width}d}{after}" for n in numbers]
 
 
@@ -147,9 +158,9 @@ def colour_samples(header: NrrdHeader) -> int | None:
 def scale_of(header: NrrdHeader, letters: str) -> tuple[tuple[float | None, ...], tuple[str, ...]]:
     """Return steps (z, y, x) in micrometres, None where unknown, and along which the thickness had to do.
 
-    Directions count before spacings, and spacings before thicknesses.
+    Directions count before spacings, these before the axes' ends, and those before thicknesses.
     """
-    vectors, spacings = header.get("space directions"), header.get("spacings")
+    vectors = header.get("space directions")
     thick, units = header.get("thicknesses"), header.get("units")
     steps: dict[str, float | None] = {"z": None, "y": None, "x": None}
     by_thickness = []
@@ -159,7 +170,7 @@ def scale_of(header: NrrdHeader, letters: str) -> tuple[tuple[float | None, ...]
         unit = _factor(_at(units, at))
         if _finite(_at(vectors, at)):
             steps[letter] = _rounded(_norm_um(header, vectors[at]))
-        elif (plain := _number(spacings, at)) is not None:
+        elif (plain := _spacing(header, at)) is not None:
             steps[letter] = _rounded(plain * unit) if unit else None
         elif (plain := _number(thick, at)) is not None and unit:
             steps[letter] = _rounded(plain * unit)
@@ -189,6 +200,19 @@ def affine_of(header: NrrdHeader, letters: str) -> list[list[float]] | None:
         affine[:3, 3] = origin
     to_mm = [sign * factor / _MILLIMETRES for sign, factor in zip(signs, factors, strict=True)]
     return [[float(v) for v in row] for row in np.diag([*to_mm, 1.0]) @ affine]
+
+
+def _spacing(header: NrrdHeader, at: int) -> float | None:
+    """Step along an axis, told as such or by its ends: those of the outer cells, or of their centres (node)."""
+    if (plain := _number(header.get("spacings"), at)) is not None:
+        return plain
+    ends = [_number(header.get(f"axis {end}", f"axis{end}"), at) for end in ("mins", "maxs")]
+    low, high = ends
+    length = int(header.fields["sizes"][at])
+    centers = header.get("centerings", "centers") or ()  # pynrrd only knows the first as a list
+    centers = centers.split() if isinstance(centers, str) else centers
+    steps = length - (str(_at(centers, at)).lower() == "node")
+    return None if low is None or high is None or steps < 1 else abs(high - low) / steps
 
 
 def _norm_um(header: NrrdHeader, vector: Sequence[float]) -> float | None:

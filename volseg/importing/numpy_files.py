@@ -22,7 +22,7 @@ def open_numpy(path: Path, axes: str | None) -> OpenedImage:
     ----------
     axes : str, optional
         Default by the number of axes: yx, zyx, czyx, tczyx; a last axis of 3 or 4 bytes after two
-        others is a colour (yxs).
+        or three others is a colour (yxs, zyxs).
 
     Raises
     ------
@@ -59,6 +59,7 @@ def _load_npz(path: Path) -> Any:
 
 
 def _guess(array: Any) -> str | None:
-    if array.ndim == 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8:
-        return "yxs" if min(array.shape[:2]) > 4 else "zyx"
+    if array.ndim in (3, 4) and array.shape[-1] in (3, 4) and array.dtype == np.uint8:
+        letters = _BY_NDIM[array.ndim]
+        return f"{letters[1:]}s" if min(array.shape[-3:-1]) > 4 else letters
     return _BY_NDIM.get(array.ndim)

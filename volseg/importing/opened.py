@@ -132,11 +132,11 @@ class OpenedImage:
                 f"{shown(self.path)}: no image in it (shape {tuple(self.array.shape)}, "
                 f"axes {self.axes})"
             )
-        kind = np.dtype(self.array.dtype).kind
-        if kind not in "biuf":
+        dtype = np.dtype(self.array.dtype)
+        if dtype.kind not in "biuf" or dtype.itemsize > 8:
             raise UnsupportedFormatError(
-                f"{shown(self.path)}: values of type {self.array.dtype}; expected whole or real "
-                "numbers"
+                f"{shown(self.path)}: values of type {dtype}; expected whole or real numbers of at "
+                "most 64 bits"
             )
 
     def __enter__(self) -> OpenedImage:

@@ -25,6 +25,7 @@ KINDS = (
     "OME-Zarr"
 )
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".tar", ".tgz")
 _SUFFIXES = {
     ".tif": "tiff",
     ".tiff": "tiff",
@@ -83,6 +84,7 @@ def open_image(
     UnsupportedFormatError
         If it is damaged or of another kind.
     """
+    axes = None if axes is None else axes.lower()
     image = _open(os.fspath(source), axes, options)
     others = {letter for letter in image.axes if letter != "s" and image.size(letter) > 1}
     if axes is not None and not others <= set(axes) <= {*image.axes, "s"}:
@@ -188,6 +190,10 @@ def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedIm
         return other.open(path, axes, options)
     if maker_of(path.name) is not None:
         raise left_to_bioformats(path)
+    if path.name.lower().endswith(_PACKED):
+        raise UnsupportedFormatError(
+            f"{shown(path)}: a packed file; unpack it, then give what was in it ({KINDS})"
+        )
     raise UnsupportedFormatError(f"{shown(path)}: not a kind of file that volseg reads ({KINDS})")
 
 

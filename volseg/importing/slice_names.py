@@ -24,6 +24,22 @@ _ROLES = {
     "t": ("t", "tp", "time", "timepoint"),
 }
 _ROLE = {word: role for role, words in _ROLES.items() for word in words}
+_ROWS = ("r", "row")
+_TILES = (
+    *_ROWS,
+    "x",
+    "y",
+    "xy",
+    "col",
+    "column",
+    "tile",
+    "fov",
+    "field",
+    "site",
+    "pos",
+    "position",
+    "view",
+)
 _WORDS = {"z": "slices", "c": "channels", "t": "times"}
 _MOST_CHANNELS = 16
 """More than so many "channels" and nothing else are slices of something that begins with c."""
@@ -36,8 +52,8 @@ _LOG = logging.getLogger(__name__)
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key by which "slice2" comes before "slice10"."""
-    parts = re.split(r"([0-9]+)", name)
-    return tuple((0, int(p), p) if p.isdigit() else (1, 0, p.lower()) for p in parts if p)
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p.lower()) for p in parts if p)
 
 
 @dataclass(frozen=True)
@@ -104,14 +120,18 @@ class _Column:
     values: Key
 
     @property
+    def word(self) -> str:
+        found = re.search(r"([A-Z]?[a-z]+|[A-Z]+)[=_\- .]*$", self.before)
+        return found[1].lower() if found else ""
+
+    @property
     def role(self) -> str | None:
-        word = re.search(r"([A-Z]?[a-z]+|[A-Z]+)[=_\- .]*$", self.before)
-        return _ROLE.get(word[1].lower()) if word else None
+        return _ROLE.get(self.word)
 
 
 def _split(name: str) -> list[str]:
     """Return text, number, text, …, text of a name without its suffix."""
-    return re.split(r"([0-9]+)", name.rpartition(".")[0])
+    return re.split(r"(\d+)", name.rpartition(".")[0])
 
 
 def _patterns(names: Sequence[str], where: str) -> dict[tuple[str, ...], list[str]]:
@@ -169,8 +189,9 @@ def _roles(columns: list[_Column], names: Sequence[str], where: str) -> dict[str
     """Return the columns by what they count, as far as there is no doubt."""
     roles: dict[str, _Column] = {}
     unknown = []
+    rows = any(column.word in _ROWS for column in columns)
     for column in columns:
-        role = column.role
+        role = None if rows and column.word == "c" else column.role  # beside rows, columns
         if role is None or role in roles:
             unknown.append(column)
         else:
@@ -178,7 +199,8 @@ def _roles(columns: list[_Column], names: Sequence[str], where: str) -> dict[str
     if set(roles) == {"c"} and not unknown and len(set(roles["c"].values)) > _MOST_CHANNELS:
         return {"z": roles["c"]}
     unknown = [one for one in unknown if not any(_follows(one, other) for other in roles.values())]
-    if unknown and "z" not in roles and (len(unknown) == 1 or _one_order(unknown)):
+    slices = len(unknown) == 1 and (len(columns) == 1 or unknown[0].word not in _TILES)
+    if unknown and "z" not in roles and (slices or _one_order(unknown)):
         roles["z"] = unknown[-1] if len(set(unknown[-1].values)) == len(names) else unknown[0]
         unknown = []
     if unknown:

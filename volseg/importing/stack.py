@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
 from volseg.geometry import whole_region
-from volseg.importing.guard import reading, shown
+from volseg.importing.guard import printable, reading, shown
 from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.pictures import PICTURES, load_picture, open_picture, picture_header
 from volseg.importing.slice_names import SliceGrid, natural_key, slice_grid
@@ -47,8 +47,10 @@ def open_folder(
             key=natural_key,
         )
     if not names:
+        below = sorted(one.name for one in os.scandir(path) if one.is_dir())
+        told = f"; give one of its folders ({_some(below)})" if below else ""
         raise UnsupportedFormatError(
-            f"{shown(path)}: no slices in this folder; expected TIFF, PNG, JPEG, BMP or DICOM files"
+            f"{shown(path)}: no slices in this folder; expected TIFF, PNG, JPEG, BMP or DICOM files{told}"
         )
     if len(names) == 1 or _is_one_set(path, names):
         return _open_file(path / names[0], axes, options)
@@ -71,6 +73,10 @@ def open_folder(
         channel_names=grid.channels,
         is_rgb=len(shape) == 3 and dtype == "uint8",
     )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(printable, names[:6])) + (", …" if len(names) > 6 else "")
 
 
 def _is_tiff(path: Path) -> bool:

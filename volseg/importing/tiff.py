@@ -148,7 +148,7 @@ def _letters(image: TiffImage, path: Path, axes: str | None) -> tuple[str, tuple
         return axes, _named(axes, given, shape, path)
     found, kept, unknown = [], [], []
     for at, letter in enumerate(given):
-        if shape[at] == 1 and letter not in "tczyxs":
+        if shape[at] == 1 and (letter not in "tczyxs" or letter in given[at + 1 :]):
             continue
         if letter in _UNNAMED:
             unknown.append(at)

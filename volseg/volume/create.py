@@ -63,7 +63,7 @@ def array_documents(
         shape=tuple(shape),
         chunks=tuple(chunks),
         shards=None if shards is None else tuple(shards),
-        dtype=np.dtype(dtype),
+        dtype=np.dtype(np.dtype(dtype).str),  # C's names for one type are several, Zarr's is one
         compressors=compressor,
         filters=None,
         fill_value=0,
@@ -293,6 +293,10 @@ def _checked_sizes(
             f"shape {tuple(shape)} does not give a positive length for each of the axes {''.join(axes)}"
         )
     sizes = dict(zip(axes, map(int, shape), strict=True))
+    if np.dtype(dtype).kind not in "biuf" or np.dtype(dtype).itemsize > 8:
+        raise InputError(
+            f"voxels of type {np.dtype(dtype)}: expected whole or real numbers of at most 64 bits"
+        )
     if rgb and (sizes.get("c") != 3 or np.dtype(dtype) != np.uint8):
         raise InputError("a colour image has exactly three channels of uint8")
     if shards is not None and ngff == "0.4":
