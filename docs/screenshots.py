@@ -114,8 +114,8 @@ def _channels(folder: Path) -> None:
     from napari_plugin.desk import desk_of
     from napari_plugin.opening import Place
     from volseg.demo.synthetic import make_volume
-    from volseg.volume.create import create_volume
-    from volseg.volume.image import open_volume
+    from volseg.images.create import create_volume
+    from volseg.images.image import open_volume
 
     url = str(folder / "two-channels.zarr")
     shape = (12, 192, 192)

@@ -1,4 +1,4 @@
-"""Prefect flows over the engine in `volseg.jobs`: thin, no algorithms.
+"""Prefect flows over the engine in `volseg.pipelines.segmentation`: thin, no algorithms.
 
 Importing any of them first makes Prefect quiet, offline and patient (`flows.quiet`), as it reads its settings once.
 """

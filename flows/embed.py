@@ -32,7 +32,7 @@ def embed_volume(
 ) -> dict[str, Any]:
     """Embed a volume; parameters as in `volseg.embeddings.embed_volume`."""
     from volseg.embeddings import embed_volume as embed
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     telling = Telling(f"embeddings by {model}")
     volume = open_volume(url, labels_at)

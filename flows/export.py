@@ -33,7 +33,7 @@ def export_labels(
 ) -> dict[str, Any]:
     """Export a label image; parameters as in `volseg.export`."""
     from volseg.exporting import export
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     telling = Telling(f"export of {labels}")
     result = export(

@@ -27,10 +27,10 @@ def build_pyramid(
     break_lease: bool = False,
 ) -> dict[str, Any]:
     """Build a label pyramid; it holds the label image's lease meanwhile."""
-    from volseg.jobs.cluster import open_cluster
-    from volseg.jobs.lease import Lease, read_lease
-    from volseg.volume.image import open_volume
-    from volseg.volume.pyramid import build_pyramid as build
+    from volseg.engine.cluster import open_cluster
+    from volseg.engine.lease import Lease, read_lease
+    from volseg.images.image import open_volume
+    from volseg.images.pyramid import build_pyramid as build
 
     volume = open_volume(url, labels_at)
     opened = volume.labels[labels]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from volseg.jobs import RunResult
+    from volseg.pipelines.segmentation import RunResult
 
 PICTURES = 3
 LONGEST_SIDE = 384
@@ -22,7 +22,7 @@ def markdown_report(result: RunResult) -> str:
     Parameters
     ----------
     result
-        Of `volseg.jobs.run`.
+        Of `volseg.pipelines.segmentation.run`.
     """
     report = result.report
     made = report.get("objects", {})
@@ -48,7 +48,7 @@ def markdown_report(result: RunResult) -> str:
 
 def _pictures(result: RunResult) -> list[tuple[int, str]]:
     """A few slices of a level small enough to show, as PNG in base64."""
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     labels, source = result.labels, result.plan.source
     level = next(

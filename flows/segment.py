@@ -17,7 +17,7 @@ from flows.report import markdown_report
 from flows.starting import channels, make_parser, start, whole_number, zoom
 from flows.telling import Telling, as_task, publish_report, publish_stages
 from volseg.cloud.lending import lent_cluster
-from volseg.jobs.plan import Plan
+from volseg.pipelines.segmentation.plan import Plan
 
 Index = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -72,19 +72,19 @@ def segment_volume(
     model
         Name, path or URL of a model; or ``{"kind": "oracle", "url": …, "name": …}`` for the true labels.
     channel, level, time, zoom, settings, overwrite, into_existing, overwrite_edits
-        As in `volseg.jobs.make_plan`.
+        As in `volseg.pipelines.segmentation.make_plan`.
     labels_at
         Where labels, cache and runs go, if not into the image.
     cluster, workers
-        As in `volseg.jobs.open_cluster`; on a stack's head node as in `volseg.cloud.lending.lent_cluster`: workers are
-        asked for, waited for, and let go at the end.
+        As in `volseg.engine.open_cluster`; on a stack's head node as in `volseg.cloud.lending.lent_cluster`: workers
+        are asked for, waited for, and let go at the end.
     resume, restart, break_lease
-        As in `volseg.jobs.run`.
+        As in `volseg.pipelines.segmentation.run`.
 
     Returns
     -------
     dict
-        As `volseg.jobs.RunResult.to_json`, with ``text`` for people; with several layers ``runs`` holds one each.
+        As `RunResult.to_json`, with ``text`` for people; with several layers ``runs`` holds one each.
     """
     telling = Telling(_run_name())
     choices = {
@@ -118,7 +118,7 @@ def _run(
     plan: Plan, telling: Telling, cluster: str | None, workers: int | None, how: dict[str, bool]
 ) -> dict[str, Any]:
     """One label image: its stages as tasks, then table and report as artifacts."""
-    from volseg.jobs import run_on_cluster
+    from volseg.pipelines.segmentation import run_on_cluster
 
     result = run_on_cluster(plan, cluster, workers=workers, progress=telling, around=as_task, **how)
     publish_stages(result.report["stages"], result.report["quarantined"])
@@ -135,8 +135,8 @@ def make_plans_task(
     choices: dict[str, Any],
 ) -> list[Plan]:
     """Check everything and decide, a plan per label image; writes nothing."""
-    from volseg.jobs import PlannedOracle, make_plans
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import PlannedOracle, make_plans
 
     chosen = PlannedOracle.model_validate(model) if isinstance(model, dict) else model
     return make_plans(open_volume(url, labels_at), prompts, model=chosen, **choices)

@@ -20,7 +20,7 @@ from napari_plugin.tiles import Tiles
 from volseg.editing.editor import Editor
 from volseg.errors import InputError, VolsegError
 from volseg.geometry import Region, coarsened
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 _LABEL_TILE_BYTES = 256 * 2**20
 

@@ -28,7 +28,7 @@ from volseg.editing.state import Clash
 from volseg.editing.unsaved import LocalCopy
 from volseg.errors import InputError, StorageError, VolsegError
 from volseg.geometry import Region, enclosing
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 _log = logging.getLogger(__name__)
 _MOST_REGIONS = 32

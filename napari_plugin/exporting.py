@@ -119,8 +119,8 @@ class Exporting:
 
     def _export(self, editing: LabelEditing, request: ExportRequest) -> ExportResult:
         from volseg.exporting import export
-        from volseg.volume.image import open_volume
-        from volseg.volume.labels import open_labels
+        from volseg.images.image import open_volume
+        from volseg.images.labels import open_labels
 
         volume = editing.labels.volume()
         place = volume.output_store.location

@@ -19,12 +19,12 @@ from volseg.errors import InputError
 
 if TYPE_CHECKING:
     from volseg.embeddings import EmbeddingCache, TileEncoder
+    from volseg.images.image import Volume
+    from volseg.images.labels import Labels
     from volseg.prompts import PromptedObject
     from volseg.propagation.sam_predictor import SamSlicePredictor
     from volseg.sam.rendering import Rendering
     from volseg.sam.tiling import Tile
-    from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
 
 KEPT_BYTES = 512 * 2**20
 
@@ -159,7 +159,7 @@ class InteractivePredictor:
         What is embedded on the way is kept for the zoom that is chosen, so that the next prompt there is answered
         at once.
         """
-        from volseg.jobs.zoom import prompted_zoom
+        from volseg.pipelines.segmentation.zoom import prompted_zoom
         from volseg.propagation.sam_looker import SamLooker
 
         found = prompted_zoom(
@@ -200,8 +200,8 @@ class TruePredictor:
     """The true labels in the model's place, as flows take them too: for tests and demonstrations without a model."""
 
     def __init__(self, choice: Choice) -> None:
-        from volseg.jobs.predictors import OraclePredictor
-        from volseg.volume.image import open_volume
+        from volseg.images.image import open_volume
+        from volseg.pipelines.segmentation.predictors import OraclePredictor
 
         if isinstance(choice.model, str):
             raise InputError(f"{choice.model!r} is a model, not true labels")

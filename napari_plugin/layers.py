@@ -19,8 +19,8 @@ from napari_plugin.session import Session, open_session
 from napari_plugin.tilegrid import Key
 from napari_plugin.tiles import Tiles
 from volseg.geometry import Region
-from volseg.volume.image import Volume
-from volseg.volume.labels import Labels
+from volseg.images.image import Volume
+from volseg.images.labels import Labels
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -17,8 +17,8 @@ import numpy as np
 from napari_plugin.tilegrid import Key, TileLevel
 from napari_plugin.tiles import Tiles
 from volseg.geometry import slices
-from volseg.volume.arrays import LevelArray
-from volseg.volume.image import Volume
+from volseg.images.arrays import LevelArray
+from volseg.images.image import Volume
 
 
 class _Thread(threading.local):

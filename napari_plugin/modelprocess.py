@@ -143,7 +143,7 @@ class _Server:
     def answer(self, what: str, *values: Any) -> Any:
         if what == "open":
             from napari_plugin.interactive import open_interactive
-            from volseg.volume.image import open_volume
+            from volseg.images.image import open_volume
 
             url, labels_at, choice = values
             self._predictor = open_interactive(open_volume(url, labels_at), choice)

@@ -21,7 +21,7 @@ from volseg.editing.deltas import id_counts
 from volseg.editing.editor import Editor
 from volseg.errors import InputError
 from volseg.geometry import Region, joined
-from volseg.volume.objects import ObjectRow
+from volseg.images.objects import ObjectRow
 
 Status = Literal["todo", "accepted", "rejected"]
 STATUSES: tuple[Status, ...] = ("todo", "accepted", "rejected")

@@ -21,7 +21,7 @@ from napari_plugin.keyboard import keys_to_canvas
 from napari_plugin.objects import COLUMNS, STATUSES, ObjectTableModel, text_of, value_of
 from napari_plugin.scrolling import scrolling_layout
 from napari_plugin.workbench import Workbench, workbench_of
-from volseg.volume.objects import ObjectRow
+from volseg.images.objects import ObjectRow
 
 _COLOURS = {"accepted": QColor(60, 140, 60, 90), "rejected": QColor(160, 60, 60, 90)}
 BUTTONS = (

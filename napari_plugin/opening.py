@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError, NotOmeZarrError, NotThereError, VolsegError
-from volseg.store.urls import Location, parse_url
+from volseg.storage.urls import Location, parse_url
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 MOST_PLACES = 20
 MARKS = ("zarr.json", ".zattrs", ".zgroup")
@@ -128,7 +128,7 @@ def browse(url: str) -> list[Entry]:
     NotThereError, AccessDeniedError, StorageError
         As the store says.
     """
-    from volseg.store.objects import open_store
+    from volseg.storage.objects import open_store
 
     location = parse_url(url)
     if location.scheme in ("http", "https"):
@@ -177,7 +177,7 @@ def is_volume(url: str) -> bool:
     StorageError
         The store does not answer.
     """
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     try:
         open_volume(url)

@@ -20,7 +20,7 @@ from volseg.errors import InputError
 if TYPE_CHECKING:
     from napari_plugin.prompting import Prompting
     from napari_plugin.running import Running
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 PROMPTS, SHAPES, MASK, FOUND = "prompts", "prompt shapes", "mask", "propagating"
 INSIDE, OUTSIDE, SHOWN = "#30d158", "#ff453a", "#40c8ff"

@@ -13,7 +13,7 @@ from volseg.errors import InputError, PromptError
 from volseg.prompts import Layer, PromptedObject, PromptSet, parse_prompts
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 FOLDER = "volseg/prompts"
 SELECTIONS = "volseg/selections"

@@ -23,7 +23,7 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
         return None
     if _window() is not None and "://" in path:
         return _read  # what is there is found out on another thread
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     try:
         open_volume(path)
@@ -37,7 +37,7 @@ def _read(path: str | list[str]) -> list[Any]:
     viewer = _window()
     if viewer is None:
         from napari_plugin.layers import layers_of
-        from volseg.volume.image import open_volume
+        from volseg.images.image import open_volume
 
         return list(layers_of(open_volume(str(path))))
     from napari_plugin.opening import Place

@@ -29,7 +29,7 @@ def touching_cells() -> list[LayerData]:
     from napari import current_viewer
 
     from napari_plugin.layers import layers_of
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     viewer = current_viewer()
     if viewer is None:
@@ -100,10 +100,10 @@ def make_sample(url: str) -> NDArray[np.uint32]:
     """
     from napari_plugin.promptstore import save_object
     from volseg.demo.synthetic import make_volume
+    from volseg.images.create import create_volume
+    from volseg.images.image import open_volume
+    from volseg.images.pyramid import build_image_pyramid
     from volseg.prompts import prompts_from_labels
-    from volseg.volume.create import create_volume
-    from volseg.volume.image import open_volume
-    from volseg.volume.pyramid import build_image_pyramid
 
     made = make_volume(SHAPE, clusters=7, seed=3)
     create_volume(

@@ -21,9 +21,9 @@ from napari_plugin.levels import image_tiles
 from napari_plugin.tiles import Tiles
 from volseg.editing.options import EditorOptions
 from volseg.errors import InputError, NotOmeZarrError, VolsegError
-from volseg.volume.contrast import contrast_limits, widened
-from volseg.volume.image import Volume, open_volume
-from volseg.volume.labels import Labels
+from volseg.images.contrast import contrast_limits, widened
+from volseg.images.image import Volume, open_volume
+from volseg.images.labels import Labels
 
 __all__ = ["EditState", "LabelEditing", "Session", "open_session", "use_credentials"]
 

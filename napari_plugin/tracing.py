@@ -14,10 +14,10 @@ from volseg.progress import Progress, silent
 from volseg.propagation.track import Track
 
 if TYPE_CHECKING:
-    from volseg.jobs.block import Stage
-    from volseg.jobs.cancel import Cancel
-    from volseg.jobs.ledger import Ledger
-    from volseg.jobs.plan import Plan
+    from volseg.engine.block import Stage
+    from volseg.engine.cancel import Cancel
+    from volseg.engine.ledger import Ledger
+    from volseg.pipelines.segmentation.plan import Plan
 
 
 class TraceJob:
@@ -39,9 +39,9 @@ class TraceJob:
     @cached_property
     def stages(self) -> Sequence[Stage]:
         """seed, propagate, settle."""
-        from volseg.jobs.found import Found, make_groups
-        from volseg.jobs.opened import prompts_of
-        from volseg.jobs.propagating import PropagateStage, SeedStage, SettleStage
+        from volseg.pipelines.segmentation.groups import Found, make_groups
+        from volseg.pipelines.segmentation.mask_stages import PropagateStage, SeedStage, SettleStage
+        from volseg.pipelines.segmentation.worker_context import prompts_of
 
         plan, found = self.plan, Found()
         geometry = plan.geometry
@@ -100,10 +100,10 @@ def trace(
     BlocksFailedError
         Some objects could not be followed; the others' tracks are stored.
     """
-    from volseg.jobs.ledger import Ledger
-    from volseg.jobs.session import run_session
-    from volseg.jobs.tracks import read_tracks
-    from volseg.volume.image import open_volume
+    from volseg.engine.ledger import Ledger
+    from volseg.engine.session import run_session
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation.tracks import read_tracks
 
     volume = open_volume(plan.url, plan.labels_at)
     ledger = Ledger(volume.output_store, plan.hash)
@@ -127,8 +127,8 @@ def pieces_of(ledger: Ledger, block: str) -> Mapping[int, Track]:
     block
         Its name, as progress tells it: ``g000000`` of the seeds, or ``g000000-up-00003``.
     """
-    from volseg.jobs.opened import seeds_name
-    from volseg.jobs.packing import unpack
+    from volseg.pipelines.segmentation.track_state import unpack
+    from volseg.pipelines.segmentation.worker_context import seeds_name
 
     name = f"pieces/{block}" if block.count("-") == 2 else seeds_name(int(block[1:]))
     data = ledger.store.get_or_none(ledger.key(f"data/{name}"))

@@ -15,7 +15,7 @@ from volseg.errors import InputError
 from volseg.propagation.track import Track
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 TRACKS, TASKS = "volseg/tracks", "volseg/tasks"
 

@@ -14,8 +14,8 @@ from volseg.processes import runs
 if TYPE_CHECKING:
     from napari_plugin.cluster import Cluster
     from napari_plugin.trackstore import Task
+    from volseg.images.image import Volume
     from volseg.propagation.track import Track
-    from volseg.volume.image import Volume
 
 OnPiece = Callable[[int, "Track"], None]
 OnProgress = Callable[[str, int, int], None]
@@ -34,7 +34,7 @@ class Pieces:
     """
 
     def __init__(self, volume: Volume, plan: str) -> None:
-        from volseg.jobs.ledger import Ledger
+        from volseg.engine.ledger import Ledger
 
         self.ledger = Ledger(volume.output_store, plan)
         self._seen: set[str] = set()
@@ -59,8 +59,8 @@ class Pieces:
 
 def finished_tracks(volume: Volume, plan: str) -> dict[int, Track] | None:
     """The tracks of a run, None while it is not done."""
-    from volseg.jobs.plan import Plan
-    from volseg.jobs.tracks import read_tracks
+    from volseg.pipelines.segmentation.plan import Plan
+    from volseg.pipelines.segmentation.tracks import read_tracks
 
     pieces = Pieces(volume, plan)
     if not pieces.is_done:
@@ -125,8 +125,8 @@ def follow_cluster(
     BlocksFailedError
         It failed; the message is Prefect's.
     """
-    from volseg.jobs import stored_plan
-    from volseg.jobs.tracks import read_tracks
+    from volseg.pipelines.segmentation import stored_plan
+    from volseg.pipelines.segmentation.tracks import read_tracks
 
     name = str(task.request["labels"])
     pieces: Pieces | None = None
@@ -152,7 +152,7 @@ def follow_cluster(
 
 
 def _plan_or_none(volume: Volume, name: str) -> Any | None:
-    from volseg.jobs import stored_plan
+    from volseg.pipelines.segmentation import stored_plan
 
     try:
         return stored_plan(volume, name)

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from volseg.errors import InterruptedRunError, VolsegError
 
 if TYPE_CHECKING:
-    from volseg.jobs.cancel import Cancel
+    from volseg.engine.cancel import Cancel
     from volseg.propagation.predictor import SlicePredictor
     from volseg.propagation.track import Track
 
@@ -66,7 +66,7 @@ class Worker:
 
     def answer(self, request: Mapping[str, Any]) -> None:
         """Do what one request asks; whatever goes wrong becomes an event."""
-        from volseg.jobs.cancel import Cancel
+        from volseg.engine.cancel import Cancel
 
         name = str(request["name"])
         with self._lock:
@@ -99,7 +99,7 @@ class Worker:
             self._events.flush()
 
     def _listen(self, requests: IO[str], waiting: queue.SimpleQueue[dict[str, Any] | None]) -> None:
-        from volseg.jobs.cancel import Cancel
+        from volseg.engine.cancel import Cancel
 
         for line in requests:
             request = json.loads(line)
@@ -114,9 +114,9 @@ class Worker:
 
     def _trace(self, name: str, request: Mapping[str, Any], cancel: Cancel) -> None:
         from napari_plugin.tracing import WholeRun, pieces_of, trace
-        from volseg.jobs import PlannedOracle, make_plan
-        from volseg.jobs.ledger import Ledger
-        from volseg.volume.image import open_volume
+        from volseg.engine.ledger import Ledger
+        from volseg.images.image import open_volume
+        from volseg.pipelines.segmentation import PlannedOracle, make_plan
 
         self.tell(name, "progress", stage="plan", done=0, total=1)
         volume = open_volume(request["url"], request.get("labels_at"))
@@ -145,7 +145,7 @@ class Worker:
         self.tell(name, "done", tracks=found, plan=plan.hash)
 
     def _repropagate(self, name: str, request: Mapping[str, Any], cancel: Cancel) -> None:
-        from volseg.jobs.inputs import slice_prompts
+        from volseg.pipelines.segmentation.inputs import slice_prompts
         from volseg.prompts import parse_prompts
         from volseg.propagation import Settings, repropagate
 
@@ -183,7 +183,7 @@ class Worker:
 def _opened(request: Mapping[str, Any]) -> SlicePredictor:
     """The 2D model that a request names."""
     from napari_plugin.interactive import Choice, open_interactive
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     volume = open_volume(request["url"], request.get("labels_at"))
     return open_interactive(volume, Choice.from_json(request["choices"]))

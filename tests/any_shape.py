@@ -13,10 +13,10 @@ import zarr
 from hypothesis import strategies as st
 
 import volseg
-from tests.jobs.volumes import make_truth
+from tests.pipelines.segmentation.volumes import make_truth
 from volseg.geometry import Triple
-from volseg.volume.downsample import downsample_labels
-from volseg.volume.image import Volume, open_volume
+from volseg.images.downsample import downsample_labels
+from volseg.images.image import Volume, open_volume
 
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 31, 61, 127, 257, 509, 1021, 1999)
 SCALES = ((1.0, 1.0, 1.0), (4.0, 1.0, 1.0), (1.0, 0.25, 0.25), (0.5, 2.0, 0.5))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from volseg.jobs.composing import ComposeStage, PyramidStage
-from volseg.jobs.propagating import PropagateStage, SeedStage, SettleStage
-from volseg.jobs.tabling import ObjectsStage
+from volseg.pipelines.segmentation.label_stages import ComposeStage, PyramidStage
+from volseg.pipelines.segmentation.mask_stages import PropagateStage, SeedStage, SettleStage
+from volseg.pipelines.segmentation.table_stage import ObjectsStage
 
 STAGES = (SeedStage, PropagateStage, SettleStage, ComposeStage, PyramidStage, ObjectsStage)
 _KIB = 1024

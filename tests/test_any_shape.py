@@ -28,12 +28,12 @@ from tests.any_shape import (
 )  # fmt: skip
 from tests.conftest import PROJECT
 from tests.peaks import block_peaks
-from volseg.jobs import Plan, make_plan, run
-from volseg.jobs.inputs import slice_prompts
-from volseg.jobs.plan import PlannedOracle
-from volseg.jobs.predictors import OraclePredictor
+from volseg.images.image import Volume, open_volume
+from volseg.pipelines.segmentation import Plan, make_plan, run
+from volseg.pipelines.segmentation.inputs import slice_prompts
+from volseg.pipelines.segmentation.plan import PlannedOracle
+from volseg.pipelines.segmentation.predictors import OraclePredictor
 from volseg.propagation import compose_block, propagate, seed_masks
-from volseg.volume.image import Volume, open_volume
 
 OTHER = 99
 """An object of others, that stays."""
@@ -175,7 +175,7 @@ def test_any_volume(
     tmp_path_factory: pytest.TempPathFactory, workers: int, first_block: int
 ) -> None:
     """Up to eight million voxels, 500 volumes in all: most in this process, some on one and on two workers."""
-    from volseg.jobs import open_cluster
+    from volseg.engine import open_cluster
 
     @settings(
         max_examples=20 if workers else 460, deadline=None, suppress_health_check=list(HealthCheck)

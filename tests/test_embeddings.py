@@ -21,13 +21,13 @@ from volseg.embeddings import (
 )
 from volseg.embeddings.container import DamagedError, pack, unpack
 from volseg.errors import InputError
+from volseg.images.create import create_volume
+from volseg.images.image import Volume, open_volume
 from volseg.propagation.predictor import SlicePrompt
 from volseg.propagation.sam_predictor import open_sam_predictor
 from volseg.sam.model import Model
 from volseg.sam.rendering import Rendering, measure_rendering
 from volseg.sam.tiling import Tiling
-from volseg.volume.create import create_volume
-from volseg.volume.image import Volume, open_volume
 
 SHAPE = (11, 100, 70)
 VOXELS = np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.uint8)

@@ -12,10 +12,10 @@ from tests.sam.tiny import tiny_model
 from tests.test_embeddings import SHAPE, VOXELS, WHOLE, parts
 from volseg.embeddings.local_copies import BYTES, FOLDER, LocalCopies
 from volseg.errors import InputError
+from volseg.images.create import create_volume
+from volseg.images.image import Volume, open_volume
 from volseg.sam.model import Model
-from volseg.store.objects import Store
-from volseg.volume.create import create_volume
-from volseg.volume.image import Volume, open_volume
+from volseg.storage.objects import Store
 
 
 @pytest.fixture(scope="module")

@@ -297,7 +297,7 @@ def test_round_trip_through_text_is_exact() -> None:
 
 
 def test_prompts_from_a_label_image(tmp_path: Path) -> None:
-    from volseg.volume.create import create_volume
+    from volseg.images.create import create_volume
 
     array = labels_with_a_stray_slice()
     volume = create_volume(

@@ -19,8 +19,8 @@ from PIL import Image
 
 import volseg
 from tests.conftest import PROJECT
-from volseg.store import Store
-from volseg.volume.create import create_volume
+from volseg.images.create import create_volume
+from volseg.storage import Store
 
 
 def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:

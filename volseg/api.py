@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from volseg.volume.image import open_volume as open  # noqa: A004
+from volseg.images.image import open_volume as open  # noqa: A004
+from volseg.pipelines.segmentation.job import run_on_cluster as run
+from volseg.pipelines.segmentation.planner import make_plans as plan
 
-__all__ = ["open"]
+__all__ = ["open", "plan", "run"]

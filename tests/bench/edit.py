@@ -38,8 +38,8 @@ def disk() -> np.ndarray:
 def make(url: str, shape: tuple[int, int, int]) -> Any:
     """Make empty labels of three levels; a few chunks are filled, as editing starts from something."""
     import volseg
-    from volseg.volume.create import create_volume
-    from volseg.volume.pyramid import update_pyramid
+    from volseg.images.create import create_volume
+    from volseg.images.pyramid import update_pyramid
 
     create_volume(url, axes="zyx", shape=shape, dtype="uint8", scale_um=(1, 1, 1), levels=3)
     labels = volseg.open(url).create_labels("cells")

@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from volseg.embeddings import SlabReader, TileEncoder, embed_volume  # noqa: E402
+from volseg.images.create import create_volume  # noqa: E402
+from volseg.images.image import Volume, open_volume  # noqa: E402
 from volseg.sam.model import Model  # noqa: E402
 from volseg.sam.registry import load_model  # noqa: E402
 from volseg.sam.rendering import measure_rendering  # noqa: E402
 from volseg.sam.tiling import Tiling  # noqa: E402
-from volseg.volume.create import create_volume  # noqa: E402
-from volseg.volume.image import Volume, open_volume  # noqa: E402
 
 SIDES = (2048, 1388)
 """The second is as most slices are: no power of two, no multiple of a chunk."""

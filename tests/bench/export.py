@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from volseg.exporting import export  # noqa: E402
-from volseg.volume.image import open_volume  # noqa: E402
-from volseg.volume.labels import Labels, open_labels  # noqa: E402
+from volseg.images.image import open_volume  # noqa: E402
+from volseg.images.labels import Labels, open_labels  # noqa: E402
 
 SHAPES = ((256, 2048, 2048), (101, 1388, 1040))
 TABLE_SHAPES = ((96, 1024, 1024), (61, 777, 901))
@@ -61,9 +61,9 @@ def prepare(folder: Path, shape: tuple[int, int, int], count: int) -> None:
     """Write the labels as an array file and as a label image with its table, unless they are there."""
     if (folder / "labels.npy").exists():
         return
+    from volseg.images.create import create_volume
+    from volseg.images.scan import scan_objects
     from volseg.importing.volumes import slabs
-    from volseg.volume.create import create_volume
-    from volseg.volume.scan import scan_objects
 
     array = blobs(shape, count)
     volume = create_volume(

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from volseg.jobs.block import Block, Stage
-from volseg.jobs.cluster import open_cluster
-from volseg.jobs.ledger import Ledger
-from volseg.jobs.session import Around, plainly, run_session
-from volseg.jobs.worker import BlockContext
-from volseg.store import open_store
+from volseg.engine.block import Block, Stage
+from volseg.engine.cluster import open_cluster
+from volseg.engine.ledger import Ledger
+from volseg.engine.session import Around, plainly, run_session
+from volseg.engine.worker import BlockContext
+from volseg.storage import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = resource.getpagesize()
@@ -194,7 +194,7 @@ def many(blocks: int = 100_000, workers: int = 2, in_flight: int = 4) -> dict[st
     `in_flight` is two for each worker. More than that for these workers shows what the driver costs a block with more
     workers: what comes together is handed over and collected together.
     """
-    from volseg.jobs import executors
+    from volseg.engine import executors
 
     executors.BLOCKS_PER_WORKER = max(1, in_flight // workers)
     samples: list[tuple[int, float]] = []
@@ -232,9 +232,9 @@ def many(blocks: int = 100_000, workers: int = 2, in_flight: int = 4) -> dict[st
 
 def plan(side: int = 10_000, objects: int = 5000) -> dict[str, Any]:
     """Planning 10^12 voxels with 5,000 prompted objects, up to the first blocks."""
-    from volseg.jobs import make_plan
-    from volseg.jobs.segmentation import SegmentJob
-    from volseg.volume.create import create_volume
+    from volseg.images.create import create_volume
+    from volseg.pipelines.segmentation import make_plan
+    from volseg.pipelines.segmentation.job import SegmentJob
 
     rng = np.random.default_rng(0)
     document = {
@@ -267,13 +267,13 @@ def plan(side: int = 10_000, objects: int = 5000) -> dict[str, Any]:
 
 def resume() -> dict[str, Any]:
     """Resuming a finished run, in a fresh process, from its start to its end; and the engine call alone."""
-    from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
-    from volseg.jobs import make_plan, run
+    from tests.pipelines.segmentation.volumes import make_truth, make_volume, oracle, point_prompts
+    from volseg.pipelines.segmentation import make_plan, run
 
     truth = make_truth((24, 72, 64), 5, seed=8)
     code = (
         "import sys, time; start = time.perf_counter()\n"
-        "from volseg.jobs import run, stored_plan; from volseg.volume.image import open_volume\n"
+        "from volseg.pipelines.segmentation import run, stored_plan; from volseg.images.image import open_volume\n"
         "volume = open_volume(sys.argv[1]); plan = stored_plan(volume, 'cells')\n"
         "assert run(plan, resume=True).status == 'done' and 'torch' not in sys.modules\n"
         "print(time.perf_counter() - start)"

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.bench.peak import peak_mib  # noqa: E402
-from volseg.volume.create import create_volume  # noqa: E402
-from volseg.volume.image import open_volume  # noqa: E402
+from volseg.images.create import create_volume  # noqa: E402
+from volseg.images.image import open_volume  # noqa: E402
 
 SIDES = (512, 389)
 """The second is as most slices are: no power of two, no multiple of a chunk."""

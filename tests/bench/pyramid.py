@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from volseg.volume.create import create_volume
-from volseg.volume.downsample import downsample_labels
-from volseg.volume.labels import Labels, open_labels
-from volseg.volume.pyramid import build_pyramid, owned_levels, write_with_coarser
+from volseg.images.create import create_volume
+from volseg.images.downsample import downsample_labels
+from volseg.images.labels import Labels, open_labels
+from volseg.images.pyramid import build_pyramid, owned_levels, write_with_coarser
 
 SCALE_UM = (0.1, 0.1, 0.1)
 SIZES = (512, 389)

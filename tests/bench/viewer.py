@@ -37,8 +37,8 @@ LONG_MS = 100.0
 
 def make(url: str, shape: tuple[int, int, int]) -> None:
     """Make an image of noise with blobs and a label image with the blobs."""
-    from volseg.volume.create import create_volume
-    from volseg.volume.pyramid import update_pyramid
+    from volseg.images.create import create_volume
+    from volseg.images.pyramid import update_pyramid
 
     volume = create_volume(
         url, axes="zyx", shape=shape, dtype="uint8", scale_um=(2, 1, 1), levels=4
@@ -102,7 +102,7 @@ class Side:
         self.session: Any = None
         if kind == "stock":
             from napari_plugin.layers import layers_of
-            from volseg.volume.image import open_volume
+            from volseg.images.image import open_volume
 
             for data, options, what in layers_of(open_volume(url)):
                 options |= {"contrast_limits": (0, 255)} if what == "image" else {}

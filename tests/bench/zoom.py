@@ -55,9 +55,9 @@ def one_point_each(labels: np.ndarray) -> dict[str, Any]:
 
 def segmented(pixels: np.ndarray, labels: np.ndarray, zoom: Any) -> tuple[np.ndarray, float]:
     """Labels (z, y, x) that a job makes of an image (z, y, x) or (z, y, x, 3), and the zoom of its plan."""
-    from volseg.jobs import make_plan, run
-    from volseg.volume.create import create_volume
-    from volseg.volume.image import open_volume
+    from volseg.images.create import create_volume
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import make_plan, run
 
     colours = pixels.ndim > labels.ndim
     shape = ((3,) if colours else ()) + labels.shape

@@ -8,7 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from tests.chaos.killing import Kill, arm
-from volseg.jobs import Plan, open_cluster, run
+from volseg.engine import open_cluster
+from volseg.pipelines.segmentation import Plan, run
 
 
 def main() -> None:

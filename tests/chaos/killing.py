@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed import WorkerPlugin
 
-from volseg.store import Store
+from volseg.storage import Store
 
 WRITES = ("put", "put_new", "put_if")
 STEPS = {

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from tests.chaos.bad_s3 import FAULTS, BadS3
-from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
+from tests.pipelines.segmentation.volumes import make_truth, make_volume, oracle, point_prompts
 from tests.s3_server import S3Server
+from volseg.engine import open_cluster
 from volseg.errors import InterruptedRunError, StorageError
-from volseg.jobs import Plan, make_plan, open_cluster, run
-from volseg.jobs.report import verify_run
-from volseg.volume.image import Volume, open_volume
+from volseg.images.image import Volume, open_volume
+from volseg.pipelines.segmentation import Plan, make_plan, run
+from volseg.pipelines.segmentation.report import verify_run
 
 TRUTH = make_truth((12, 40, 40), 2, seed=8)
 
@@ -55,7 +56,7 @@ def test_every_third_request_spoiled(bad: BadS3, s3_url: str, tmp_path: Path) ->
 def test_storage_that_stays_away_stops_the_run(
     bad: BadS3, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from volseg.store import remote
+    from volseg.storage import remote
 
     good = make_volume(str(tmp_path / "v.zarr"), TRUTH)
     run(plan_of(good))

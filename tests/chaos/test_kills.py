@@ -19,14 +19,15 @@ import numpy as np
 import pytest
 
 from tests.chaos.killing import AMONG_EDITORS, STEPS, ArmedWorker, Kill
-from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
+from tests.pipelines.segmentation.volumes import make_truth, make_volume, oracle, point_prompts
 from volseg.editing import JournalIndex
+from volseg.engine import open_cluster
+from volseg.engine.cluster import local_workers
+from volseg.engine.ledger import Ledger
 from volseg.errors import InterruptedRunError
-from volseg.jobs import Plan, make_plan, open_cluster, run
-from volseg.jobs.cluster import local_workers
-from volseg.jobs.ledger import Ledger
-from volseg.jobs.report import verify_run
-from volseg.volume.image import Volume
+from volseg.images.image import Volume
+from volseg.pipelines.segmentation import Plan, make_plan, run
+from volseg.pipelines.segmentation.report import verify_run
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = make_truth((18, 48, 40), 2, seed=8)

@@ -16,8 +16,8 @@ import tifffile
 
 from tests.cli.conftest import Said
 from tests.conftest import PROJECT
-from volseg.store import Store
-from volseg.volume.create import create_volume
+from volseg.images.create import create_volume
+from volseg.storage import Store
 
 SHAPE = (5, 48, 64)
 Volseg = Callable[..., Said]

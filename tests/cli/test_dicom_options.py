@@ -10,7 +10,7 @@ from pydicom.uid import generate_uid
 
 from tests.cli.conftest import Said
 from tests.importing.test_dicom import write_series
-from volseg.volume.image import open_volume
+from volseg.images.image import open_volume
 
 
 def test_a_series_is_chosen_as_the_error_lists_it(

@@ -19,7 +19,7 @@ from tests.cli.conftest import Said
 from tests.conftest import PROJECT
 from volseg.cli import volumes
 from volseg.cli.interrupts import Interrupts
-from volseg.volume.create import create_volume
+from volseg.images.create import create_volume
 
 Volseg = Callable[..., Said]
 SHAPE = (4, 32, 32)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Said
+from volseg.images.image import open_volume
 from volseg.importing import import_labels, import_volume
-from volseg.volume.image import open_volume
 
 Volseg = Callable[..., Said]
 SHAPE = (2, 3, 20, 24)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Said
-from tests.volume.other_writers import write, write_labels
+from tests.images.other_writers import write, write_labels
 
 Volseg = Callable[..., Said]
 HUGE = 2**53 + 1

@@ -15,9 +15,9 @@ import tifffile
 from PIL import Image
 
 from tests.cli.conftest import Said
+from volseg.images.image import open_volume
 from volseg.importing import import_labels, import_volume
 from volseg.prompts import load_prompts, prompts_from_labels
-from volseg.volume.image import open_volume
 
 Volseg = Callable[..., Said]
 SHAPE = (6, 80, 96)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Said
-from volseg.volume.create import create_volume
+from volseg.images.create import create_volume
 
 
 @pytest.fixture

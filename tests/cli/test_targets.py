@@ -14,9 +14,9 @@ import pytest
 import zarr
 
 from tests.cli.conftest import Said
-from volseg.store import Store
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
+from volseg.storage import Store
 
 Volseg = Callable[..., Said]
 SHAPE = (3, 24, 24)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Said
-from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
+from tests.pipelines.segmentation.volumes import make_truth, make_volume, oracle, point_prompts
+from volseg.engine.cancel import Cancel
 from volseg.errors import InterruptedRunError
-from volseg.jobs import make_plan, run
-from volseg.jobs.cancel import Cancel
+from volseg.pipelines.segmentation import make_plan, run
 
 Volseg = Callable[..., Said]
 
@@ -72,7 +72,8 @@ def test_an_interrupt_before_the_run_says_how_to_go_on(
 ) -> None:
     volume = make_volume(str(tmp_path / "v.zarr"), make_truth((4, 40, 40), 1, seed=8))
     monkeypatch.setattr(
-        "volseg.jobs.make_plans", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+        "volseg.pipelines.segmentation.make_plans",
+        lambda *_, **__: os.kill(os.getpid(), signal.SIGINT),
     )
     said = volseg("segment", volume.location, "--prompts", "p.json")
     assert said.status == 130

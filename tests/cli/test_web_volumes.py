@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Said
-from tests.store.odd_server import OddServer, running
+from tests.storage.odd_server import OddServer, running
+from volseg.images.image import open_volume
 from volseg.importing import import_labels, import_volume
 from volseg.prompts import prompts_from_labels
-from volseg.volume.image import open_volume
 
 Volseg = Callable[..., Said]
 

@@ -17,7 +17,7 @@ def compute(place: str, block: int, seconds: float) -> str:
     from distributed import get_worker
 
     from volseg.errors import AlreadyWrittenError
-    from volseg.store import open_store
+    from volseg.storage import open_store
 
     store = open_store(place)
     store.put_new(f"starts/{block}/{uuid.uuid4().hex}", b"")

@@ -11,10 +11,10 @@ import json
 import sys
 
 from tests.cloud.segment_job import stored
-from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
-from volseg.jobs import make_plan, run
-from volseg.jobs.ledger import Ledger
-from volseg.volume.image import open_volume
+from tests.pipelines.segmentation.volumes import make_truth, make_volume, oracle, point_prompts
+from volseg.engine.ledger import Ledger
+from volseg.images.image import open_volume
+from volseg.pipelines.segmentation import make_plan, run
 
 SHAPE, OBJECTS = (48, 80, 72), 24
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import sys
 
-from tests.jobs.volumes import make_truth, make_volume, oracle, point_prompts
-from volseg.jobs import make_plan, run, run_on_cluster
-from volseg.jobs.ledger import Ledger
-from volseg.volume.image import Volume, open_volume
+from tests.pipelines.segmentation.volumes import make_truth, make_volume, oracle, point_prompts
+from volseg.engine.ledger import Ledger
+from volseg.images.image import Volume, open_volume
+from volseg.pipelines.segmentation import make_plan, run, run_on_cluster
 
 
 def stored(volume: Volume, name: str) -> dict[str, bytes]:

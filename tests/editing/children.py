@@ -14,7 +14,7 @@ import numpy as np
 import volseg
 from volseg.editing import Editor
 from volseg.errors import ConflictError
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 
 def processes() -> ForkServerContext:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.editing.making import make_labels, quick_folder
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import volseg
-from volseg.volume.create import create_volume
-from volseg.volume.labels import Labels
-from volseg.volume.pyramid import coarser
+from volseg.images.create import create_volume
+from volseg.images.labels import Labels
+from volseg.images.pyramid import coarser
 
 
 def quick_folder() -> str:

@@ -14,8 +14,8 @@ from volseg.editing.past import replayed
 from volseg.editing.unsaved import local_copies
 from volseg.errors import ConflictError, InputError, UnsavedEditsError
 from volseg.geometry import whole_region
-from volseg.volume.image import open_volume
-from volseg.volume.labels import Labels
+from volseg.images.image import open_volume
+from volseg.images.labels import Labels
 
 
 def two(labels: Labels) -> tuple[Editor, Editor]:

@@ -11,8 +11,8 @@ import pytest
 from tests.any_shape import Drawn, coarser, write_image, write_labels_of_others
 from tests.editing.making import assert_levels, make_labels
 from volseg.errors import InputError, MemoryBudgetError
-from volseg.volume.image import open_volume
-from volseg.volume.labels import Labels
+from volseg.images.image import open_volume
+from volseg.images.labels import Labels
 
 
 @pytest.mark.parametrize(

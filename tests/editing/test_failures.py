@@ -14,8 +14,8 @@ import pytest
 from tests.editing.making import assert_levels
 from volseg.editing.index import JournalIndex
 from volseg.errors import InputError, StorageError, UnsavedEditsError
-from volseg.store.objects import Store
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
+from volseg.storage.objects import Store
 
 
 class Weather:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.editing.making import assert_levels, make_labels
 from volseg.errors import GoneError
-from volseg.volume.image import open_volume
-from volseg.volume.labels import Labels
+from volseg.images.image import open_volume
+from volseg.images.labels import Labels
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from volseg.editing.index import JournalIndex
 from volseg.editing.past import replayed
 from volseg.errors import InputError
 from volseg.geometry import whole_region
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 
 def edited(labels: Labels) -> tuple[list[np.ndarray], list[datetime]]:

@@ -10,8 +10,8 @@ from volseg.editing import packs
 from volseg.editing.index import JournalIndex
 from volseg.editing.journal import Journal
 from volseg.errors import UnsupportedFormatError
-from volseg.store import Store
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
+from volseg.storage import Store
 
 
 @pytest.fixture

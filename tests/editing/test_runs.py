@@ -11,7 +11,7 @@ from tests.editing.making import assert_levels
 from volseg.editing import JournalIndex, RunWriter, append_run_record, person_edited_mask
 from volseg.errors import LeaseHeldError
 from volseg.geometry import Region, whole_region
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 
 def mask_of(labels: Labels) -> np.ndarray:

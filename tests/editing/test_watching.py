@@ -8,7 +8,7 @@ import pytest
 from volseg.editing.editor import Editor
 from volseg.editing.engine import Changed
 from volseg.geometry import Region, slices
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 
 class Watch:

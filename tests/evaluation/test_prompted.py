@@ -12,8 +12,8 @@ import pytest
 
 from volseg.evaluation import evaluate
 from volseg.evaluation.prompted import otsu_baseline, prompted_objects
-from volseg.volume.create import create_volume
-from volseg.volume.image import Volume
+from volseg.images.create import create_volume
+from volseg.images.image import Volume
 
 SHAPE = (6, 40, 40)
 WHOLE = tuple((0, n) for n in SHAPE)

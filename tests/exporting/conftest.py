@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from volseg.images.labels import Labels
 from volseg.importing import import_labels, import_volume
-from volseg.volume.labels import Labels
 
 SCALE = (2.0, 0.5, 0.5)
 SHAPE = (18, 300, 280)

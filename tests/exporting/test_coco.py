@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from tests.exporting.conftest import make_odd
 from volseg.errors import InputError
 from volseg.exporting import export
-from volseg.volume.labels import Labels, open_labels
+from volseg.images.labels import Labels, open_labels
 
 
 def read(path: Path) -> COCO:

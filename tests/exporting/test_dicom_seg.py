@@ -14,8 +14,8 @@ import pytest
 from tests.exporting.conftest import make_odd
 from volseg.errors import InputError
 from volseg.exporting import export
+from volseg.images.labels import Labels
 from volseg.importing import import_labels
-from volseg.volume.labels import Labels
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from volseg.errors import InputError, UnsupportedFormatError
 from volseg.exporting import export
 from volseg.exporting.labels_json import encode_slice
 from volseg.exporting.selection import Selection
+from volseg.images.labels import Labels
 from volseg.importing import import_labels
 from volseg.importing.labels_json import decode_slice
-from volseg.volume.labels import Labels
 
 
 @pytest.mark.parametrize("compression", ["none", "zlib", "zstd", "lzw"])

@@ -13,8 +13,8 @@ from tests.exporting.conftest import make_odd
 from volseg.errors import InputError
 from volseg.exporting import export
 from volseg.exporting.formats import FORMATS, find_format
-from volseg.volume.image import open_volume
-from volseg.volume.labels import Labels, open_labels
+from volseg.images.image import open_volume
+from volseg.images.labels import Labels, open_labels
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from volseg.exporting import export
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 IMAGEJ = Path("/usr/share/java/ij.jar")
 READER = Path(__file__).with_name("Reopen.java")

@@ -14,7 +14,7 @@ from volseg.exporting.measure import measure
 from volseg.exporting.runs import runs_of
 from volseg.exporting.selection import select
 from volseg.exporting.tally import numbered
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
 
 
 def surface_of(

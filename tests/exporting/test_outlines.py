@@ -15,9 +15,9 @@ from skimage.draw import polygon2mask
 
 from volseg.exporting import export
 from volseg.exporting.outlines import polygons_of
+from volseg.images.image import Volume
+from volseg.images.labels import Labels, open_labels
 from volseg.importing import import_label_layers, import_labels, import_volume
-from volseg.volume.image import Volume
-from volseg.volume.labels import Labels, open_labels
 
 
 @settings(max_examples=60, deadline=None)

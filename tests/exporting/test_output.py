@@ -14,8 +14,8 @@ import tifffile
 from volseg.errors import ExistsError, InputError, StorageError, StorageFullError
 from volseg.exporting import export
 from volseg.exporting import tiff as tiff_module
-from volseg.store import open_store
-from volseg.volume.labels import Labels
+from volseg.images.labels import Labels
+from volseg.storage import open_store
 
 
 def test_manifest_tells_where_it_comes_from(labels: Labels, out: Path) -> None:

@@ -12,7 +12,7 @@ from tests.exporting.conftest import make_odd
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.exporting import export
 from volseg.exporting.scale_bar import round_length, with_scale_bar, words
-from volseg.volume.labels import Labels, open_labels
+from volseg.images.labels import Labels, open_labels
 
 
 def test_the_default_can_be_seen_whatever_the_ids(odd: Labels, tmp_path: Path) -> None:

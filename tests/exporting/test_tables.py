@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from volseg.exporting import export
 from volseg.exporting.workbook import _sheet_names
+from volseg.images.labels import Labels, open_labels
+from volseg.images.table_text import escaped, unescaped
 from volseg.importing.boxes import boxes_from_csv
-from volseg.volume.labels import Labels, open_labels
-from volseg.volume.table_text import escaped, unescaped
 
 CLASSES = {1: "=SUM(1,2)", 2: '+a, "b"\nc', 4: "'-x", 5: "Körnerzelle"}
 

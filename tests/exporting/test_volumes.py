@@ -18,9 +18,9 @@ from skimage.measure import marching_cubes
 from tests.exporting.conftest import SCALE
 from volseg.exporting import export
 from volseg.exporting.smoothing import smoothed
+from volseg.images.image import open_volume
+from volseg.images.labels import Labels
 from volseg.importing import import_labels, import_volume
-from volseg.volume.image import open_volume
-from volseg.volume.labels import Labels
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.flows.prefect_server import prefect, prefect_server
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
 
 SHAPE = (4, 64, 64)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.jobs.volumes import make_truth, make_volume, point_prompts
-from volseg.volume.image import open_volume
+from tests.pipelines.segmentation.volumes import make_truth, make_volume, point_prompts
+from volseg.images.image import open_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = make_truth((12, 40, 40), 2, seed=8)
@@ -24,7 +24,7 @@ CALL = """
 import json, sys
 from flows.segment import segment_volume
 from flows.telling import LINES
-from volseg.jobs import session
+from volseg.engine import session
 session.BLOCKS_PER_GROUP = 2  # several tasks a stage
 LINES.set(sys.stdout)
 url, prompts = sys.argv[1:]

@@ -36,9 +36,12 @@ def test_a_room_imports_only_from_below() -> None:
     ("what", "stays_out"),
     [
         ("import volseg", ["numpy", "torch", "dask", "zarr"]),
-        ("import volseg.store, volseg.volume, volseg.prompts", ["torch", "distributed", "prefect"]),
+        (
+            "import volseg.storage, volseg.images, volseg.prompts",
+            ["torch", "distributed", "prefect"],
+        ),
         ("import volseg.cli", ["torch", "distributed", "prefect", "skimage"]),
-        ("import volseg.jobs", ["torch", "prefect"]),
+        ("import volseg.pipelines.segmentation", ["torch", "prefect"]),
         ("import volseg.sam.registry", ["torch"]),
     ],
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from volseg.images.image import Volume
 from volseg.importing import import_volume
-from volseg.volume.image import Volume
 
 
 @pytest.fixture

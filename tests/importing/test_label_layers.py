@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from volseg.errors import InputError, UnsupportedFormatError
+from volseg.images.image import Volume
 from volseg.importing import import_label_layers, import_labels
 from volseg.importing.components import components_of
 from volseg.importing.label_layer import LabelLayer
-from volseg.volume.image import Volume
 
 Make = Callable[..., Volume]
 

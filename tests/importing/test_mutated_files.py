@@ -30,9 +30,9 @@ from tests.importing.makers import write_lif, write_nd2
 from tests.importing.test_bad_files import labels_json
 from tests.importing.test_dicom import dataset, save
 from volseg.errors import InputError
+from volseg.images.image import Volume
 from volseg.importing import SourceOptions, import_labels, import_volume, open_image
 from volseg.importing.label_kinds import label_kind, may_hold_labels
-from volseg.volume.image import Volume
 
 STACK = np.random.default_rng(8).integers(0, 999, (4, 12, 14), dtype=np.uint16)
 IDS = (STACK % 5).astype(np.uint8)

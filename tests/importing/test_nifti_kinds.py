@@ -12,8 +12,8 @@ import pytest
 
 from volseg.errors import UnsupportedFormatError
 from volseg.exporting import export
+from volseg.images.scale_correction import set_scale
 from volseg.importing import import_labels, import_volume, open_image
-from volseg.volume.scale_correction import set_scale
 
 RNG = np.random.default_rng(8)
 DATA = RNG.integers(0, 3000, (9, 8, 6)).astype(np.int16)  # x, y, z

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import volseg
-from tests.volume.other_writers import edit, write, write_labels
-from tests.volume.validation import validate_image, validate_labels
+from tests.images.other_writers import edit, write, write_labels
+from tests.images.validation import validate_image, validate_labels
 from volseg.errors import InputError
 from volseg.evaluation import evaluate
 from volseg.exporting import export
+from volseg.images.image import Volume
 from volseg.importing import SourceOptions, import_labels, import_volume
-from volseg.volume.image import Volume
 
 SHAPE = (4, 40, 48)
 DATA = np.random.default_rng(0).integers(1, 4000, (2, 2, *SHAPE)).astype(np.uint16)

@@ -14,9 +14,9 @@ from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 from skimage.draw import polygon2mask
 
 from volseg.errors import InputError, UnsupportedFormatError
+from volseg.images.image import Volume
 from volseg.importing import import_label_layers, import_labels
 from volseg.importing.polygons import filled
-from volseg.volume.image import Volume
 
 Make = Callable[..., Volume]
 

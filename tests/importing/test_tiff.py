@@ -12,8 +12,8 @@ import pytest
 import tifffile
 
 from volseg.errors import InputError
+from volseg.images.create import create_volume
 from volseg.importing import SourceOptions, open_image
-from volseg.volume.create import create_volume
 
 RANDOM = np.random.default_rng(11)
 STACK = RANDOM.integers(1, 4000, (6, 16, 20), dtype=np.uint16)

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 
 from volseg.errors import ExistsError, InputError, NotThereError, UnsupportedFormatError
+from volseg.images.image import open_volume
 from volseg.importing import import_labels, import_volume, open_image
 from volseg.importing import volumes as volumes_module
-from volseg.volume.image import open_volume
 
 RNG = np.random.default_rng(5)
 
@@ -59,7 +59,7 @@ def test_tiff_to_ome_zarr_on_both_back_ends(
 
 
 def test_from_and_to_object_storage(stack: tuple[Path, np.ndarray], s3_url: str) -> None:
-    from volseg.store import open_store
+    from volseg.storage import open_store
 
     path, data = stack
     open_store(s3_url).put("in/stack.tif", path.read_bytes())
@@ -235,7 +235,7 @@ def test_names_never_become_paths(tmp_path: Path) -> None:
 def test_a_failure_while_writing_labels_takes_them_off_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import volseg.volume.pyramid
+    import volseg.images.pyramid
 
     np.save(tmp_path / "a.npy", np.ones((3, 4, 5), np.uint8))
     volume = import_volume(tmp_path / "a.npy", tmp_path / "v.zarr", voxel_size_um=(1, 1, 1))
@@ -243,7 +243,7 @@ def test_a_failure_while_writing_labels_takes_them_off_the_list(
     def broken(*args, **options):
         raise OSError("disk gone")
 
-    monkeypatch.setattr(volseg.volume.pyramid, "build_pyramid", broken)
+    monkeypatch.setattr(volseg.images.pyramid, "build_pyramid", broken)
     with pytest.raises(OSError, match="disk gone"):
         import_labels(tmp_path / "a.npy", volume, "cells")
     assert list(volume.labels) == []

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from volseg.images.create import create_volume
+from volseg.images.image import Volume, open_volume
 from volseg.propagation import Candidates, SlicePrompt
-from volseg.volume.create import create_volume
-from volseg.volume.image import Volume, open_volume
 
 SHAPE = (10, 64, 80)
 

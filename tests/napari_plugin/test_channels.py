@@ -16,8 +16,8 @@ from napari_plugin.session import Session, open_session
 from napari_plugin.sparse import SparseMasks
 from napari_plugin.workbench import Workbench
 from tests.napari_plugin.waiting import wait_for
+from volseg.images.create import create_volume
 from volseg.propagation.window import MaskWindow
-from volseg.volume.create import create_volume
 
 SHAPE = (4, 32, 40)
 

@@ -17,7 +17,7 @@ from napari_plugin.widgets import desk_with_notices
 from tests.napari_plugin.person import Person, at_work, counts, shown_window, window_manager
 from tests.napari_plugin.places import Threshold, discs, make_volume
 from tests.napari_plugin.window import wait_for
-from volseg.volume.image import open_volume
+from volseg.images.image import open_volume
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,8 +15,8 @@ from napari_plugin.objects_widget import ObjectsPanel
 from napari_plugin.session import Session, open_session
 from tests.editing.making import quick_folder
 from tests.napari_plugin.window import click, press, serve, wait_for
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
 
 SHAPE = (12, 200, 240)
 

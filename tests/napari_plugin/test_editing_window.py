@@ -14,8 +14,8 @@ from napari_plugin.reader import get_reader
 from tests.editing.making import quick_folder
 from tests.napari_plugin.window import canvas, click, drag, move, press, serve, wait_for
 from volseg.editing import history
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
 
 SHAPE = (8, 256, 320)
 

@@ -19,7 +19,7 @@ from napari_plugin.session import Session
 from tests.napari_plugin.places import make_volume
 from volseg.errors import ExistsError, InputError
 from volseg.exporting.formats import FORMATS
-from volseg.volume.image import open_volume
+from volseg.images.image import open_volume
 
 
 def test_every_format_of_the_command_line_is_offered() -> None:

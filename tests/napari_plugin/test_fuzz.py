@@ -14,8 +14,8 @@ from napari.layers import Labels
 from napari_plugin.layers import add_session
 from napari_plugin.session import open_session
 from tests.editing.making import assert_levels, quick_folder
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
 
 SHAPE = (5, 70, 90)
 ROUNDS = 240

@@ -11,7 +11,7 @@ import pytest
 
 from napari_plugin.layers import add_volume
 from tests.napari_plugin.window import serve, wait_for
-from volseg.volume.create import create_volume
+from volseg.images.create import create_volume
 
 SHAPE = (12, 96, 128)
 

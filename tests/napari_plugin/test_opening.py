@@ -19,7 +19,7 @@ from napari_plugin.opening import (
 )
 from tests.napari_plugin.places import make_volume
 from volseg.errors import InputError, NotThereError
-from volseg.store.objects import open_store
+from volseg.storage.objects import open_store
 
 
 def test_places_are_remembered_newest_first_without_doubles(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import PROJECT
 from tests.napari_plugin.places import make_volume
 from tests.napari_plugin.window import serve, wait_for
 from volseg.errors import ExistsError
-from volseg.volume.image import open_volume
+from volseg.images.image import open_volume
 
 WHOLE = ((0, 10), (0, 64), (0, 80))
 
@@ -36,7 +36,7 @@ def labelled(url: str) -> None:
     ids = np.zeros((10, 64, 80), np.uint32)
     ids[2:5, 10:30, 20:44] = 7
     labels.write_objects(WHOLE, ids)
-    from volseg.volume.scan import scan_objects
+    from volseg.images.scan import scan_objects
 
     labels.objects.replace(scan_objects(labels))
 

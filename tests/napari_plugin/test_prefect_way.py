@@ -13,8 +13,8 @@ from napari_plugin.trackstore import load_tasks
 from tests.flows.prefect_server import prefect_server
 from tests.napari_plugin.test_running import PROMPTS, TRUTH, Place, eventually, make
 from volseg.errors import NotThereError
+from volseg.images.image import open_volume
 from volseg.prompts import parse_prompts
-from volseg.volume.image import open_volume
 
 DEPLOYMENT = "segment_volume/volseg"
 

@@ -19,9 +19,9 @@ from napari_plugin.session import LabelEditing, Session
 from napari_plugin.slicing import SliceModel
 from tests.napari_plugin.places import Threshold, discs, make_volume
 from volseg.errors import InputError, PromptError
+from volseg.images.image import open_volume
 from volseg.prompts import load_prompts, parse_prompts
 from volseg.propagation.window import MaskWindow
-from volseg.volume.image import open_volume
 
 
 def eventually(true: Callable[[], object], seconds: float = 20.0) -> None:

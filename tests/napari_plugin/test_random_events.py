@@ -33,10 +33,10 @@ from tests.napari_plugin.person import Person, at_work, shown_window, window_man
 from tests.napari_plugin.places import SHAPE, Threshold, discs, make_volume
 from tests.napari_plugin.window import canvas, wait_for
 from volseg.errors import ConflictError, StorageError
+from volseg.images.image import open_volume
 from volseg.propagation.track import SliceKind, Track, TrackSlice
 from volseg.propagation.window import MaskWindow
-from volseg.store.objects import Store
-from volseg.volume.image import open_volume
+from volseg.storage.objects import Store
 
 EVENTS, LONG_EVENTS, LOOK_EVERY = 500, 5000, 100
 FREEZE_S = 0.5

@@ -12,8 +12,8 @@ import pytest
 
 from napari_plugin.layers import layers_of
 from napari_plugin.reader import get_reader
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
 
 SHAPE = (6, 40, 48)
 

@@ -21,9 +21,9 @@ from napari_plugin.session import Session
 from napari_plugin.trackstore import Task, load_tasks, load_track
 from tests.napari_plugin.places import discs, make_volume
 from volseg.errors import BlocksFailedError, InputError, MemoryBudgetError
+from volseg.images.image import open_volume
 from volseg.prompts import parse_prompts
 from volseg.propagation.window import MaskWindow
-from volseg.volume.image import open_volume
 
 TRUTH = np.where(discs() == 200, 1, np.where(discs() == 170, 2, 0)).astype(np.uint32)
 PROMPTS = {
@@ -324,7 +324,7 @@ class PretendedCluster:
         self.end, self.asked, self.parameters = end, 0, {}  # type: ignore[var-annotated]
 
     def start(self, deployment: str, parameters: Any) -> str:
-        from volseg.jobs import PlannedOracle, make_plan, run
+        from volseg.pipelines.segmentation import PlannedOracle, make_plan, run
 
         self.parameters = dict(parameters)
         if self.end == "COMPLETED":

@@ -15,8 +15,8 @@ from napari_plugin.layers import add_volume, session_of
 from napari_plugin.session import EditState, Session, open_session
 from tests.napari_plugin.waiting import wait_for
 from volseg.errors import InputError
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
 
 SHAPE = (8, 96, 96)
 
@@ -181,7 +181,7 @@ def test_edits_that_cannot_be_stored_are_kept(tmp_path: Path) -> None:
 def test_opening_labels_tells_of_no_error(tmp_path: Path) -> None:
     """psygnal tries a compiled slot out by calling it, so that a signal must not be connected to another's `emit`."""
     from tests.napari_plugin.places import make_volume
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     make_volume(str(tmp_path / "v.zarr")).create_labels("cells")
     session = Session(open_volume(str(tmp_path / "v.zarr")), "annotator-1")

@@ -13,8 +13,8 @@ from napari_plugin.layers import add_volume
 from napari_plugin.opening import Place
 from napari_plugin.session import Session
 from tests.napari_plugin.window import drag, serve, wait_for
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
 
 TIMES, CHANNELS, SHAPE = 3, 2, (4, 96, 128)
 

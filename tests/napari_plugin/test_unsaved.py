@@ -27,9 +27,9 @@ from tests.napari_plugin.person import (
 )
 from tests.napari_plugin.window import wait_for
 from volseg.editing import unsaved
-from volseg.store.local import LocalObjects
-from volseg.volume.create import create_volume
-from volseg.volume.image import open_volume
+from volseg.images.create import create_volume
+from volseg.images.image import open_volume
+from volseg.storage.local import LocalObjects
 
 SHAPE = (6, 128, 128)
 

@@ -17,8 +17,8 @@ from napari_plugin.widgets import ExportWidget, PromptWidget, desk_with_notices
 from tests.napari_plugin.places import discs, make_volume
 from tests.napari_plugin.window import click, drag, press, serve, wait_for
 from volseg.editing import history
+from volseg.images.image import open_volume
 from volseg.propagation.track import SliceKind
-from volseg.volume.image import open_volume
 
 log = logging.getLogger(__name__)
 soon = partial(wait_for, seconds=240)  # a model on a busy machine

@@ -27,7 +27,7 @@ def url(tmp_path: Path) -> str:
     ids = np.zeros((10, 64, 80), np.uint32)
     ids[2:5, 10:30, 20:44] = 7
     cells.write_objects(whole, ids)
-    from volseg.volume.scan import scan_objects
+    from volseg.images.scan import scan_objects
 
     cells.objects.replace(scan_objects(cells))
     return str(tmp_path / "v.zarr")

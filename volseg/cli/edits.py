@@ -51,8 +51,8 @@ def _history(
     """List the edits of a label image, or write the labels as they were."""
     from volseg.editing.past import history
     from volseg.editing.past import labels_at as labels_as_of
-    from volseg.volume.image import open_volume
-    from volseg.volume.labels import open_labels
+    from volseg.images.image import open_volume
+    from volseg.images.labels import open_labels
 
     if (at is None) != (out is None):
         raise InputError("--at TIME and --out URL go together")
@@ -147,8 +147,8 @@ def _import_labels(
     labels_at: LabelsAt = None,
 ) -> None:
     """Make a label image from labels that exist already."""
+    from volseg.images.image import open_volume
     from volseg.importing import SourceOptions, import_label_layers
-    from volseg.volume.image import open_volume
 
     volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:

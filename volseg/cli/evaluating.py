@@ -19,9 +19,9 @@ from volseg.errors import InputError
 if TYPE_CHECKING:
     from volseg.evaluation import PreprocessingTable, Report
     from volseg.evaluation.prompted import Baseline
+    from volseg.images.image import Volume
+    from volseg.images.labels import Labels
     from volseg.prompts import PromptSet
-    from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
 
 Match = Annotated[str, typer.Option(help="Pair objects by overlap or by id.")]
 Level = Annotated[int, typer.Option(min=0, help="Pyramid level.")]
@@ -63,10 +63,10 @@ def _evaluate(
     """Score a label image against true labels, beside the plain Otsu component under each point."""
     from volseg.evaluation import evaluate, write_page
     from volseg.evaluation.prompted import otsu_baseline, prompted_objects
+    from volseg.images.image import open_volume
+    from volseg.images.labels import open_labels
     from volseg.sam.tiling import checked_zoom
-    from volseg.store.files import file_to_write
-    from volseg.volume.image import open_volume
-    from volseg.volume.labels import open_labels
+    from volseg.storage.files import file_to_write
 
     renderings = _renderings(preprocess, level)
     if page is not None:
@@ -146,8 +146,8 @@ def _of_one_layer(prompts: PromptSet, name: str) -> PromptSet:
 def _segmenter(
     volume: Volume, prompts: PromptSet, folder: Path, choices: dict[str, Any], bars: Bars
 ) -> Callable[[str], Labels]:
-    from volseg.jobs import segment
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import segment
 
     labels = prompts.layers[0].name
     while labels in volume.labels:  # the copy beside the volume sees the volume's own too
@@ -194,8 +194,8 @@ def _agreement(
 ) -> None:
     """Score annotators against each other: the ceiling of what agreement with one of them can mean."""
     from volseg.evaluation import annotator_agreement
-    from volseg.volume.image import open_volume
-    from volseg.volume.labels import open_labels
+    from volseg.images.image import open_volume
+    from volseg.images.labels import open_labels
 
     volume = open_volume(url, labels_at)
     given: dict[str, Any] = {}

@@ -17,7 +17,7 @@ MESSAGES = {
 class Interrupts:
     """The handler of SIGINT and SIGTERM for the life of a command; use as a context manager.
 
-    Jobs that can be resumed have a handler of their own while they run (`volseg.jobs.cancel`). Where somebody
+    Jobs that can be resumed have a handler of their own while they run (`volseg.engine.cancel`). Where somebody
     else handles a signal, or it is ignored as under `nohup`, it is left alone.
     """
 

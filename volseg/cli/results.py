@@ -88,8 +88,8 @@ def _export(
 ) -> None:
     """Export label images with their provenance."""
     from volseg.exporting import export
-    from volseg.volume.image import open_volume
-    from volseg.volume.labels import open_labels
+    from volseg.images.image import open_volume
+    from volseg.images.labels import open_labels
 
     volume = open_volume(url, labels_at)
     labels = [open_labels(volume, name) for name in names]

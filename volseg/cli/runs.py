@@ -29,8 +29,8 @@ def add_to(app: typer.Typer) -> None:
 
 def _list(url: Url, labels_at: LabelsAt = None, as_json: AsJson = False) -> None:
     """List the runs whose ledgers lie beside a volume."""
-    from volseg.jobs import list_runs
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import list_runs
 
     volume = open_volume(url, labels_at)
     try:
@@ -54,8 +54,8 @@ def _list(url: Url, labels_at: LabelsAt = None, as_json: AsJson = False) -> None
 
 def _show(url: Url, plan: Run = None, labels_at: LabelsAt = None, as_json: AsJson = False) -> None:
     """Show one run: stages, time, blocks that failed and why."""
-    from volseg.jobs import show_run
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import show_run
 
     details = show_run(open_volume(url, labels_at), plan)
     typer.echo(json.dumps(details.to_json()) if as_json else details.describe())
@@ -65,8 +65,8 @@ def _verify(
     url: Url, plan: Run = None, labels_at: LabelsAt = None, as_json: AsJson = False
 ) -> None:
     """Re-read what a run wrote: every marker, object and digest."""
-    from volseg.jobs import verify_run
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import verify_run
 
     result = verify_run(open_volume(url, labels_at), plan)
     typer.echo(json.dumps(result.to_json()) if as_json else result.describe())

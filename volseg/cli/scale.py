@@ -25,9 +25,9 @@ def _set_scale(
     labels_at: LabelsAt = None,
 ) -> None:
     """Correct the voxel size of an image and its label images; voxels stay as they are."""
-    from volseg.volume.image import open_volume
-    from volseg.volume.scale_correction import set_scale
-    from volseg.volume.voxel_size import oddness
+    from volseg.images.image import open_volume
+    from volseg.images.scale_correction import set_scale
+    from volseg.images.voxel_size import oddness
 
     before = open_volume(url, labels_at)
     if odd := oddness((z, y, x), before.shape):

@@ -22,7 +22,7 @@ from volseg.cli.options import (
 from volseg.errors import InputError, InterruptedRunError
 
 if TYPE_CHECKING:
-    from volseg.jobs import Plan
+    from volseg.pipelines.segmentation import Plan
     from volseg.prompts import PromptSet
 
 Model = Annotated[str, typer.Option(help="Model name, checkpoint path or URL.")]
@@ -58,8 +58,8 @@ def _embed(
 ) -> None:
     """Fill the embedding cache ahead of interactive work."""
     from volseg.embeddings import embed_volume
+    from volseg.images.image import open_volume
     from volseg.sam.tiling import checked_zoom
-    from volseg.volume.image import open_volume
 
     volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:
@@ -117,9 +117,9 @@ def _segment(
     as_json: AsJson = False,
 ) -> None:
     """Propagate prompted masks through z and write a multiscale label image."""
-    from volseg.jobs import make_plans, run_on_cluster
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import make_plans, run_on_cluster
     from volseg.sam.tiling import checked_zoom
-    from volseg.volume.image import open_volume
 
     if resume and restart:
         raise InputError("--resume and --restart exclude each other")
@@ -205,7 +205,7 @@ def _prompts_from_labels(
     from volseg.evaluation.sources import LabelImageSource, open_source
     from volseg.prompts import prompts_from_labels
     from volseg.prompts.from_labels import Kind
-    from volseg.store.files import file_to_write
+    from volseg.storage.files import file_to_write
 
     if kind not in get_args(Kind):
         raise InputError(f"--kind {kind!r}: expected one of {', '.join(get_args(Kind))}")
@@ -238,7 +238,7 @@ def _prompts_from_boxes(
 ) -> None:
     """Write one prompt per box of a table."""
     from volseg.importing.boxes import boxes_of_image, prompts_from_boxes
-    from volseg.store.files import file_to_write
+    from volseg.storage.files import file_to_write
 
     if out is not None:
         file_to_write(out)
@@ -251,8 +251,8 @@ def _prompts_from_boxes(
 
 def _write(prompts: PromptSet, out: str, overwrite: bool) -> None:
     """Write a prompts file; an existing one holds somebody's clicks."""
-    from volseg.volume.targets.files import write_file
-    from volseg.volume.targets.permission import Permission
+    from volseg.images.targets.files import write_file
+    from volseg.images.targets.permission import Permission
 
     data = (prompts.to_json() + "\n").encode()
     write_file(
@@ -273,8 +273,8 @@ def _check_prompts(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Prompts file.")], url: Url
 ) -> None:
     """Check a prompts file, against a volume."""
+    from volseg.images.image import open_volume
     from volseg.prompts import load_prompts
-    from volseg.volume.image import open_volume
 
     volume, prompts = open_volume(url), load_prompts(file)
     prompts.check_inside(volume.shape, volume.n_times, volume.n_channels)

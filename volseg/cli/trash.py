@@ -12,7 +12,7 @@ from volseg.cli.options import AsJson
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
-    from volseg.volume.targets.trash import Kept
+    from volseg.images.targets.trash import Kept
 
 Place = Annotated[
     str, typer.Argument(metavar="URL", help="A volume, or the folder or prefix that it lies in.")
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _list(url: Place, as_json: AsJson = False) -> None:
     """List what was replaced: volumes, label images and exports, with dates, sizes and whose edits."""
-    from volseg.volume.targets.trash import list_trash
+    from volseg.images.targets.trash import list_trash
 
     there = list_trash(url)
     if as_json:
@@ -50,7 +50,7 @@ def _restore(
     to: Annotated[str | None, typer.Option(metavar="NAME", help="Another name beside it.")] = None,
 ) -> None:
     """Put one thing back where it was; never over anything."""
-    from volseg.volume.targets.trash import restore
+    from volseg.images.targets.trash import restore
 
     typer.echo(f"{restore(url, id, to=to)}")
 
@@ -61,7 +61,7 @@ def _empty(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
     """Delete what was replaced for good: one thing, or everything."""
-    from volseg.volume.targets.trash import empty_trash, list_trash
+    from volseg.images.targets.trash import empty_trash, list_trash
 
     there = [kept for kept in list_trash(url) if id in (None, kept.id)]
     if not yes:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 
 def warn_of_unfinished(volume: Volume, labels: str) -> None:
     """Warn where the last run into a label image was interrupted, failed, left blocks out or still goes on."""
-    from volseg.jobs.report import unfinished_run
+    from volseg.pipelines.segmentation.report import unfinished_run
 
     run = unfinished_run(volume, labels)
     if run is not None:

@@ -14,7 +14,7 @@ from volseg.cli.options import AcceptGaps, AsJson, LabelsAt, Overwrite, Overwrit
 from volseg.errors import NoListingError
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,7 +83,7 @@ def _info(url: Url, labels_at: LabelsAt = None, as_json: AsJson = False) -> None
 
 
 def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     volume = open_volume(url, labels_at)
     labels_of = volume.labels
@@ -123,7 +123,7 @@ def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
 
 def _runs(volume: Volume) -> list[dict[str, str]] | None:
     """Return the runs beside a volume, None where the place can't tell."""
-    from volseg.jobs import list_runs
+    from volseg.pipelines.segmentation import list_runs
 
     try:
         runs = list_runs(volume)

@@ -50,7 +50,7 @@ def lent_cluster(
     Parameters
     ----------
     cluster
-        As in `volseg.jobs.open_cluster`. On a head node None is the stack's own scheduler, never the small head
+        As in `volseg.engine.open_cluster`. On a head node None is the stack's own scheduler, never the small head
         itself.
     workers
         On a stack: instances to ask for; None: what others asked for already, and at least one. Never lowers what
@@ -65,7 +65,7 @@ def lent_cluster(
     Yields
     ------
     str or None
-        What to open, for `volseg.jobs.open_cluster` or `volseg.jobs.run_on_cluster`.
+        What to open, for `volseg.engine.open_cluster` or `volseg.run`.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def lent_cluster(
     if not stack or not own or address != own:
         yield cluster
         return
-    from volseg.jobs.cluster import open_cluster
+    from volseg.engine.cluster import open_cluster
 
     group = Group(stack)
     with (

@@ -17,7 +17,7 @@ from volseg.cloud.files import deploy_file
 from volseg.errors import InputError, NotThereError
 
 if TYPE_CHECKING:
-    from volseg.jobs.plan import Plan
+    from volseg.pipelines.segmentation.plan import Plan
 
 OWN_LIST = "VOLSEG_PRICES"
 """Environment variable that names a price list of one's own."""
@@ -251,7 +251,7 @@ def estimate_plan(plan: Plan, fleet: Fleet, prices: Prices) -> Estimate:
     Parameters
     ----------
     plan
-        Of `volseg.jobs.make_plan`.
+        Of `volseg.pipelines.segmentation.make_plan`.
     fleet, prices
         As of `parse_fleet` and `load_prices`.
 

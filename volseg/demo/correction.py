@@ -13,9 +13,9 @@ from scipy import ndimage
 from volseg.demo.report import Correction
 
 if TYPE_CHECKING:
-    from volseg.jobs import Plan
+    from volseg.images.image import Volume
+    from volseg.pipelines.segmentation import Plan
     from volseg.propagation import Track
-    from volseg.volume.image import Volume
 
 MARGIN = 24
 LEAST = 128
@@ -60,7 +60,7 @@ def correct_worst(
     Correction or None
         None where no object has a track.
     """
-    from volseg.jobs.predictors import open_predictor
+    from volseg.pipelines.segmentation.predictors import open_predictor
 
     predictor = open_predictor(plan, volume)
     first = None
@@ -81,7 +81,7 @@ def _correct(
     true: NDArray[np.bool_],
 ) -> tuple[Correction, float]:
     """One object's correction, and what it adds to its Dice."""
-    from volseg.jobs.opened import prompts_of
+    from volseg.pipelines.segmentation.worker_context import prompts_of
     from volseg.propagation import repropagate
 
     click = _where_to_click(true, old)

@@ -16,13 +16,13 @@ import numpy as np
 from volseg.demo.report import ObjectFigures, Report
 from volseg.demo.synthetic import SyntheticVolume, make_volume
 from volseg.errors import InputError
+from volseg.images.targets.contents import DEMO_MARK, look_at
+from volseg.images.targets.permission import Permission
+from volseg.images.targets.places import refuse_inside_zarr, writable_place
+from volseg.images.targets.replacement import replacement
+from volseg.images.targets.spot import spot_of
+from volseg.images.targets.trash import list_trash, restore
 from volseg.progress import Progress
-from volseg.volume.targets.contents import DEMO_MARK, look_at
-from volseg.volume.targets.permission import Permission
-from volseg.volume.targets.places import refuse_inside_zarr, writable_place
-from volseg.volume.targets.replacement import replacement
-from volseg.volume.targets.spot import spot_of
-from volseg.volume.targets.trash import list_trash, restore
 
 RunFlow = Callable[[str, list[str], Progress], dict[str, Any]]
 
@@ -199,7 +199,7 @@ def _import(made: SyntheticVolume, folder: Path, progress: Progress) -> None:
 
 def _export(folder: Path, progress: Progress) -> None:
     from volseg.exporting import export
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     labels = open_volume(folder / "volume.zarr").labels[LABELS]
     for done, (kind, name) in enumerate(EXPORTS.items(), 1):
@@ -211,7 +211,7 @@ def _evaluate(folder: Path, progress: Progress) -> tuple[dict[int, float], dict[
     """Dice per object by id: volseg's, and Otsu's component under the same point."""
     from volseg.evaluation import evaluate
     from volseg.evaluation.prompted import otsu_baseline
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
 
     volume = open_volume(folder / "volume.zarr")
     labels = volume.labels[LABELS]
@@ -231,9 +231,9 @@ def _report(
     seconds: dict[str, float],
 ) -> None:
     from volseg.demo.correction import correct_worst
-    from volseg.jobs import stored_plan
-    from volseg.jobs.tracks import read_tracks
-    from volseg.volume.image import open_volume
+    from volseg.images.image import open_volume
+    from volseg.pipelines.segmentation import stored_plan
+    from volseg.pipelines.segmentation.tracks import read_tracks
 
     volume = open_volume(folder / "volume.zarr")
     written = np.asarray(volume.labels[LABELS].levels[0])

@@ -15,7 +15,7 @@ from volseg.editing.journal import PART_BYTES, Journal
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from volseg.volume.objects import ObjectRow
+    from volseg.images.objects import ObjectRow
 
 _WINDOW = 16
 

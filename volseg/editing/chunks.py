@@ -14,7 +14,7 @@ import numpy as np
 from volseg.editing.deltas import Place
 from volseg.errors import AlreadyWrittenError, ChangedError, InputError
 from volseg.geometry import Region, Triple, region_origin, slices, whole_region
-from volseg.volume.arrays import LevelArray
+from volseg.images.arrays import LevelArray
 
 
 class StoredLevel:

@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.geometry import Region, refined
+from volseg.images.levels import whole_factors
+from volseg.images.metadata import group_key, to_json
+from volseg.images.pyramid import coarser
 from volseg.progress import Progress
-from volseg.store.objects import Store
-from volseg.store.urls import Location
-from volseg.volume.levels import whole_factors
-from volseg.volume.metadata import group_key, to_json
-from volseg.volume.pyramid import coarser
+from volseg.storage.objects import Store
+from volseg.storage.urls import Location
 
 if TYPE_CHECKING:
     from volseg.editing.past import LabelsAt
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 _BLOCK = (4, 4, 4)  # chunks: tens of MB
 
 
 def write_copy_of(source: LabelsAt, url: str | Path | Location, progress: Progress) -> Volume:
     """Write a label image as it was; see `LabelsAt.write`."""
-    from volseg.volume.create import write_empty_volume
-    from volseg.volume.image import open_volume
-    from volseg.volume.targets.places import writable_place
-    from volseg.volume.targets.replacement import volume_replacement
+    from volseg.images.create import write_empty_volume
+    from volseg.images.image import open_volume
+    from volseg.images.targets.places import writable_place
+    from volseg.images.targets.replacement import volume_replacement
 
     labels = source.labels
     axes = [kind for kind in labels.levels[0].kinds if kind in "tzyx"]

@@ -23,8 +23,8 @@ from volseg.geometry import Region, joined, region_origin, region_shape, shifted
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
-    from volseg.volume.objects import ObjectRow
+    from volseg.images.labels import Labels
+    from volseg.images.objects import ObjectRow
 
 
 class Editor(Painting):

@@ -31,10 +31,10 @@ from volseg.editing.stroke import Stroke
 from volseg.editing.timeline import Link, Timeline, check_free
 from volseg.errors import InputError
 from volseg.geometry import Region, Triple, slices
-from volseg.volume.pyramid import coarser
+from volseg.images.pyramid import coarser
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 from volseg.errors import AlreadyWrittenError, InputError
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 FOLDER = "volseg/ids"
 RANGE = 1024

@@ -16,7 +16,7 @@ from volseg.editing.record import Operation, Record
 from volseg.geometry import Region, Triple, intersection, region_origin, region_shape, slices
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 
 class JournalIndex:

@@ -26,7 +26,7 @@ from volseg.errors import (
     NotThereError,
     UnsupportedFormatError,
 )
-from volseg.store.objects import Store
+from volseg.storage.objects import Store
 
 FOLDER = "volseg/journal"
 GROUP = 1000  # records per folder: one listing shows whether there is something new

@@ -27,7 +27,7 @@ from volseg.editing.unsaved import default_folder, read_copy, write_copy
 from volseg.errors import ConflictError, InputError, StorageError, UnsavedEditsError, VolsegError
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 _log = logging.getLogger(__name__)
 _CLOSING_ATTEMPTS = 3

@@ -8,7 +8,7 @@ from volseg.editing.editor import Editor
 from volseg.editing.options import EditorOptions
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 
 def open_editor(labels: Labels, annotator: str, **options: Unpack[EditorOptions]) -> Editor:

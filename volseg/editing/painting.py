@@ -19,7 +19,7 @@ from volseg.errors import InputError
 from volseg.geometry import Region, Triple, intersection, plane_region, region_at, slices
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 _AHEAD = 16
 _MOST_FILLED = 2**28

@@ -25,13 +25,13 @@ from volseg.geometry import (
     region_shape,
     slices,
 )
+from volseg.images.pyramid import coarser
 from volseg.progress import Progress, silent
-from volseg.store.urls import Location
-from volseg.volume.pyramid import coarser
+from volseg.storage.urls import Location
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
+    from volseg.images.image import Volume
+    from volseg.images.labels import Labels
 
 Replay = Callable[
     [Operation, Region, int, NDArray[np.integer], NDArray[np.bool_]], NDArray[np.integer]

@@ -19,7 +19,7 @@ from numcodecs.zstd import compress
 from volseg.editing.deltas import Delta, checksum
 from volseg.errors import UnsupportedFormatError
 from volseg.geometry import Triple
-from volseg.volume.record_header import (
+from volseg.images.record_header import (
     DIGEST_BYTES,
     FORMAT,
     LENGTH,

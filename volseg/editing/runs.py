@@ -25,10 +25,10 @@ from volseg.editing.sessions import Session, Sessions
 from volseg.editing.state import EditState
 from volseg.errors import ChangedError, InputError, LeaseHeldError, StorageError
 from volseg.geometry import Region, refined
-from volseg.volume.pyramid import coarser
+from volseg.images.pyramid import coarser
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 _ATTEMPTS = 60
 _CACHE_BYTES = 256 * 2**20

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 
 from volseg.errors import LeaseHeldError
 from volseg.processes import runs
-from volseg.store.objects import Store
+from volseg.storage.objects import Store
 
 STALE_SECONDS = 900.0
 HEARTBEAT_SECONDS = 300.0

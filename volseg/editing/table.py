@@ -13,10 +13,10 @@ import numpy as np
 from volseg.editing.deltas import Delta
 from volseg.editing.record import Record
 from volseg.geometry import Region, Triple, joined
-from volseg.volume.objects import ObjectRow
+from volseg.images.objects import ObjectRow
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 _MOST_SCANNED = 64  # chunks read to find the box of one shrunken object
 RowKey = tuple[int, int]
@@ -94,7 +94,7 @@ def _scan(
     labels: Labels, time: int, changes: dict[RowKey, _Change], rows: dict[RowKey, ObjectRow]
 ) -> dict[RowKey, tuple[int, Region]]:
     """Return size and box of changed objects, read where they were listed or changed."""
-    from volseg.volume.scan import scan_region
+    from volseg.images.scan import scan_region
 
     indices: set[Triple] = set()
     for key, change in changes.items():
@@ -208,7 +208,7 @@ def _reaches_face(box: Region, part: Region | None) -> bool:
 
 def _exact_box(labels: Labels, key: RowKey, box: Region) -> Region | None:
     """Return the box of an object from its voxels; None where that would read too much."""
-    from volseg.volume.scan import scan_region
+    from volseg.images.scan import scan_region
 
     time, label = key
     indices = list(labels.grid.index_of(box))

@@ -14,7 +14,7 @@ from volseg.editing.record import Record, decode_record, encode_record
 from volseg.errors import NotThereError, VolsegError
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 SUFFIX = ".edits"
 

@@ -22,8 +22,8 @@ from volseg.sam.rendering import measure_rendering
 from volseg.sam.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
+    from volseg.images.image import Volume
     from volseg.sam.model import Model
-    from volseg.volume.image import Volume
 
 AHEAD = 3  # objects that are read and rendered before they are needed
 

@@ -34,10 +34,10 @@ from volseg.sam.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
     from volseg.geometry import Region
+    from volseg.images.image import Volume
     from volseg.sam.model import Model
     from volseg.sam.registry import ModelSpec
-    from volseg.store.objects import Store
-    from volseg.volume.image import Volume
+    from volseg.storage.objects import Store
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from volseg.sam.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
     from volseg.geometry import Region
+    from volseg.images.image import Volume
     from volseg.sam.model import Model
-    from volseg.volume.image import Volume
 
 ReadBlock = Callable[["Region"], NDArray[np.generic]]
 """Region of the level -> voxels (c, z, y, x) of the rendering's channels."""

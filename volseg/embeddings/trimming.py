@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from volseg.embeddings.cache import FOLDER
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 
 def trim_embeddings(volume: Volume, max_bytes: int) -> int:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from volseg.evaluation.report import ObjectScore, Report
 from volseg.evaluation.sources import LabelSource, open_source
 from volseg.geometry import Region, region_shape, slices
-from volseg.store.files import file_to_write
-from volseg.volume.targets.files import write_file
-from volseg.volume.targets.permission import Permission
+from volseg.images.targets.files import write_file
+from volseg.images.targets.permission import Permission
+from volseg.storage.files import file_to_write
 
 _STYLE = """
 :root{--ink:#1d2330;--soft:#667;--line:#d8dce4;--good:#1b7f5c;--bad:#b3343f;--back:#fff}

@@ -15,9 +15,9 @@ from volseg.evaluation.sources import LabelSource, open_source
 from volseg.geometry import whole_region
 
 if TYPE_CHECKING:
+    from volseg.images.image import Volume
+    from volseg.images.labels import Labels
     from volseg.prompts import PromptSet
-    from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
 
 Place = tuple[float, float, float]
 

@@ -17,7 +17,7 @@ from volseg.geometry import slices
 
 if TYPE_CHECKING:
     from volseg.geometry import Region
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 BLOCK_VOXELS = 2**24
 
@@ -216,8 +216,8 @@ def level_scale_um(labels: Labels, level: int) -> tuple[float, float, float]:
 def _open_path(text: str, level: int, time: int) -> LabelSource:
     head, found, name = text.rstrip("/").rpartition("/labels/")
     if found and "/" not in name:
-        from volseg.volume.image import open_volume
-        from volseg.volume.labels import open_labels
+        from volseg.images.image import open_volume
+        from volseg.images.labels import open_labels
 
         return LabelImageSource(open_labels(open_volume(head), name), level, time)
     from volseg.importing.opened import SourceOptions

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from volseg.exporting.crofton import directions, factors
 from volseg.exporting.runs import Runs
 from volseg.exporting.tally import numbered
-from volseg.volume.mode_loop import compiled
+from volseg.images.mode_loop import compiled
 
 
 @compiled

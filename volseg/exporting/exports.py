@@ -15,10 +15,10 @@ from volseg.exporting.provenance import provenance_of
 from volseg.exporting.selection import Selection, select
 from volseg.geometry import Region
 from volseg.progress import Progress, silent
-from volseg.store import parse_url
+from volseg.storage import parse_url
 
 if TYPE_CHECKING:
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
 
 
 def export(

@@ -10,8 +10,8 @@ from typing import Any
 from volseg.errors import StorageError
 from volseg.exporting.outlines import Polygon, SliceOutline, outlines_of
 from volseg.exporting.selection import Selection
+from volseg.images.objects import color_of
 from volseg.progress import Progress
-from volseg.volume.objects import color_of
 
 
 def write_geojson(

@@ -12,8 +12,8 @@ import numpy as np
 from volseg.errors import StorageError
 from volseg.exporting.outlines import SliceOutline, outlines_of
 from volseg.exporting.selection import Selection
+from volseg.images.objects import color_of
 from volseg.progress import Progress
-from volseg.volume.objects import color_of
 
 _MOST_GROUPS = 255
 

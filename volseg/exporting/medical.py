@@ -15,8 +15,8 @@ from volseg.errors import StorageError, UnsupportedFormatError
 from volseg.exporting.narrow import TooNarrowError, candidates, narrowed
 from volseg.exporting.selection import Selection
 from volseg.geometry import plane_region
+from volseg.images.placement import affine_of_volume
 from volseg.progress import Progress
-from volseg.volume.placement import affine_of_volume
 
 _COMMENT = 6  # NIfTI extension code for plain text
 _PER_MM = {"mm": 1.0, "micron": 1e3, "meter": 1e-3}

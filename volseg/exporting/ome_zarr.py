@@ -12,13 +12,13 @@ import numpy as np
 from volseg.errors import InputError, StorageError
 from volseg.exporting.selection import Selection
 from volseg.geometry import Grid, Region, Triple, plane_region
+from volseg.images.omero import carry_label_metadata, carry_omero
 from volseg.progress import Progress
-from volseg.volume.omero import carry_label_metadata, carry_omero
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
-    from volseg.volume.objects import ObjectRow
+    from volseg.images.image import Volume
+    from volseg.images.labels import Labels
+    from volseg.images.objects import ObjectRow
 
 SHARD_CHUNKS: Triple = (4, 2, 2)
 """Chunks (z, y, x) in a shard: 32 MB of uint32 labels with the usual chunks."""
@@ -45,7 +45,7 @@ def write_ome_zarr(
     ngff : {"0.4", "0.5"}, optional
         Version; default: 0.5 for shards, else the image's.
     """
-    from volseg.volume.pyramid import build_image_pyramid
+    from volseg.images.pyramid import build_image_pyramid
 
     first = selections[0]
     if first.image_level is None:
@@ -61,9 +61,9 @@ def write_ome_zarr(
 
 def _copy_labels(copy: Volume, selection: Selection, shards: bool, progress: Progress) -> None:
     """Write one label image with its pyramid and table beside the copied image."""
-    from volseg.volume.labels import create_labels
-    from volseg.volume.pyramid import build_pyramid
-    from volseg.volume.scan import scan_objects
+    from volseg.images.labels import create_labels
+    from volseg.images.pyramid import build_pyramid
+    from volseg.images.scan import scan_objects
 
     labels = selection.labels
     made = create_labels(
@@ -98,7 +98,7 @@ def _described(row: ObjectRow, known: dict[tuple[int, int], ObjectRow]) -> Objec
 def _copy_image(
     selection: Selection, folder: Path, shards: bool, ngff: str, progress: Progress
 ) -> Volume:
-    from volseg.volume.create import create_volume
+    from volseg.images.create import create_volume
 
     source, level = selection.volume, selection.volume.levels[selection.image_level or 0]
     sizes = {"t": source.n_times, "c": source.n_channels}
@@ -136,8 +136,8 @@ def _copy_image(
 
 def _sharded(copy: Volume, labels: Labels) -> Labels:
     """Describe the (still empty) levels anew with shards, and open them again."""
-    from volseg.volume.create import array_documents
-    from volseg.volume.labels import open_labels
+    from volseg.images.create import array_documents
+    from volseg.images.labels import open_labels
 
     for level in labels.levels:
         array = level.array

@@ -17,20 +17,20 @@ from typing import Any
 
 from volseg.errors import StorageFullError
 from volseg.exporting.digest import sha256_of
-from volseg.store import Location
-from volseg.store.failures import translated
-from volseg.store.remote import open_obstore
-from volseg.volume.targets.contents import MANIFEST, Contents, look_at, look_at_export_file
-from volseg.volume.targets.permission import Permission
-from volseg.volume.targets.places import (
+from volseg.images.targets.contents import MANIFEST, Contents, look_at, look_at_export_file
+from volseg.images.targets.permission import Permission
+from volseg.images.targets.places import (
     Spelling,
     refuse_inside_zarr,
     refuse_sources,
     writable_file,
     writable_place,
 )
-from volseg.volume.targets.replacement import replacement
-from volseg.volume.targets.spot import below, spot_of
+from volseg.images.targets.replacement import replacement
+from volseg.images.targets.spot import below, spot_of
+from volseg.storage import Location
+from volseg.storage.failures import translated
+from volseg.storage.remote import open_obstore
 
 
 @dataclass(frozen=True)

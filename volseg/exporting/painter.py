@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.exporting.selection import Selection
 from volseg.geometry import Region, plane_region, whole_region
-from volseg.volume.objects import color_of
+from volseg.images.objects import color_of
 
 STYLES = ("palette", "ids", "overlay")
 

@@ -15,8 +15,8 @@ from volseg.errors import InputError, StorageError
 from volseg.exporting.painter import STYLES, Painter
 from volseg.exporting.scale_bar import with_scale_bar
 from volseg.exporting.selection import Selection
+from volseg.images.objects import color_of
 from volseg.progress import Progress
-from volseg.volume.objects import color_of
 
 VIEWS = ("slices", "orthogonal", "projection", "contact")
 _SHEET_WIDTH = 2048

@@ -11,8 +11,8 @@ import volseg
 from volseg.exporting.selection import Selection
 
 if TYPE_CHECKING:
-    from volseg.store import Store
-    from volseg.volume.labels import Labels
+    from volseg.images.labels import Labels
+    from volseg.storage import Store
 
 
 def provenance_of(selection: Selection, operator: str | None = None) -> dict[str, Any]:

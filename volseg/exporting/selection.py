@@ -23,9 +23,9 @@ from volseg.geometry import (
 )
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
-    from volseg.volume.objects import ObjectRow
+    from volseg.images.image import Volume
+    from volseg.images.labels import Labels
+    from volseg.images.objects import ObjectRow
 
 BLOCK_BYTES = 2**25
 SLAB_BYTES = 2**28

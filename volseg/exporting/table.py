@@ -14,8 +14,8 @@ from volseg.errors import StorageError
 from volseg.exporting.confidences import sureness_of
 from volseg.exporting.measure import Measurements, measure
 from volseg.exporting.selection import Selection
+from volseg.images.table_text import escaped
 from volseg.progress import Progress
-from volseg.volume.table_text import escaped
 
 
 def write_csv(
@@ -29,7 +29,7 @@ def write_csv(
 ) -> None:
     """Write one row per object, layer after layer; columns as `columns_of` lists them.
 
-    Texts that a spreadsheet would take for formulas are escaped as `volseg.volume.table_text` says.
+    Texts that a spreadsheet would take for formulas are escaped as `volseg.images.table_text` says.
     """
     columns = table_of(selections, intensities, surfaces, progress)
     with path.open("w", newline="", encoding="utf-8") as file:

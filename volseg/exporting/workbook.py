@@ -11,8 +11,8 @@ from typing import Any
 from volseg.errors import StorageError, UnsupportedFormatError
 from volseg.exporting.selection import Selection
 from volseg.exporting.table import columns_of, measure_all
+from volseg.images.table_text import is_formula
 from volseg.progress import Progress
-from volseg.volume.table_text import is_formula
 
 MOST_ROWS = 2**20
 """Rows of a sheet, by the format."""

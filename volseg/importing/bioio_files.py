@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from volseg.errors import InputError, UnsupportedFormatError
+from volseg.images.voxel_size import LIGHT
 from volseg.importing.guard import printable, reading, shown
 from volseg.importing.image_kinds import missing_extra
 from volseg.importing.opened import OpenedImage, SourceOptions
 from volseg.importing.tiff_facts import in_micrometres
-from volseg.volume.voxel_size import LIGHT
 
 _READERS = {".lif": "bioio_lif", ".nd2": "bioio_nd2", ".czi": "bioio_czi"}
 _BY_PLANES = {"bioio_lif", "bioio_czi"}

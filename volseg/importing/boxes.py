@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volseg.errors import InputError, UnsupportedFormatError
+from volseg.images.table_text import unescaped
 from volseg.importing.guard import existing, printable, reading, shown
 from volseg.prompts import Layer, Prompt, PromptedObject, PromptSet
-from volseg.volume.table_text import unescaped
 
 _RSNA = ("patientId", "x", "y", "width", "height", "Target")
 _LAYOUTS = (

@@ -14,7 +14,7 @@ from volseg.importing.label_layer import LabelLayer
 from volseg.importing.opened import OpenedImage
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 _HARMLESS = {
     ("numpy", "ndarray"),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from volseg.errors import UnsupportedFormatError
+from volseg.images.voxel_size import LIGHT, MEDICAL
 from volseg.importing.dicom_files import DicomFile, files_of, one_series
 from volseg.importing.dicom_frames import Frames
 from volseg.importing.dicom_planes import Plane, frames_are_times, planes_of
@@ -21,7 +22,6 @@ from volseg.importing.dicom_tags import text
 from volseg.importing.dicom_tilt import Straightened
 from volseg.importing.guard import reading, shown
 from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
-from volseg.volume.voxel_size import LIGHT, MEDICAL
 
 _PRIVATE = (
     "PatientName",

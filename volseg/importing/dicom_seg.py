@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.geometry import Region
+from volseg.images.placement import affine_of_volume
 from volseg.importing.guard import check_size, reading, shown
 from volseg.importing.label_layer import LabelLayer, Piece
-from volseg.volume.placement import affine_of_volume
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 _OFF = 0.1
 """Voxels by which a frame may lie beside the grid: rounding of positions, not another grid."""

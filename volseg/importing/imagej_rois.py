@@ -18,7 +18,7 @@ from volseg.importing.label_layer import LabelLayer
 from volseg.importing.shapes import Drawn, Outline, layers_of
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 _LOG = logging.getLogger(__name__)
 _MOST_BYTES = 2**31

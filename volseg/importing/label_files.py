@@ -25,13 +25,13 @@ from volseg.importing.opening import open_image
 from volseg.importing.spool import Spool, fetch
 from volseg.importing.volumes import slabs
 from volseg.progress import Progress, silent
-from volseg.store.urls import parse_url
+from volseg.storage.urls import parse_url
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
-    from volseg.volume.labels import Labels
-    from volseg.volume.objects import ObjectRow
-    from volseg.volume.targets.permission import Permission
+    from volseg.images.image import Volume
+    from volseg.images.labels import Labels
+    from volseg.images.objects import ObjectRow
+    from volseg.images.targets.permission import Permission
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _KEPT = (
@@ -154,9 +154,9 @@ def _allowed(
     text: str, volume: Volume, names: Sequence[str], overwrite: bool, overwrite_edits: bool
 ) -> Permission:
     """What may be replaced; refused at once, before a long look at the file, where that does not do."""
-    from volseg.volume.labels import check_label_image
-    from volseg.volume.targets.permission import Permission
-    from volseg.volume.targets.places import refuse_sources
+    from volseg.images.labels import check_label_image
+    from volseg.images.targets.permission import Permission
+    from volseg.images.targets.places import refuse_sources
 
     permission = Permission(overwrite, overwrite_edits)
     for name in names:
@@ -259,9 +259,9 @@ def _write(
     permission: Permission,
     progress: Progress,
 ) -> Labels:
-    from volseg.volume.labels import labels_made_aside
-    from volseg.volume.pyramid import build_pyramid
-    from volseg.volume.scan import scan_objects
+    from volseg.images.labels import labels_made_aside
+    from volseg.images.pyramid import build_pyramid
+    from volseg.images.scan import scan_objects
 
     level, first = _check(source, volume, time, progress)
     with labels_made_aside(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from volseg.importing.guard import reading
 
 if TYPE_CHECKING:
+    from volseg.images.image import Volume
     from volseg.importing.label_layer import LabelLayer
-    from volseg.volume.image import Volume
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of DICOM: Segmentation Storage and Label Map Segmentation Storage."""

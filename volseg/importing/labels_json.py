@@ -17,7 +17,7 @@ from volseg.importing.json_stream import JsonStream
 from volseg.importing.label_layer import LabelLayer, Piece, check_ids
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 MAX_ID = 2**64 - 1
 _NEEDED = {"format", "version", "shape", "layers", "times"}

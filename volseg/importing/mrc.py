@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import UnsupportedFormatError
+from volseg.images.voxel_size import ELECTRON
 from volseg.importing.guard import check_size, reading, shown
 from volseg.importing.image_kinds import missing_extra
 from volseg.importing.opened import OpenedImage, SourceOptions
 from volseg.importing.tiff_facts import in_micrometres
-from volseg.volume.voxel_size import ELECTRON
 
 _LOG = logging.getLogger(__name__)
 _IMOD_STAMP = 1146047817

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 
 from volseg.errors import UnsupportedFormatError
+from volseg.images.units import length_unit
 from volseg.importing.guard import printable, shown
-from volseg.volume.units import length_unit
 
 _SPACES = {
     name: signs

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volseg.images.image import Volume, open_volume
+from volseg.images.labels import listed_names
+from volseg.images.units import seconds_of
 from volseg.importing.ome_zarr_labels import copy_labels
 from volseg.importing.opened import AS_IT_IS, Companions, OpenedImage, SourceOptions
-from volseg.store.urls import parse_url
-from volseg.volume.image import Volume, open_volume
-from volseg.volume.labels import listed_names
-from volseg.volume.units import seconds_of
+from volseg.storage.urls import parse_url
 
 _SOURCE = "volseg/source.json"
 

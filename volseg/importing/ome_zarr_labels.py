@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterator
 
 from volseg.geometry import Region
+from volseg.images.image import Volume
+from volseg.images.labels import Labels, create_labels
+from volseg.images.omero import carry_label_metadata
+from volseg.images.pyramid import build_pyramid
+from volseg.images.scan import scan_objects
 from volseg.progress import Progress
-from volseg.volume.image import Volume
-from volseg.volume.labels import Labels, create_labels
-from volseg.volume.omero import carry_label_metadata
-from volseg.volume.pyramid import build_pyramid
-from volseg.volume.scan import scan_objects
 
 PROMPTS = "volseg/prompts"
 BLOCK_BYTES = 2**26

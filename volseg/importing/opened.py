@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from volseg.errors import InputError, UnsupportedFormatError
 from volseg.geometry import Region, region_shape
+from volseg.images.voxel_size import ANY, Bounds, Size, checked_size, is_length, oddness
 from volseg.importing.guard import reading, shown
-from volseg.volume.voxel_size import ANY, Bounds, Size, checked_size, is_length, oddness
 
 if TYPE_CHECKING:
+    from volseg.images.image import Volume
     from volseg.progress import Progress
-    from volseg.volume.image import Volume
 
 LETTERS = "tczyxs"
 _LOG = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class OpenedImage:
         Raises
         ------
         UnsupportedFormatError
-            If the file tells a size that can't be (see `volseg.volume.voxel_size`).
+            If the file tells a size that can't be (see `volseg.images.voxel_size`).
         InputError
             If `given` is not three positive numbers.
         """

@@ -17,8 +17,8 @@ from volseg.importing.image_kinds import (
 )
 from volseg.importing.opened import AS_IT_IS, LETTERS, OpenedImage, SourceOptions
 from volseg.importing.spool import Spool, fetch
-from volseg.store.chains import ARCHIVES
-from volseg.store.urls import parse_url
+from volseg.storage.chains import ARCHIVES
+from volseg.storage.urls import parse_url
 
 KINDS = (
     "TIFF (OME, ImageJ, LSM), DICOM, NIfTI, NRRD, HDF5, MRC, LIF, ND2, NumPy, PNG, JPEG, a folder of slices, "

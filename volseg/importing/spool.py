@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from volseg.errors import NoListingError, NotThereError, UnsupportedFormatError
 from volseg.importing.guard import reading, shown
-from volseg.store.urls import Location
+from volseg.storage.urls import Location
 
 _PIECE = 2**22
 
@@ -90,7 +90,7 @@ def fetch(location: Location, spool: Spool) -> Path:
     NotThereError
         If there is nothing at the location.
     """
-    from volseg.store.objects import Store
+    from volseg.storage.objects import Store
 
     target = spool.folder / _file_name(location.name)
     if location.parent != location:

@@ -6,7 +6,7 @@ import math
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
-from volseg.volume.units import length_unit
+from volseg.images.units import length_unit
 
 Scale = tuple[float | None, float | None, float | None]
 

@@ -22,8 +22,8 @@ from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
     from volseg.geometry import Grid
-    from volseg.store import Location
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
+    from volseg.storage import Location
 
 SLAB_BYTES = 2**27
 RECORD = "volseg/source.json"
@@ -90,12 +90,12 @@ def import_volume(
     StorageError
         If the store fails; what was there stays.
     """
+    from volseg.images.image import open_volume
+    from volseg.images.omero import carry_omero
+    from volseg.images.pyramid import build_image_pyramid
+    from volseg.images.targets.permission import Permission
+    from volseg.images.targets.replacement import check_volume, volume_replacement
     from volseg.importing.windows import write_windows
-    from volseg.volume.image import open_volume
-    from volseg.volume.omero import carry_omero
-    from volseg.volume.pyramid import build_image_pyramid
-    from volseg.volume.targets.permission import Permission
-    from volseg.volume.targets.replacement import check_volume, volume_replacement
 
     told = progress or silent
     layout: dict[str, Any] = {"ngff": ngff, "chunks": chunks, "shards": shards}
@@ -122,7 +122,7 @@ def import_volume(
 
 def _create(image: OpenedImage, place: Location, **options: Any) -> Volume:
     """Create the empty volume that an image goes into."""
-    from volseg.volume.create import write_empty_volume
+    from volseg.images.create import write_empty_volume
 
     return write_empty_volume(
         place,

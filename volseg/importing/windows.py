@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from volseg.volume.contrast import measure_contrast, widened
-from volseg.volume.create import put_group
-from volseg.volume.groups import read_group
-from volseg.volume.metadata import ngff_attributes
+from volseg.images.contrast import measure_contrast, widened
+from volseg.images.create import put_group
+from volseg.images.groups import read_group
+from volseg.images.metadata import ngff_attributes
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 
 def write_windows(volume: Volume, *, binary: bool = False) -> None:
     """Put each channel's measured window into the image's `omero` metadata.
 
-    It is what `volseg.volume.contrast` measures of the finest level's first time. Images of bytes, colour ones among
+    It is what `volseg.images.contrast` measures of the finest level's first time. Images of bytes, colour ones among
     them, keep their full range.
 
     Parameters

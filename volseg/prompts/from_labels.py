@@ -95,7 +95,7 @@ def _planes(
 
 
 def _reader(labels: Any, time: int) -> tuple[Any, tuple[int, int, int], int, int]:
-    if hasattr(labels, "levels") and hasattr(labels, "read"):  # volseg.volume.labels.Labels
+    if hasattr(labels, "levels") and hasattr(labels, "read"):  # volseg.images.labels.Labels
         level = labels.levels[0]
         depth, height, width = (int(n) for n in level.shape[-3:])
 

@@ -350,7 +350,7 @@ class PromptSet(_Frozen):
         InputError, StorageError
             If it can't be written there.
         """
-        from volseg.store.files import write_text
+        from volseg.storage.files import write_text
 
         write_text(path, self.to_json() + "\n")
 
@@ -372,7 +372,7 @@ def _merged(old: Prompt, new: Prompt) -> Prompt:
 
 
 def _check_layer_name(name: str, place: str) -> None:
-    from volseg.store.urls import check_name
+    from volseg.storage.urls import check_name
 
     try:
         check_name(name, "label image")

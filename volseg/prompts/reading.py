@@ -33,13 +33,13 @@ def load_prompts(path_or_url: str | Path) -> PromptSet:
     PromptError
         The file is not a prompts file; the message names the key and its place in the file.
     """
-    from volseg.store.urls import parse_url
+    from volseg.storage.urls import parse_url
 
     location = parse_url(path_or_url)
     if location.local_path is not None:
         text = _read_local(location.local_path)
     else:
-        from volseg.store.objects import open_store  # object storage only where it is needed
+        from volseg.storage.objects import open_store  # object storage only where it is needed
 
         parent, _, name = location.url.rpartition("/")
         text = open_store(parent).get(name)

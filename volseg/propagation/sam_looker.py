@@ -15,9 +15,9 @@ from volseg.propagation.sam_search import MARGIN, Search
 from volseg.sam.tiling import Tile
 
 if TYPE_CHECKING:
+    from volseg.images.image import Volume
     from volseg.sam.model import Model
     from volseg.sam.rendering import Rendering
-    from volseg.volume.image import Volume
 
 MOST_PIXELS = 2**21
 """Pixels that are embedded at one zoom: 32 tiles of 256, 2 of 1024, which take a CPU a quarter of a minute each."""

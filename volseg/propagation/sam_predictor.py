@@ -24,7 +24,7 @@ from volseg.sam.rendering import Rendering
 from volseg.sam.tiling import Tiling
 
 if TYPE_CHECKING:
-    from volseg.volume.image import Volume
+    from volseg.images.image import Volume
 
 
 class SamSlicePredictor:

@@ -1,6 +1,6 @@
 """A dense model made from true labels, blurred and noised: what builds on maps is tested without a network's errors.
 
-It is to dense maps what `volseg.jobs.predictors.OraclePredictor` is to prompts.
+It is to dense maps what `volseg.pipelines.segmentation.predictors.OraclePredictor` is to prompts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scipy import ndimage
 
 from volseg.errors import InputError
 from volseg.geometry import Region, slices
+from volseg.images.labels import Labels
 from volseg.sam.dense import DenseSpec, Place, check_inputs
 from volseg.sam.dense_truth_maps import truth_maps
 from volseg.sam.tiling import Tile
-from volseg.volume.labels import Labels
 
 Read = Callable[[Region], NDArray[np.integer]]
 HALO = 0.25  # of a tile: what lies this far outside still has its say in depth and blur

@@ -295,7 +295,7 @@ def _checked(spec: ModelSpec) -> Path:
 
 
 def _fetch_s3(spec: ModelSpec, url: str) -> None:
-    from volseg.store.objects import open_store
+    from volseg.storage.objects import open_store
 
     assert spec.url is not None
     parent, _, name = spec.url.rpartition("/")

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from volseg.errors import InputError
+from volseg.images.contrast import contrast_limits, measure_contrast, widened
 from volseg.sam.preprocessing import PREPROCESSING, Place
-from volseg.volume.contrast import contrast_limits, measure_contrast, widened
 
 if TYPE_CHECKING:
     from volseg.geometry import Region
+    from volseg.images.image import Volume
     from volseg.sam.tiling import Tile
-    from volseg.volume.image import Volume
 
 
 class Rendering(BaseModel):
@@ -175,7 +175,7 @@ def measure_rendering(
     """Measure the contrast of a volume: its 0.5 and 99.5 percentiles per channel.
 
     Defects, fill values and the way in which the array is chunked do not move them; see
-    `volseg.volume.contrast`.
+    `volseg.images.contrast`.
 
     Parameters
     ----------

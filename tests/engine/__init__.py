@@ -1,0 +1,1 @@
+"""volseg/engine tested with jobs that know neither pixels nor models."""

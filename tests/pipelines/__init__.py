@@ -1,0 +1,1 @@
+"""volseg/pipelines tested kind by kind."""

@@ -1,0 +1,2 @@
+from .cancel import Cancel as Cancel
+from .cluster import open_cluster as open_cluster

@@ -1,0 +1,12 @@
+from .checks import stored_plan as stored_plan
+from .job import RunResult as RunResult
+from .job import run as run
+from .job import run_on_cluster as run_on_cluster
+from .job import segment as segment
+from .plan import Plan as Plan
+from .plan import PlannedOracle as PlannedOracle
+from .planner import make_plan as make_plan
+from .planner import make_plans as make_plans
+from .report import list_runs as list_runs
+from .report import show_run as show_run
+from .report import verify_run as verify_run

@@ -1,0 +1,320 @@
+"""Making plans: everything about a segment job is checked and decided here, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from volseg.errors import InputError
+from volseg.images.levels import voxel_ratio
+from volseg.pipelines.segmentation.checks import existing_labels
+from volseg.pipelines.segmentation.estimates import estimate
+from volseg.pipelines.segmentation.geometry import choose_geometry, label_levels, levels_of
+from volseg.pipelines.segmentation.inputs import choose_layer, objects_of
+from volseg.pipelines.segmentation.plan import (
+    IntoExisting,
+    LabelImage,
+    Plan,
+    PlannedModel,
+    PlannedOracle,
+    Source,
+    Triple,
+)
+from volseg.pipelines.segmentation.zoom import Zooming
+from volseg.prompts import as_prompts
+from volseg.propagation.settings import Settings
+from volseg.sam.tiling import checked_zoom
+
+if TYPE_CHECKING:
+    from volseg.images.image import Volume
+    from volseg.prompts import PromptSet
+    from volseg.sam.registry import ModelSpec
+
+
+def make_plan(
+    volume: Volume,
+    prompts: PromptSet | dict[str, Any] | str,
+    *,
+    labels: str | None = None,
+    model: str | PlannedModel | PlannedOracle = "nano",
+    channel: int | Sequence[int] | None = None,
+    level: int = 0,
+    time: int = 0,
+    zoom: float | Literal["auto"] | None = "auto",
+    settings: Settings | dict[str, Any] | None = None,
+    preprocess: Sequence[str] = (),
+    overwrite: bool = False,
+    encode_batch: int | None = None,
+    decode_batch: int | None = None,
+    window: int | None = None,
+    group: int | None = None,
+    into_existing: bool = False,
+    overwrite_edits: bool = False,
+    resume: bool = False,
+) -> Plan:
+    """Decide a segment job. Everything is checked here; nothing is written.
+
+    Parameters
+    ----------
+    volume
+        The image.
+    prompts
+        A prompt set, a decoded prompts document, or the path or URL of a prompts file.
+    labels
+        Name of the label image; may be left out where the prompts have one layer, and names the layer
+        where they have several.
+    model
+        Name, path or URL of a model; or a `PlannedOracle`; or the `PlannedModel` of another plan of the same image,
+        whose contrast then is not measured again and whose zoom stands.
+    channel
+        Channel, or up to three; None: as the layer says, else all of a colour image, else 0.
+    level, time
+        Level of the image to work on, and time point.
+    zoom
+        Model pixels per voxel of the level; 1 is the data as stored. ``"auto"`` (and None) brings the median prompted
+        object to the size that the model likes. Boxes and masks tell sizes; where most objects have points alone, the
+        model, whose weights are fetched where they are missing, looks at up to twelve of them
+        (`volseg.propagation.fitting_zoom`). Each layer gets its own zoom; where its objects differ by more than
+        fourfold, a warning is logged.
+    settings
+        Thresholds of propagation; those left out are `Settings.for_sam` for a model.
+    preprocess
+        Filters applied before the model sees a slice; names of `volseg.sam.preprocessing`.
+    overwrite
+        Replace an existing label image, when the run starts to write; it is kept in the trash.
+    encode_batch, decode_batch
+        Tiles per encoder call and prompts per decoder call; None: as suits the machine.
+    window, group
+        Slices and objects of a block; None: 16 and 8.
+    into_existing
+        Add to the label image of this name, or make objects of the same ids anew. Voxels of other objects stay, and
+        so do those that a person edited last.
+    overwrite_edits
+        With `into_existing`: what people edited before the run is not kept where the run's objects lie. With
+        `overwrite`: labels that people edited are replaced, too (and kept in the trash).
+    resume
+        The plan is for going on with a run: where that was begun with these prompts and weights, its zoom stands
+        for ``"auto"``.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with any of it, as its own class (PromptError, UnknownModelError,
+        NameRefusedError, NotThereError, …).
+    """
+    checked = as_prompts(prompts)
+    layer_name, name = _names(checked, labels)
+    layer = next(one for one in checked.layers if one.name == layer_name)
+    checked.check_inside(volume.shape, volume.n_times, volume.n_channels)
+    source = _source(volume, level, time, channel if channel is not None else layer.channel)
+    objects = objects_of(checked, layer_name, time)
+    if not objects:
+        raise InputError(f"no object of layer {layer_name!r} has a prompt at time point {time}")
+    existing = _existing(into_existing, overwrite_edits, overwrite)
+    there = None if existing is None else existing_labels(volume, name, source, objects)
+    wanted = Zooming(checked_zoom(zoom), objects, layer_name, name if resume else None)
+    predictor = _predictor(
+        volume, source, model, wanted, tuple(preprocess), (encode_batch, decode_batch)
+    )
+    tile = source.shape[1] if predictor.kind == "oracle" else _tile_size(predictor, source.shape)
+    levels = label_levels(volume, level) if there is None else levels_of(there)
+    geometry = choose_geometry(levels, tile, window, group)
+    return Plan(
+        source=source,
+        predictor=predictor,
+        settings=_settings(settings, predictor),
+        geometry=geometry,
+        labels=LabelImage(
+            name=name,
+            dtype="uint32" if there is None else str(there.dtype),
+            category=layer.category,
+        ),
+        objects=tuple(objects),
+        existing=existing,
+        url=str(volume.location.url),
+        labels_at=_labels_at(volume),
+        overwrite=overwrite,
+        overwrite_edits=overwrite and overwrite_edits,
+        estimates=estimate(
+            source.shape,
+            source.dtype,
+            geometry,
+            predictor,
+            objects,
+            "uint32" if there is None else str(there.dtype),
+            existing is not None,
+        ),
+    )
+
+
+def make_plans(
+    volume: Volume,
+    prompts: PromptSet | dict[str, Any] | str,
+    *,
+    labels: str | None = None,
+    **choices: Any,
+) -> list[Plan]:
+    """Decide a segment job per layer of the prompts: each layer becomes a label image. All are checked before any runs.
+
+    Parameters
+    ----------
+    volume, prompts, choices
+        As in `make_plan`.
+    labels
+        Renames an only layer, or names the one of several that is to be made; None: all of them.
+    """
+    checked = as_prompts(prompts)
+    names = [layer.name for layer in checked.layers]
+    wanted = names if labels is None and len(names) > 1 else [labels]
+    return [make_plan(volume, checked, labels=name, **choices) for name in wanted]
+
+
+def _names(prompts: PromptSet, labels: str | None) -> tuple[str, str]:
+    """The layer that is segmented, and the label image that it becomes."""
+    from volseg.storage import check_name
+
+    layer = choose_layer(prompts, labels)
+    return layer, check_name(labels or layer, "label image")
+
+
+def _existing(into_existing: bool, overwrite_edits: bool, overwrite: bool) -> IntoExisting | None:
+    if overwrite and into_existing:
+        raise InputError("to overwrite a label image and to add to it exclude each other")
+    if overwrite_edits and not (into_existing or overwrite):
+        raise InputError(
+            "overwriting edits is for label images that exist; give --into-existing or --overwrite, too"
+        )
+    return IntoExisting(overwrite_edits=overwrite_edits) if into_existing else None
+
+
+def _labels_at(volume: Volume) -> str | None:
+    place = volume.output_store.location
+    return None if place == volume.location else str(place.url)
+
+
+def _source(volume: Volume, level: int, time: int, channel: int | Sequence[int] | None) -> Source:
+    if not 0 <= level < len(volume.levels):
+        raise InputError(
+            f"level {level} does not exist; {volume.location} has {len(volume.levels)} levels, from 0"
+        )
+    if not 0 <= time < volume.n_times:
+        raise InputError(
+            f"time point {time} does not exist; {volume.location} has {volume.n_times}, from 0"
+        )
+    at = volume.levels[level]
+    return Source(
+        identity=volume.identity(level),
+        level=level,
+        time=time,
+        channels=_channels(volume, channel),
+        shape=at.grid.shape,
+        factors=voxel_ratio(volume.shape, volume.scale, at.grid.shape, at.scale),
+        voxel_um=(float(at.scale[0]), float(at.scale[1]), float(at.scale[2])),
+        dtype=str(volume.dtype),
+    )
+
+
+def _channels(volume: Volume, channel: int | Sequence[int] | None) -> tuple[int, ...]:
+    if channel is None:
+        return (0, 1, 2) if volume.is_rgb else (0,)
+    chosen = (channel,) if isinstance(channel, int) else tuple(channel)
+    if not 1 <= len(chosen) <= 3:
+        raise InputError(f"{len(chosen)} channels were given; a model sees one to three")
+    for one in chosen:
+        if not 0 <= one < volume.n_channels:
+            raise InputError(
+                f"channel {one} does not exist; {volume.location} has {volume.n_channels}, from 0"
+            )
+    return chosen
+
+
+def _predictor(
+    volume: Volume,
+    source: Source,
+    model: str | PlannedModel | PlannedOracle,
+    zooming: Zooming,
+    preprocess: tuple[str, ...],
+    batches: tuple[int | None, int | None],
+) -> PlannedModel | PlannedOracle:
+    """What answers prompts; batches that were given replace those that suit the machine."""
+    if isinstance(model, PlannedOracle):
+        return model
+    if isinstance(model, PlannedModel):
+        planned = model
+        if tuple(planned.rendering["channels"]) != source.channels:
+            raise InputError(
+                f"the planned model looks at channels {planned.rendering['channels']}, but the plan is for "
+                f"{list(source.channels)}; give the model's name instead"
+            )
+    else:
+        planned = _model(volume, source, model, zooming, preprocess)
+    names = ("encode_batch", "decode_batch")
+    given = {name: n for name, n in zip(names, batches, strict=True) if n is not None}
+    return planned.model_copy(update=given)
+
+
+def _model(
+    volume: Volume, source: Source, model: str, zooming: Zooming, preprocess: tuple[str, ...]
+) -> PlannedModel:
+    from volseg.sam.registry import find_model
+    from volseg.sam.rendering import measure_rendering
+
+    spec = find_model(model)
+    sha256 = _digest_of(spec)
+    encode_batch, decode_batch = default_batches()
+    rendering = measure_rendering(volume, source.level, source.time, source.channels, preprocess)
+    return PlannedModel(
+        name=spec.name,
+        variant=spec.kind,
+        sha256=sha256,
+        img_size=spec.img_size,
+        embedding=spec.embedding,
+        zoom=zooming.decide(volume, source, replace(spec, sha256=sha256), rendering),
+        overlap=None,
+        encode_batch=encode_batch,
+        decode_batch=decode_batch,
+        rendering=rendering.model_dump(mode="json"),
+    )
+
+
+def default_batches() -> tuple[int, int]:
+    """Tiles per encoder call and prompts per decoder call: one on a CPU, where more are no faster."""
+    from volseg.engine.cluster import local_gpus
+
+    return (8, 64) if local_gpus() else (1, 1)
+
+
+def _digest_of(spec: ModelSpec) -> str:
+    """The digest of the weights, fetched first where only the file itself can tell it."""
+    if spec.sha256 is not None:
+        return spec.sha256
+    from volseg.sam.registry import fetch_weights, find_model
+
+    fetch_weights(spec)
+    again = find_model(spec.name).sha256
+    if again is None:
+        raise InputError(f"the weights of {spec.name} have no digest after they were fetched")
+    return again
+
+
+def _tile_size(predictor: PlannedModel, shape: Triple) -> int:
+    from volseg.sam.tiling import Tiling
+
+    return Tiling(shape[1:], predictor.img_size, predictor.zoom, predictor.overlap).size
+
+
+def _settings(
+    given: Settings | dict[str, Any] | None, predictor: PlannedModel | PlannedOracle
+) -> Settings:
+    """The thresholds given, those left out being the defaults for this kind of predictor."""
+    if isinstance(given, Settings):
+        return given
+    make = Settings.for_sam if predictor.kind == "sam" else Settings
+    try:
+        return make(**(given or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
