@@ -173,6 +173,34 @@ def test_metadata_of_0_4_in_zarr_3_are_refused(tmp_path: Path) -> None:
         volseg.open(url)
 
 
+@pytest.mark.parametrize("path", ["/0", "./0", "0/", "0//."])
+def test_paths_of_levels_in_other_words(tmp_path: Path, path: str) -> None:
+    url = write(tmp_path / "v.zarr", DATA)
+    text = (url / ".zattrs").read_text()
+    (url / ".zattrs").write_text(text.replace('"path": "0"', f'"path": "{path}"'))
+    volume = volseg.open(url)
+    assert volume.levels[0].path == "0"
+    np.testing.assert_array_equal(voxels(volume), DATA)
+
+
+@pytest.mark.parametrize("path", ["..", "../v.zarr/0", "0/../0", "", ".", "/"])
+def test_paths_that_lead_elsewhere_are_refused(tmp_path: Path, path: str) -> None:
+    url = write(tmp_path / "v.zarr", DATA)
+    text = (url / ".zattrs").read_text()
+    (url / ".zattrs").write_text(text.replace('"path": "0"', f'"path": "{path}"'))
+    with pytest.raises(NotOmeZarrError, match="not a relative path"):
+        volseg.open(url)
+
+
+def test_the_coarsest_level_first_is_refused(tmp_path: Path) -> None:
+    url = write(tmp_path / "v.zarr", DATA, levels=3)
+    document = json.loads((url / ".zattrs").read_text())
+    document["multiscales"][0]["datasets"].reverse()
+    (url / ".zattrs").write_text(json.dumps(document))
+    with pytest.raises(NotOmeZarrError, match="dataset 1 is finer than the first one, 2"):
+        volseg.open(url)
+
+
 def test_the_group_of_labels_names_them(tmp_path: Path) -> None:
     url = write(tmp_path / "v.zarr", DATA)
     write_labels(url, "cells", DATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,13 @@ def test_rois_of_another_image_are_refused(
     assert not list(volume.labels)
 
 
+def test_a_set_that_macos_packed(make_volume: Make, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("set/a.roi", roi(ROI_TYPE.RECT, (0, 0, 5, 5), z_position=1).tobytes())
+        archive.writestr("__MACOSX/set/._a.roi", b"\0\5\x16\7Mac OS X")
+    assert (read(tmp_path / "set.zip", make_volume()) == 1).sum() == 25
+
+
 def test_damaged_sets(make_volume: Make, tmp_path: Path) -> None:
     volume = make_volume()
     roi(ROI_TYPE.LINE, (0, 0, 5, 5)).tofile(tmp_path / "line.roi")
@@ -218,6 +226,9 @@ def test_features_of_qupath(make_volume: Make, tmp_path: Path) -> None:
         ('{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[1e9,0],[1e9,9],[1e9,9]]]}}',
          "another image"),
         ('{"a": 1}', "no features"),
+        ('{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[NaN, 1], [2, 3], [4, 5]]]}}',
+         r"a\.geojson: .*a ring is no list of points"),
+        ('{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[]]}}', r"a\.geojson: .*a ring"),
     ],
 )  # fmt: skip
 def test_damaged_geojson(make_volume: Make, tmp_path: Path, text: str, message: str) -> None:

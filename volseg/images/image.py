@@ -312,6 +312,12 @@ def read_levels(documents: Documents, multiscale: Multiscale) -> list[LevelArray
         levels = list(pool.map(read, range(len(multiscale.datasets))))
     if any(0 in level.shape for level in levels):
         raise NotOmeZarrError(f"{store.location}: a level has an axis of length 0")
+    finer = next((level for level in levels if level.size > levels[0].size), None)
+    if finer is not None:
+        raise NotOmeZarrError(
+            f"{store.location}: dataset {finer.path} is finer than the first one, {levels[0].path}; the metadata must "
+            "list the finest first"
+        )
     return levels
 
 

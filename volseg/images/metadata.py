@@ -216,13 +216,11 @@ def _datasets(
 
 def _checked_path(dataset: Any, where: Location) -> str:
     path = dataset.get("path") if isinstance(dataset, dict) else None
-    if (
-        not isinstance(path, str)
-        or any(p in ("", ".", "..") for p in path.split("/"))
-        or "\\" in path
-    ):
+    parts = path.split("/") if isinstance(path, str) else []
+    parts = [part for part in parts if part not in ("", ".")]  # "./0" and "0/" are written, too
+    if not parts or ".." in parts or "\\" in str(path):
         raise NotOmeZarrError(f"{where}: dataset path {path!r} is not a relative path")
-    return path
+    return "/".join(parts)
 
 
 def _shape(documents: Documents, path: str, zarr: int, n_axes: int) -> list[int]:

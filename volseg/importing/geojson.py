@@ -130,6 +130,6 @@ def _rings(geometry: dict[str, Any]) -> Iterator[Any]:
         for ring in polygon or []:
             corners = np.array([point[:2] for point in ring], np.float64)
             if corners.ndim != 2 or corners.shape[1] != 2 or not np.isfinite(corners).all():
-                raise UnsupportedFormatError("a ring is no list of points [x, y]")
+                raise ValueError("a ring is no list of points [x, y]")
             if len(corners) > 2:
                 yield corners

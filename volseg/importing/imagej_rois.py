@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +66,12 @@ def _read(path: Path) -> list[Any]:
         return [roifile.ImagejRoi.frombytes(path.read_bytes())]
     rois = []
     with zipfile.ZipFile(path) as archive:
-        entries = [one for one in archive.infolist() if one.filename.lower().endswith(".roi")]
+        entries = [
+            one
+            for one in archive.infolist()
+            if one.filename.lower().endswith(".roi")
+            and not PurePosixPath(one.filename).name.startswith("._")  # macOS packs these too
+        ]
         total = sum(one.file_size for one in entries)
         check_size(path, total, min(path.stat().st_size, _MOST_BYTES), compressed=True)
         for entry in entries:
