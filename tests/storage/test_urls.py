@@ -21,6 +21,7 @@ from volseg.storage import check_name, parse_url
         ("/data/x.zarr", "file:///data/x.zarr"),
         ("/data/../other/x y.zarr", "file:///other/x%20y.zarr"),
         ("file:///data/x%20y.zarr", "file:///data/x%20y.zarr"),
+        ("file:/data/x%20y.zarr", "file:///data/x%20y.zarr"),  # as Java writes them
     ],
 )
 def test_normal_form(text: str, url: str) -> None:
@@ -51,7 +52,8 @@ def test_parts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  ", "gopher://bucket/x", "s3://", "s3:///key", "s3://bucket/../other", "s3://bucket/a\nb",
+    ["", "  ", "gopher://bucket/x", "s3://", "s3:/bucket/x.zarr", "https:/host/x.zarr", "s3:///key",
+     "s3://bucket/../other", "s3://bucket/a\nb",
      "https://user:secret@host/x", "https://host/x?token=1", "https:///x", "file://host/x", "a\0b"],
 )  # fmt: skip
 def test_refused_urls(text: str) -> None:

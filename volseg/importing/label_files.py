@@ -25,7 +25,7 @@ from volseg.importing.opening import open_image
 from volseg.importing.spool import Spool, fetch
 from volseg.importing.volumes import slabs
 from volseg.progress import Progress, silent
-from volseg.storage.urls import parse_url
+from volseg.storage.urls import is_url, parse_url
 
 if TYPE_CHECKING:
     from volseg.images.image import Volume
@@ -352,7 +352,7 @@ def _channel(value: object, volume: Volume) -> int | list[int] | None:
 @contextlib.contextmanager
 def _local(text: str) -> Iterator[Path]:
     """The path of a file; one on a store is fetched first."""
-    location = parse_url(text) if "://" in text else None
+    location = parse_url(text) if is_url(text) else None
     path = location.local_path if location is not None else Path(os.path.expanduser(text))
     if path is not None:
         yield path

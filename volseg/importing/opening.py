@@ -18,7 +18,7 @@ from volseg.importing.image_kinds import (
 from volseg.importing.opened import AS_IT_IS, LETTERS, OpenedImage, SourceOptions
 from volseg.importing.spool import Spool, fetch
 from volseg.storage.chains import ARCHIVES
-from volseg.storage.urls import parse_url
+from volseg.storage.urls import is_url, parse_url
 
 KINDS = (
     "TIFF (OME, ImageJ, LSM), DICOM, NIfTI, NRRD, HDF5, MRC, LIF, ND2, NumPy, PNG, JPEG, a folder of slices, "
@@ -99,7 +99,7 @@ def open_image(
 
 
 def _open(text: str, axes: str | None, options: SourceOptions) -> OpenedImage:
-    location = parse_url(text) if "://" in text or text.lower().endswith(ARCHIVES) else None
+    location = parse_url(text) if is_url(text) or text.lower().endswith(ARCHIVES) else None
     path = Path(os.path.expanduser(text)) if location is None else location.local_path
     if path is None:
         return _open_remote(text, axes, options)

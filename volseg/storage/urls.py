@@ -23,6 +23,7 @@ _RESERVED = frozenset({"zarr.json"})
 _DEVICES = re.compile(
     r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
 )  # on Windows, in every folder
+_ONE_SLASH = re.compile(r"(file|s3|https?|gs|gcs|az|abfss?|sftp|ftp):/(?!/)", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
@@ -191,12 +192,24 @@ def parse_url(text: str | Path | Location) -> Location:
     return location
 
 
+def is_url(text: str) -> bool:
+    """Tell whether a text is meant as a URL, not as a path."""
+    return "://" in text or _ONE_SLASH.match(text) is not None
+
+
 def _parse(text: str | Path) -> Location:
     text = os.fspath(text) if isinstance(text, os.PathLike) else text
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"expected a path or URL, got {text!r}")
     if "\0" in text:
         raise InputError(f"path {text!r} has a NUL character")
+    if one_slash := _ONE_SLASH.match(text):  # pathlib makes one of two
+        if one_slash[1].lower() != "file":
+            raise InputError(
+                f"{text!r}: expected two slashes after the colon, as in s3://bucket/key (a pathlib.Path "
+                "can't hold that: give a text)"
+            )
+        text = f"file://{text[len('file:') :]}"
     scheme, separator, rest = text.partition("://")
     if not separator or (WINDOWS and len(scheme) == 1):  # a drive
         return _local(_expanded(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import zarr
 from volseg.errors import ExistsError, InputError, LeaseHeldError
 from volseg.images.create import create_volume
 from volseg.images.image import Volume, open_volume
+from volseg.images.targets import contents
 from volseg.images.targets.contents import look_at
-from volseg.storage import Store, parse_url
+from volseg.storage import Location, Store, parse_url
 
 WHOLE = ((0, 3), (0, 8), (0, 8))
 HOW = {"axes": "zyx", "shape": (3, 8, 8), "dtype": "uint8", "scale_um": (1, 1, 1)}
@@ -182,3 +184,17 @@ def test_a_file_that_goes_while_it_is_looked_at_is_not_there(
 
     monkeypatch.setattr(os, "scandir", scan_and_lose)
     assert look_at(parse_url(str(tmp_path))).strangers == ("thesis.txt",)
+
+
+def test_a_home_is_not_walked_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a bucket of millions of objects: that it is somebody's is known after a few."""
+    (tmp_path / "thesis.txt").write_text("years")
+
+    def endless(location: Location) -> Iterator[tuple[str, int, bool]]:
+        for number in range(1_000):
+            yield f"file {number}", 1, False
+        pytest.fail("everything is listed")
+
+    monkeypatch.setattr(contents, "_entries", endless)
+    with pytest.raises(ExistsError, match=r"\(file 0, file 1, file 2 and more\)"):
+        create_volume(str(tmp_path), **HOW, overwrite=True)

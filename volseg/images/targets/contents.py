@@ -65,7 +65,7 @@ class Contents:
         "nothing" for an empty place; "labels" for a group that holds label images of an image elsewhere; "other" for
         what volseg did not write.
     strangers
-        Up to three keys of what is not volseg's; `n_strangers` counts all.
+        Up to three keys of what is not volseg's; `n_strangers` counts all, of what volseg did not write up to four.
     labels
         The label images inside (of a label image: itself), with people's work.
     objects, size
@@ -90,7 +90,8 @@ class Contents:
     def name_strangers(self) -> str:
         """Return the strangers for a message."""
         more = self.n_strangers - len(self.strangers)
-        return ", ".join(self.strangers) + (f" and {more} more" if more else "")
+        told = f" and {more} more" if self.kind != "other" else " and more"
+        return ", ".join(self.strangers) + (told if more else "")
 
 
 @dataclass
@@ -133,6 +134,8 @@ def look_at(location: Location) -> Contents:
     tally = _Tally(ours)
     for key, size, is_link in _entries(location):
         tally.add(key, size, is_link)
+        if kind == "other" and tally.n_strangers > _NAMED:  # a home, a bucket: enough is known
+            return Contents(kind, tuple(tally.strangers), tally.n_strangers)
     if kind == "other":
         return Contents(kind, tuple(tally.strangers), tally.n_strangers)
     work = tuple(read_work(store.sub(path) if path else store, name) for path, name in labels)
