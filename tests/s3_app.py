@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from moto.moto_server.werkzeug_app import (
@@ -32,6 +33,14 @@ class OneWriterPerObject:
             return self._application(environ, start_response)
 
 
+class Dispatcher(DomainDispatcherApplication):
+    """moto's choice of a backend, made once for each host: it looks through moto's folders, a third of a request."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self.get_backend_for_host = cache(super().get_backend_for_host)  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
-    application = OneWriterPerObject(DomainDispatcherApplication(create_backend_app))
+    application = OneWriterPerObject(Dispatcher())
     run_simple("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
