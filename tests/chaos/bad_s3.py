@@ -8,12 +8,14 @@ import random
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.web_server import WebServer
 
 FAULTS = ("busy", "broken", "cut", "lost answer", "slow", "stalled")
 SLOW_PIECES = 4
-STALL_SECONDS = 1.0
+STALL_SECONDS = 0.3
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 BROKEN = b"<Error><Code>InternalError</Code><Message>We had an internal error.</Message></Error>"
 
@@ -34,8 +36,7 @@ class BadS3:
         self.spoiled: Counter[str] = Counter()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = WebServer(("127.0.0.1", 0), _handler(self))
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

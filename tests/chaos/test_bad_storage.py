@@ -18,15 +18,17 @@ from volseg.errors import InterruptedRunError, StorageError
 from volseg.images.image import Volume, open_volume
 from volseg.pipelines.segmentation import Plan, make_plan, run
 from volseg.pipelines.segmentation.report import verify_run
+from volseg.storage import remote
 
 TRUTH = make_truth((12, 40, 40), 2, seed=8)
 
 
 @pytest.fixture
 def bad(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[BadS3]:
-    """The S3 server behind a proxy that is good until told otherwise."""
+    """The S3 server behind a proxy that is good until told otherwise, and asked again without a long pause."""
     proxy = BadS3(s3_environment.endpoint, every=0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    monkeypatch.setattr(remote, "FIRST_PAUSE_S", 0.01)
     yield proxy
     proxy.close()
 
@@ -56,8 +58,6 @@ def test_every_third_request_spoiled(bad: BadS3, s3_url: str, tmp_path: Path) ->
 def test_storage_that_stays_away_stops_the_run(
     bad: BadS3, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from volseg.storage import remote
-
     good = make_volume(str(tmp_path / "v.zarr"), TRUTH)
     run(plan_of(good))
     volume = make_volume(f"{s3_url}/v.zarr", TRUTH)
@@ -69,7 +69,6 @@ def test_storage_that_stays_away_stops_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(remote, "ATTEMPTS", 1)
-        patch.setattr(remote, "FIRST_PAUSE_S", 0.01)
         patch.setattr(remote, "_retries", _few(remote._retries))
         with pytest.raises(StorageError, match=r"v\.zarr"):
             run(plan, progress=fail_later)

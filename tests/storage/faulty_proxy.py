@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from tests.web_server import WebServer
+
 
 class FaultyProxy:
     """Forwards to an endpoint; the next requests of a method meet the faults that were planned for them.
@@ -33,7 +35,7 @@ class FaultyProxy:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = WebServer(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
 
     def handle(self, request: http.server.BaseHTTPRequestHandler) -> None:

@@ -8,8 +8,10 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from tests.web_server import WebServer
 
 
 @dataclass
@@ -48,9 +50,9 @@ def running(server: OddServer) -> Iterator[OddServer]:
     class Handler(_Handler):
         odd = server
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd = WebServer(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{httpd.server_address[1]}"
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=httpd.serve_forever)
     thread.start()
     try:
         yield server
