@@ -69,7 +69,6 @@ def test_storage_that_stays_away_stops_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(remote, "ATTEMPTS", 1)
-        patch.setattr(remote, "_retries", _few(remote._retries))
         with pytest.raises(StorageError, match=r"v\.zarr"):
             run(plan, progress=fail_later)
     bad.always = None
@@ -113,10 +112,6 @@ def test_requests_spoiled_at_random(
     assert sum(bad.spoiled.values()) > 30
     assert results[0] == results[1]
     assert verify_run(volume).complete
-
-
-def _few(retries):  # type: ignore[no-untyped-def]
-    return lambda attempts: retries(min(attempts, 1))
 
 
 def _reopened(plan: Plan) -> Plan:

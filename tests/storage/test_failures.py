@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3_server import S3Server
+from tests.web_server import WebServer
 from volseg.errors import (
     AccessDeniedError,
     InputError,

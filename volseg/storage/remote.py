@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from random import random
@@ -23,7 +22,7 @@ from volseg.errors import (
     NotThereError,
     StorageError,
 )
-from volseg.storage.credentials import s3_settings
+from volseg.storage.clients import Retries, open_client
 from volseg.storage.failures import TransientError, missing_bucket, translated
 from volseg.storage.presence import Witness, is_forbidden
 from volseg.storage.stat import Names, Stat
@@ -41,40 +40,10 @@ ABSENT = "no-such-object.volseg"
 """A key that nobody uses, to learn how a web server says that nothing is there."""
 
 
-def _retries(attempts: int) -> dict[str, Any]:
-    return {
-        "max_retries": attempts,
-        "retry_timeout": timedelta(seconds=60),
-        "backoff": {
-            "init_backoff": timedelta(seconds=FIRST_PAUSE_S),
-            "max_backoff": timedelta(seconds=LONGEST_PAUSE_S),
-            "base": 2,
-        },
-    }
-
-
-def open_obstore(location: Location, *, attempts: int = ATTEMPTS) -> S3Store | HTTPStore:
-    """Open obstore's store of an ``s3://`` or ``https://`` location with credentials from the environment."""
-    from obstore.store import HTTPStore, S3Store
-
-    if location.scheme == "s3":
-        config, client, provider = s3_settings()
-        return S3Store(
-            location.bucket,
-            prefix=location.key or None,
-            config=config,
-            client_options=client,
-            retry_config=_retries(attempts),  # type: ignore[arg-type]
-            credential_provider=provider,
-        )
-    options: dict[str, Any] = {"connect_timeout": "5s", "timeout": "120s"}
-    if location.scheme == "http":
-        options["allow_http"] = True
-    return HTTPStore.from_url(
-        location.url,
-        client_options=options,  # type: ignore[arg-type]
-        retry_config=_retries(attempts),  # type: ignore[arg-type]
-    )
+def open_obstore(location: Location, *, attempts: int | None = None) -> S3Store | HTTPStore:
+    """Open obstore's store of a location; `attempts`: repetitions of a failed request, by default `ATTEMPTS`."""
+    most = ATTEMPTS if attempts is None else attempts
+    return open_client(location, Retries(most, FIRST_PAUSE_S, LONGEST_PAUSE_S))
 
 
 class RemoteObjects:
