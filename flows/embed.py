@@ -30,8 +30,8 @@ def embed_volume(
     zoom: Annotated[float, Field(gt=0, le=64)] | Literal["auto"] | None = "auto",
     labels_at: str | None = None,
 ) -> dict[str, Any]:
-    """Embed a volume; parameters as in `volseg.embeddings.embed_volume`."""
-    from volseg.embeddings import embed_volume as embed
+    """Embed a volume; parameters as in `volseg.features.embed_volume`."""
+    from volseg.features import embed_volume as embed
     from volseg.images.image import open_volume
 
     telling = Telling(f"embeddings by {model}")

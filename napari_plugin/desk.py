@@ -39,9 +39,9 @@ from napari_plugin.slicing import SliceModel
 from napari_plugin.telling import Telling
 from napari_plugin.workbench import workbench_of
 from volseg.errors import ConflictError, InputError, StorageError
+from volseg.models.registry import find_model
 from volseg.prompts import PromptedObject
 from volseg.prompts.models import MAX_ID
-from volseg.sam.registry import find_model
 
 
 class Desk(Telling):

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
-    from volseg.embeddings import EmbeddingCache, TileEncoder
+    from volseg.features import EmbeddingCache, TileEncoder
+    from volseg.features.rendering import Rendering
+    from volseg.features.tiling import Tile
     from volseg.images.image import Volume
     from volseg.images.labels import Labels
+    from volseg.predict.slice_predictor import SamSlicePredictor
     from volseg.prompts import PromptedObject
-    from volseg.propagation.sam_predictor import SamSlicePredictor
-    from volseg.sam.rendering import Rendering
-    from volseg.sam.tiling import Tile
 
 KEPT_BYTES = 512 * 2**20
 
@@ -113,7 +113,7 @@ class InteractivePredictor:
     def __init__(self, volume: Volume, choice: Choice, threads: int | None = None) -> None:
         import os
 
-        from volseg.sam.registry import load_model
+        from volseg.models.registry import load_model
 
         on_linux = hasattr(os, "sched_getaffinity")
         cores = threads or (len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1)
@@ -128,7 +128,7 @@ class InteractivePredictor:
 
     def _use(self, zoom: float) -> None:
         """Show slices at a zoom from now on; what was embedded at it stands."""
-        from volseg.embeddings import SlabReader, TileEncoder
+        from volseg.features import SlabReader, TileEncoder
 
         self.zoom, self.predictor = zoom, self._at(zoom)
         self.cache: ReadThrough = self.predictor.cache  # type: ignore[assignment]
@@ -136,8 +136,8 @@ class InteractivePredictor:
         self._encoder = TileEncoder(self.model, self.predictor.tiling, self.rendering, reader)
 
     def _at(self, zoom: float) -> SamSlicePredictor:
-        from volseg.embeddings.cache import cache_of
-        from volseg.propagation.sam_predictor import open_sam_predictor
+        from volseg.features.cache import cache_of
+        from volseg.predict.slice_predictor import open_sam_predictor
 
         if zoom in self._kept:
             return self._kept[zoom]
@@ -160,7 +160,7 @@ class InteractivePredictor:
         at once.
         """
         from volseg.pipelines.segmentation.zoom import prompted_zoom
-        from volseg.propagation.sam_looker import SamLooker
+        from volseg.predict.looker import SamLooker
 
         found = prompted_zoom(
             objects,
@@ -211,7 +211,7 @@ class TruePredictor:
 
     def tiles(self, box: tuple[int, int, int, int] | None) -> list[Tile]:
         """One, the whole slice."""
-        from volseg.sam.tiling import Tiling
+        from volseg.features.tiling import Tiling
 
         return Tiling(self.shape[1:], max(self.shape[1:])).tiles[:1]
 
@@ -233,7 +233,7 @@ def open_interactive(volume: Volume, choice: Choice) -> InteractivePredictor | T
 
 def remembered_rendering(volume: Volume, choice: Choice) -> Rendering:
     """The contrast of a volume, measured once per machine: it reads a good part of the volume."""
-    from volseg.sam.rendering import Rendering, measure_rendering
+    from volseg.features.rendering import Rendering, measure_rendering
 
     names = {"url": volume.location.url, "identity": volume.identity(0), "time": choice.time}
     names["channel"] = list(choice.channel) if isinstance(choice.channel, tuple) else choice.channel

@@ -24,13 +24,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from volseg.embeddings import SlabReader, TileEncoder, embed_volume  # noqa: E402
+from volseg.features import SlabReader, TileEncoder, embed_volume  # noqa: E402
+from volseg.features.rendering import measure_rendering  # noqa: E402
+from volseg.features.tiling import Tiling  # noqa: E402
 from volseg.images.create import create_volume  # noqa: E402
 from volseg.images.image import Volume, open_volume  # noqa: E402
-from volseg.sam.model import Model  # noqa: E402
-from volseg.sam.registry import load_model  # noqa: E402
-from volseg.sam.rendering import measure_rendering  # noqa: E402
-from volseg.sam.tiling import Tiling  # noqa: E402
+from volseg.models.registry import load_model  # noqa: E402
+from volseg.models.sam.model import Model  # noqa: E402
 
 SIDES = (2048, 1388)
 """The second is as most slices are: no power of two, no multiple of a chunk."""
@@ -42,7 +42,7 @@ def random_vit(kind: str) -> Model:
 
     from segment_anything import sam_model_registry
 
-    from volseg.sam.registry import find_model
+    from volseg.models.registry import find_model
 
     return Model(replace(find_model(kind), sha256="0" * 64), sam_model_registry[kind]())
 

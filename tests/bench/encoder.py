@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.bench.peak import peak_mib  # noqa: E402
-from volseg.sam.attention import fuse  # noqa: E402
+from volseg.models.sam.attention import fuse  # noqa: E402
 
 
 def encoder(kind: str) -> nn.Module:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.bench.embed import random_vit  # noqa: E402
-from volseg.sam.model import Model, TilePrompt  # noqa: E402
+from volseg.models.sam.model import Model, TilePrompt  # noqa: E402
 
 
 def per_second(work: Callable[[], Any], units: int, seconds: float) -> float:

@@ -59,10 +59,10 @@ def make_volume(path: Path, slices: int, side: int) -> None:
 
 def propagate_all(path: Path, side: int) -> int:
     """Slices found, of all tubes."""
+    from volseg.features.rendering import measure_rendering
+    from volseg.models.registry import load_model
+    from volseg.predict.slice_predictor import open_sam_predictor
     from volseg.propagation import Settings, propagate
-    from volseg.propagation.sam_predictor import open_sam_predictor
-    from volseg.sam.registry import load_model
-    from volseg.sam.rendering import measure_rendering
 
     volume = open_volume(path, writable=True)
     depth = volume.levels[0].grid.shape[0]
@@ -79,7 +79,7 @@ def propagate_all(path: Path, side: int) -> int:
 
 def embed_all(path: Path, side: int) -> int:
     """Slices embedded."""
-    from volseg.embeddings import embed_volume
+    from volseg.features import embed_volume
 
     volume = open_volume(path, writable=True)
     embed_volume(volume, "nano")

@@ -28,16 +28,16 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.bench.embed import random_vit  # noqa: E402
-from volseg.embeddings.cache import EmbeddingCache  # noqa: E402
-from volseg.embeddings.reading import SlabReader  # noqa: E402
+from volseg.features.cache import EmbeddingCache  # noqa: E402
+from volseg.features.reading import SlabReader  # noqa: E402
+from volseg.features.rendering import Rendering  # noqa: E402
+from volseg.features.tiling import Tile, Tiling  # noqa: E402
 from volseg.images.create import create_volume  # noqa: E402
 from volseg.images.image import Volume  # noqa: E402
+from volseg.models.registry import load_model  # noqa: E402
+from volseg.models.sam.model import Model, TilePrompt  # noqa: E402
+from volseg.predict.slice_predictor import SamSlicePredictor  # noqa: E402
 from volseg.propagation import Settings, Track, propagate  # noqa: E402
-from volseg.propagation.sam_predictor import SamSlicePredictor  # noqa: E402
-from volseg.sam.model import Model, TilePrompt  # noqa: E402
-from volseg.sam.registry import load_model  # noqa: E402
-from volseg.sam.rendering import Rendering  # noqa: E402
-from volseg.sam.tiling import Tile, Tiling  # noqa: E402
 
 Asked = list[tuple[NDArray[np.float16], list[TilePrompt]]]
 

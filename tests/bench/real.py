@@ -200,11 +200,11 @@ def main() -> None:
     chosen = parser.parse_args()
     import torch
 
-    from volseg.propagation.sam_predictor import array_predictor
-    from volseg.sam.model import Model
-    from volseg.sam.nano import load
-    from volseg.sam.registry import find_model
-    from volseg.sam.rendering import rendering_of
+    from volseg.features.rendering import rendering_of
+    from volseg.models.nano import load
+    from volseg.models.registry import find_model
+    from volseg.models.sam.model import Model
+    from volseg.predict.slice_predictor import array_predictor
 
     torch.set_num_threads(1)
     model = Model(find_model("nano"), load(folder=chosen.weights))

@@ -139,11 +139,11 @@ def planes(name: str, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def kinds(count: int, most: int) -> dict[str, Any]:
     """IoU of first masks at zoom 1 and at the zoom found, and what finding it cost, for each kind that validates."""
-    from volseg.propagation.fitting_zoom import find_zoom, places_of
-    from volseg.propagation.sam_looker import SamLooker
-    from volseg.propagation.sam_predictor import array_predictor
-    from volseg.sam.registry import load_model
-    from volseg.sam.rendering import make_rendering
+    from volseg.features.rendering import make_rendering
+    from volseg.models.registry import load_model
+    from volseg.predict.fitting_zoom import find_zoom, places_of
+    from volseg.predict.looker import SamLooker
+    from volseg.predict.slice_predictor import array_predictor
 
     model = load_model("nano", device="cpu", threads=1)
     found: dict[str, Any] = {}

@@ -42,7 +42,7 @@ def test_a_room_imports_only_from_below() -> None:
         ),
         ("import volseg.cli", ["torch", "distributed", "prefect", "skimage"]),
         ("import volseg.pipelines.segmentation", ["torch", "prefect"]),
-        ("import volseg.sam.registry", ["torch"]),
+        ("import volseg.models.registry", ["torch"]),
     ],
 )
 def test_light_imports_stay_light(what: str, stays_out: list[str]) -> None:

@@ -16,9 +16,9 @@ from napari_plugin.slicing import SliceModel
 from tests.napari_plugin.places import Threshold, discs, make_volume
 from tests.napari_plugin.test_prompting import eventually
 from volseg.images.image import open_volume
+from volseg.models.registry import find_model
 from volseg.prompts import PromptedObject
 from volseg.propagation import SlicePrompt
-from volseg.sam.registry import find_model
 
 CELLS, NUCLEI = ("v.zarr", "cells"), ("v.zarr", "nuclei")
 

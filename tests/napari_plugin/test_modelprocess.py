@@ -15,8 +15,8 @@ from napari_plugin.modelprocess import ModelGoneError, ModelProcess
 from napari_plugin.slicing import SliceModel
 from tests.napari_plugin.places import discs, make_volume
 from volseg.errors import NotThereError, UnknownModelError
+from volseg.models.registry import find_model
 from volseg.propagation import SlicePrompt
-from volseg.sam.registry import find_model
 
 
 def test_errors_come_as_themselves(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from volseg.errors import InputError, NotThereError
-from volseg.sam import nano_versions
+from volseg.models import nano_versions
 from volseg.training.card import main, make_card
 from volseg.training.figures import FIGURES, read_figures, write_figures
 from volseg.training.weaknesses import weaknesses

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from volseg.errors import NotThereError
-from volseg.sam.nano import dense as nano_dense
-from volseg.sam.registry import find_model
+from volseg.models.nano import dense as nano_dense
+from volseg.models.registry import find_model
 from volseg.training import dense, synthetic
 from volseg.training.data import synthetic_source
 from volseg.training.dense_batches import Batch, Draw, Recipe, batch_maker, joined
@@ -108,7 +108,7 @@ def test_a_few_steps_and_an_export(pair_every: int, visits: int, tmp_path: Path)
 
 
 def test_embeddings_are_those_of_the_cache() -> None:
-    from volseg.sam.registry import load_model
+    from volseg.models.registry import load_model
 
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256), dtype=np.uint8)
     cached = load_model("nano@1").encode(pixels)

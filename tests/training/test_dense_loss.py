@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.random import default_rng
 
-from volseg.sam.dense import MAPS
+from volseg.models.dense import MAPS
 from volseg.training.augment import SIZE, Tile
 from volseg.training.dense_batches import Draw, collate
 from volseg.training.dense_loss import DEPTH, dense_loss

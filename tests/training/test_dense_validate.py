@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from volseg.sam.dense_objects import WatershedSettings
-from volseg.sam.dense_truth import Blemishes, TruthDenseModel
+from volseg.predict.dense_objects import WatershedSettings
+from volseg.predict.dense_truth import Blemishes, TruthDenseModel
 from volseg.training import synthetic
 from volseg.training.dense_validate import (
     choose_settings,
@@ -86,8 +86,8 @@ def test_pictures_keep_to_their_half(shared_data: Path) -> None:
 
 
 def test_time_is_measured_for_a_tile_and_its_next_slice() -> None:
-    from volseg.sam.nano.dense import NanoDenseModel, Parent
-    from volseg.sam.nano.dense_network import DenseNetwork
+    from volseg.models.nano.dense import NanoDenseModel, Parent
+    from volseg.models.nano.dense_network import DenseNetwork
 
     found = timing(NanoDenseModel(DenseNetwork(), "s", Parent("nano@1", "p")), repeats=2)
     assert 0 < found["tile ms"] < 2000

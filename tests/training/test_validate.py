@@ -14,7 +14,7 @@ from segment_anything import SamPredictor
 
 from volseg.errors import InputError, NotThereError
 from volseg.geometry import evenly
-from volseg.sam import nano, nano_versions
+from volseg.models import nano, nano_versions
 from volseg.training import nano as recipe
 from volseg.training.cases import Case, CaseTile, kinds, otsu_component, otsu_sides, tiles
 from volseg.training.checkpoints import from_checkpoint

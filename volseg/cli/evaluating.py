@@ -63,9 +63,9 @@ def _evaluate(
     """Score a label image against true labels, beside the plain Otsu component under each point."""
     from volseg.evaluation import evaluate, write_page
     from volseg.evaluation.prompted import otsu_baseline, prompted_objects
+    from volseg.features.tiling import checked_zoom
     from volseg.images.image import open_volume
     from volseg.images.labels import open_labels
-    from volseg.sam.tiling import checked_zoom
     from volseg.storage.files import file_to_write
 
     renderings = _renderings(preprocess, level)
@@ -99,7 +99,7 @@ def _renderings(text: str | None, level: int) -> list[str]:
     """Read `--preprocess`: names of renderings, `none` being the plain one."""
     if text is None:
         return []
-    from volseg.sam.preprocessing import PREPROCESSING
+    from volseg.features.preprocessing import PREPROCESSING
 
     names = [name.strip() for name in text.split(",")]
     for name in names:

@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _list() -> None:
     """List the models that volseg knows."""
-    from volseg.sam.registry import list_models
+    from volseg.models.registry import list_models
 
     table = Table("name", "input", "embedding", "licence", "weights", box=None)
     for spec in list_models():
@@ -36,14 +36,14 @@ def _list() -> None:
 
 def _show(name: Name) -> None:
     """Print a model's card."""
-    from volseg.sam.registry import model_card
+    from volseg.models.registry import model_card
 
     typer.echo(model_card(name))
 
 
 def _fetch(name: Name) -> None:
     """Fetch a model's weights, resuming a broken download, and check their SHA-256."""
-    from volseg.sam.registry import fetch
+    from volseg.models.registry import fetch
 
     with Bars() as bars:
         path = fetch(name, progress=bars)

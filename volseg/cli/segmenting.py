@@ -57,9 +57,9 @@ def _embed(
     labels_at: LabelsAt = None,
 ) -> None:
     """Fill the embedding cache ahead of interactive work."""
-    from volseg.embeddings import embed_volume
+    from volseg.features import embed_volume
+    from volseg.features.tiling import checked_zoom
     from volseg.images.image import open_volume
-    from volseg.sam.tiling import checked_zoom
 
     volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:
@@ -117,9 +117,9 @@ def _segment(
     as_json: AsJson = False,
 ) -> None:
     """Propagate prompted masks through z and write a multiscale label image."""
+    from volseg.features.tiling import checked_zoom
     from volseg.images.image import open_volume
     from volseg.pipelines.segmentation import make_plans, run_on_cluster
-    from volseg.sam.tiling import checked_zoom
 
     if resume and restart:
         raise InputError("--resume and --restart exclude each other")

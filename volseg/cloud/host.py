@@ -204,7 +204,7 @@ def _slot(settings: WorkerSettings, base: str, index: int, gpu: str | None) -> _
 
 def _copies(folder: Path, most_bytes: int | None) -> dict[str, str]:
     """What tells a process to keep copies of embeddings on this host."""
-    from volseg.embeddings.local_copies import BYTES, DEFAULT_BYTES, FOLDER
+    from volseg.features.local_copies import BYTES, DEFAULT_BYTES, FOLDER
 
     return {FOLDER: str(folder), BYTES: str(DEFAULT_BYTES if most_bytes is None else most_bytes)}
 

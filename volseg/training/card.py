@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from volseg.errors import InputError, NotThereError
-from volseg.sam import nano_versions
+from volseg.models import nano_versions
 from volseg.training.corrections import COLUMNS as CORRECTIONS
 from volseg.training.figures import FIGURES, read_figures
 from volseg.training.provenance import RECORD
@@ -110,7 +110,7 @@ def _introduction(weights: Mapping[str, Any]) -> str:
         f"{size} pixels in, "
         f"embeddings of {channels} × {height} × {width}. {weights['parameters'] / 1e6:.2f} million parameters, "
         f"{weights['bytes'] / 1e6:.1f} MB as {weights['dtype']}, SHA-256 `{weights['sha256']}`. An unmodified "
-        "`SamPredictor` works with it (`volseg.sam.nano.load()`)."
+        "`SamPredictor` works with it (`volseg.models.nano.load()`)."
     )
 
 

@@ -10,7 +10,7 @@ from segment_anything.modeling import Sam
 
 import volseg
 from volseg.errors import InputError, NotThereError
-from volseg.sam import nano
+from volseg.models import nano
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -16,7 +16,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
-from volseg.sam.dense_truth_maps import truth_maps
+from volseg.models.dense_truth_maps import truth_maps
 from volseg.training.augment import Tile, sample
 from volseg.training.data import Source, all_sources
 from volseg.training.dense_pairs import PairSource, all_pair_sources, sample_pair

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from volseg.sam.dense import MAPS
+from volseg.models.dense import MAPS
 from volseg.training.loop import Losses
 
 FOREGROUND, BOUNDARY, DEPTH = (
@@ -32,7 +32,7 @@ def dense_loss(planar: Tensor, between: Tensor, truth: Tensor, weights: Tensor) 
     between : Tensor
         (p, h, w) logits of the affinity to the next slice: of the batch's first p tiles. p may be 0.
     truth, weights : Tensor
-        (b, m, h, w) as `volseg.sam.dense_truth_maps.TruthMaps`.
+        (b, m, h, w) as `volseg.models.dense_truth_maps.TruthMaps`.
 
     Returns
     -------

@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 from volseg.errors import NotThereError
 from volseg.evaluation.contingency import Contingency
 from volseg.evaluation.overlap import mean_average_precision, overlaps
-from volseg.sam.dense import DenseModel, Place
-from volseg.sam.dense_objects import WatershedSettings
-from volseg.sam.dense_slices import Encoder, objects_of, slice_maps, slice_objects
-from volseg.sam.download import sha256_of
-from volseg.sam.nano import dense
-from volseg.sam.nano.dense_network import DenseNetwork
-from volseg.sam.registry import load_model
-from volseg.sam.threads import one_thread
-from volseg.sam.tiling import Tile
+from volseg.models.dense import DenseModel, Place
+from volseg.models.download import sha256_of
+from volseg.models.nano import dense
+from volseg.models.nano.dense_network import DenseNetwork
+from volseg.models.registry import load_model
+from volseg.models.threads import one_thread
+from volseg.predict.dense_objects import WatershedSettings
+from volseg.predict.dense_slices import Encoder, objects_of, slice_maps, slice_objects
 from volseg.training.pictures import entries, read_picture, rendered
 from volseg.training.provenance import RECORD
 from volseg.training.sets import data_set
@@ -135,7 +134,7 @@ def timing(model: dense.NanoDenseModel, repeats: int = 15) -> dict[str, float]:
         size, embedding = model.spec.img_size, model.spec.embedding
         pixels = np.zeros((2, 3, size, size), np.uint8)
         known = np.zeros((2, *embedding), np.float16)
-        place = Place(0, Tile(0, 0, 0, size, size, size))
+        place = Place(0, 0, 0, size)
         one = _median_ms(lambda: model.maps(pixels[:1], known[:1], place), repeats)
         two = _median_ms(lambda: model.maps(pixels, known, place), repeats)
         return {"tile ms": one, "next slice ms": round(two - one, 1)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from volseg.errors import InputError
-from volseg.sam import nano, nano_versions
+from volseg.models import nano, nano_versions
 from volseg.training.checkpoints import CHECKPOINT, from_checkpoint
 from volseg.training.provenance import RECORD, finished_record, write_record
 

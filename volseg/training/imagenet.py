@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from volseg.errors import InputError, ModelUnavailableError
-from volseg.sam.nano.trunk import STAGES, ConvAffine, LiteTrunk
+from volseg.models.nano.trunk import STAGES, ConvAffine, LiteTrunk
 
 EPSILON = 1e-3
 SHA256 = "57934424"  # the first digits, as the file's name has them

@@ -13,10 +13,10 @@ from segment_anything.modeling import Sam
 from torch import nn
 
 from volseg.errors import InputError
-from volseg.sam import nano
-from volseg.sam.nano.architecture import CHANNELS, encoder_of
-from volseg.sam.nano.lite_encoder import LiteEncoder
-from volseg.sam.nano_versions import newest_version, parse_name, read_record, version_folder
+from volseg.models import nano
+from volseg.models.nano.architecture import CHANNELS, encoder_of
+from volseg.models.nano.lite_encoder import LiteEncoder
+from volseg.models.nano_versions import newest_version, parse_name, read_record, version_folder
 from volseg.training import imagenet, losses
 from volseg.training.checkpoints import CHECKPOINT, from_checkpoint
 from volseg.training.loop import Schedule, State, decaying_matrices

@@ -21,7 +21,7 @@ class Recipe:
     shares : str
         Which kinds of images, how often: a name of ``recipes.RECIPES``.
     encoder : str or None
-        A key of ``volseg.sam.nano.architecture.ENCODERS``; None: that of the weights it starts from.
+        A key of ``volseg.models.nano.architecture.ENCODERS``; None: that of the weights it starts from.
     start : str
         ``random``, or whose weights it starts from: ``nano``, ``nano@1``, or a checkpoint's path. Of
         weights with another encoder only what lies behind it is taken.

@@ -23,8 +23,8 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 from volseg.errors import InputError, NotThereError
-from volseg.sam import nano, nano_versions
-from volseg.sam.threads import one_thread
+from volseg.models import nano, nano_versions
+from volseg.models.threads import one_thread
 from volseg.training.cases import conditions, kinds
 from volseg.training.checkpoints import from_checkpoint
 from volseg.training.corrections import COLUMNS as CORRECTIONS

@@ -41,8 +41,8 @@ def python_of(environment: Path) -> Path:
 
 def make_task(name: str, path: Path, weights: Path | None) -> dict[str, Any]:
     """Embeddings, seeds and truth of a volume; all but the truth go to `path` too."""
+    from volseg.models.nano import load
     from volseg.propagation import Context, Settings, seed_masks
-    from volseg.sam.nano import load
 
     raw = tifffile.imread(DATA / name / "raw.tif")
     labels = tifffile.imread(DATA / name / "labels.tif")

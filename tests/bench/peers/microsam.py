@@ -68,7 +68,7 @@ def main() -> None:
     from segment_anything import SamPredictor
 
     from tests.bench.peak import peak_mib
-    from volseg.sam.nano import load
+    from volseg.models.nano import load
 
     predictor = SamPredictor(load(folder=options.weights))
     found = follow_all(np.load(options.task), predictor, options.projection, options.threshold)

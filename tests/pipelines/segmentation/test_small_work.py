@@ -12,8 +12,8 @@ import pytest
 from tests.pipelines.segmentation.volumes import make_truth, make_volume, oracle, point_prompts
 from volseg.engine import cluster
 from volseg.images.image import Volume
+from volseg.models.registry import find_model
 from volseg.pipelines.segmentation import Plan, make_plan, run_on_cluster
-from volseg.sam.registry import find_model
 
 TRUTH = make_truth((7, 72, 64), 2, seed=8)
 

@@ -11,10 +11,10 @@ from tests.pipelines.segmentation.volumes import make_truth, make_volume, point_
 from volseg.errors import InputError, ModelUnavailableError, VolsegError
 from volseg.images.create import create_volume
 from volseg.images.image import Volume, open_volume
+from volseg.models import nano, nano_versions
+from volseg.models.registry import find_model
 from volseg.pipelines.segmentation import make_plan, run
 from volseg.pipelines.segmentation.report import verify_run
-from volseg.sam import nano, nano_versions
-from volseg.sam.registry import find_model
 
 TRUTH = make_truth((7, 72, 64), 2, seed=8)
 
@@ -38,7 +38,7 @@ def test_any_cut_gives_the_same_labels_fresh_or_cached(volume: Volume) -> None:
     assert run(fresh).report["objects"]["made"] > 0
     run(cached)
     assert stored(volume, "fresh") == stored(volume, "cached")
-    assert volume.output_store.list_names("volseg/embeddings")
+    assert volume.output_store.list_names("volseg/features")
     assert [row.confidence for row in volume.labels["fresh"].objects.rows()] == [
         row.confidence for row in volume.labels["cached"].objects.rows()
     ]
@@ -94,11 +94,11 @@ def test_zoom_batches_and_filters_are_in_the_plan(volume: Volume, tmp_path: Path
 def test_the_model_of_another_plan_is_taken_as_it_was_planned(
     volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import volseg.sam.rendering
+    import volseg.features.rendering
 
     prompts = point_prompts(TRUTH)
     first = make_plan(volume, prompts, zoom=2.0)
-    monkeypatch.delattr(volseg.sam.rendering, "measure_rendering")  # nothing is measured again
+    monkeypatch.delattr(volseg.features.rendering, "measure_rendering")  # nothing is measured again
     again = make_plan(volume, prompts, model=first.predictor)
     assert again.hash == first.hash
     rendering = first.predictor.rendering | {"channels": [1]}

@@ -14,9 +14,9 @@ from volseg.errors import InputError, InterruptedRunError, ModelUnavailableError
 from volseg.images.create import create_volume
 from volseg.images.image import Volume, open_volume
 from volseg.images.pyramid import build_image_pyramid
+from volseg.models import registry
+from volseg.models.registry import find_model
 from volseg.pipelines.segmentation import Plan, PlannedOracle, make_plan, make_plans, run
-from volseg.sam import registry
-from volseg.sam.registry import find_model
 
 SIDE = 320
 
@@ -71,7 +71,7 @@ def test_points_alone_tell_the_zoom_and_always_the_same(volume: Volume) -> None:
     assert zoom_of(small) >= 2
     assert make_plan(volume, document(SMALL), channel=1, zoom=None).hash == small.hash
     assert zoom_of(make_plan(volume, document(LARGE), channel=1)) <= 1
-    assert not list(volume.output_store.list_names_or_none("volseg/embeddings") or ())
+    assert not list(volume.output_store.list_names_or_none("volseg/features") or ())
 
 
 def test_each_layer_has_its_own_zoom_and_mixed_sizes_are_told(

@@ -222,7 +222,7 @@ def _asking_bytes(
 def _tiles(shape: tuple[int, int, int], predictor: PlannedModel | PlannedOracle) -> int:
     if predictor.kind == "oracle":
         return 1
-    from volseg.sam.tiling import Tiling
+    from volseg.features.tiling import Tiling
 
     return len(Tiling(shape[1:], predictor.img_size, predictor.zoom, predictor.overlap).tiles)
 

@@ -14,12 +14,12 @@ from volseg.engine.lease import Lease
 from volseg.engine.ledger import Ledger
 from volseg.engine.session import Around, plainly, run_session
 from volseg.errors import BlocksFailedError, InputError
+from volseg.models.threads import one_thread
 from volseg.pipelines.segmentation.checks import check, finished_report, prepare, refuse_existing
 from volseg.pipelines.segmentation.doubts import describe_doubts
 from volseg.pipelines.segmentation.plan import Plan
 from volseg.pipelines.segmentation.planner import make_plan
 from volseg.progress import Progress, silent
-from volseg.sam.threads import one_thread
 
 if TYPE_CHECKING:
     from distributed import Client

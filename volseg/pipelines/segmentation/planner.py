@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from volseg.errors import InputError
+from volseg.features.tiling import checked_zoom
 from volseg.images.levels import voxel_ratio
 from volseg.pipelines.segmentation.checks import existing_labels
 from volseg.pipelines.segmentation.estimates import estimate
@@ -26,12 +27,11 @@ from volseg.pipelines.segmentation.plan import (
 from volseg.pipelines.segmentation.zoom import Zooming
 from volseg.prompts import as_prompts
 from volseg.propagation.settings import Settings
-from volseg.sam.tiling import checked_zoom
 
 if TYPE_CHECKING:
     from volseg.images.image import Volume
+    from volseg.models.spec import ModelSpec
     from volseg.prompts import PromptSet
-    from volseg.sam.registry import ModelSpec
 
 
 def make_plan(
@@ -77,12 +77,12 @@ def make_plan(
         Model pixels per voxel of the level; 1 is the data as stored. ``"auto"`` (and None) brings the median prompted
         object to the size that the model likes. Boxes and masks tell sizes; where most objects have points alone, the
         model, whose weights are fetched where they are missing, looks at up to twelve of them
-        (`volseg.propagation.fitting_zoom`). Each layer gets its own zoom; where its objects differ by more than
+        (`volseg.predict.fitting_zoom`). Each layer gets its own zoom; where its objects differ by more than
         fourfold, a warning is logged.
     settings
         Thresholds of propagation; those left out are `Settings.for_sam` for a model.
     preprocess
-        Filters applied before the model sees a slice; names of `volseg.sam.preprocessing`.
+        Filters applied before the model sees a slice; names of `volseg.features.preprocessing`.
     overwrite
         Replace an existing label image, when the run starts to write; it is kept in the trash.
     encode_batch, decode_batch
@@ -259,8 +259,8 @@ def _predictor(
 def _model(
     volume: Volume, source: Source, model: str, zooming: Zooming, preprocess: tuple[str, ...]
 ) -> PlannedModel:
-    from volseg.sam.registry import find_model
-    from volseg.sam.rendering import measure_rendering
+    from volseg.features.rendering import measure_rendering
+    from volseg.models.registry import find_model
 
     spec = find_model(model)
     sha256 = _digest_of(spec)
@@ -291,7 +291,8 @@ def _digest_of(spec: ModelSpec) -> str:
     """The digest of the weights, fetched first where only the file itself can tell it."""
     if spec.sha256 is not None:
         return spec.sha256
-    from volseg.sam.registry import fetch_weights, find_model
+    from volseg.models.registry import find_model
+    from volseg.models.weights import fetch_weights
 
     fetch_weights(spec)
     again = find_model(spec.name).sha256
@@ -301,7 +302,7 @@ def _digest_of(spec: ModelSpec) -> str:
 
 
 def _tile_size(predictor: PlannedModel, shape: Triple) -> int:
-    from volseg.sam.tiling import Tiling
+    from volseg.features.tiling import Tiling
 
     return Tiling(shape[1:], predictor.img_size, predictor.zoom, predictor.overlap).size
 

@@ -20,7 +20,8 @@ def check_weights(planned: PlannedModel) -> None:
     ModelUnavailableError
         They can't be fetched, or are not those that the plan was made for.
     """
-    from volseg.sam.registry import fetch_weights, find_planned
+    from volseg.models.registry import find_planned
+    from volseg.models.weights import fetch_weights
 
     spec = find_planned(planned.name, planned.sha256)
     if not spec.path.is_file():
@@ -44,9 +45,9 @@ def open_sam(plan: Plan, volume: Volume) -> SlicePredictor:
     ModelUnavailableError
         The weights can't be had, or are not those of the plan.
     """
-    from volseg.propagation.sam_predictor import open_sam_predictor
-    from volseg.sam.registry import find_planned, load_model
-    from volseg.sam.rendering import Rendering
+    from volseg.features.rendering import Rendering
+    from volseg.models.registry import find_planned, load_model
+    from volseg.predict.slice_predictor import open_sam_predictor
 
     planned = plan.predictor
     assert planned.kind == "sam"

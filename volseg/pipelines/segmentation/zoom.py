@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from volseg.errors import ModelUnavailableError, NotThereError
+from volseg.features.tiling import choose_zoom
 from volseg.pipelines.segmentation.checks import stored_plan
 from volseg.pipelines.segmentation.inputs import Factors, slice_prompts
-from volseg.propagation.fitting_zoom import FittingZoom, Looker, find_zoom, places_of
-from volseg.sam.tiling import choose_zoom
+from volseg.predict.fitting_zoom import FittingZoom, Looker, find_zoom, places_of
 
 if TYPE_CHECKING:
+    from volseg.features.rendering import Rendering
     from volseg.images.image import Volume
+    from volseg.models.spec import ModelSpec
     from volseg.pipelines.segmentation.plan import Source
     from volseg.prompts import PromptedObject
-    from volseg.sam.registry import ModelSpec
-    from volseg.sam.rendering import Rendering
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Zooming:
     Parameters
     ----------
     given : float or None
-        As `volseg.sam.tiling.checked_zoom` returns it.
+        As `volseg.features.tiling.checked_zoom` returns it.
     objects
         What is segmented.
     layer : str
@@ -108,8 +108,8 @@ class Zooming:
             return begun
 
         def open_looker() -> Looker:
-            from volseg.propagation.sam_looker import volume_looker
-            from volseg.sam.registry import load_model
+            from volseg.models.registry import load_model
+            from volseg.predict.looker import volume_looker
 
             try:
                 model = load_model(spec)
