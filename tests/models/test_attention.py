@@ -12,7 +12,7 @@ from segment_anything.modeling import ImageEncoderViT, TwoWayTransformer
 from segment_anything.modeling.image_encoder import Attention
 from segment_anything.modeling.transformer import Attention as DecoderAttention
 
-from volseg.models import attention
+from volseg.models.sam import attention
 from volseg.models.sam.attention import FusedAttention, FusedDecoderAttention, fuse
 
 

@@ -103,7 +103,7 @@ def test_a_damaged_file_in_the_cache_is_not_loaded() -> None:
 def test_a_checkpoint_of_the_official_format_loads_by_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: str | None
 ) -> None:
-    from volseg.models import model as model_module
+    from volseg.models.sam import model as model_module
 
     monkeypatch.setattr(model_module, "sam_model_registry", {"vit_b": small_sam})
     original = small_sam()
