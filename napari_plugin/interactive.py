@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from volseg.errors import InputError
 
@@ -79,8 +78,8 @@ class ReadThrough:
         """Whether the embedding is in memory."""
         return self.memory.get(z, tile) is not None
 
-    def embedding(self, z: int, tile: Tile, encoder: TileEncoder) -> NDArray[np.float16]:
-        """The embedding (C, E, E) of a tile of a slice."""
+    def embedding(self, z: int, tile: Tile, encoder: TileEncoder) -> np.void:
+        """The embedding of a tile of a slice."""
         found = self.memory.get(z, tile)
         if found is not None:
             return found
@@ -89,7 +88,7 @@ class ReadThrough:
             region = encoder.region(self.stored.range_of(z), tile)
             found = self.stored.get(z, tile, region)
             if found is not None:
-                self.memory.add((z, z + 1), tile, found[None], None)
+                self.memory.add((z, z + 1), tile, found.reshape(1), None)
                 return found
         return self.memory.embedding(z, tile, encoder)
 
@@ -114,6 +113,7 @@ class InteractivePredictor:
         import os
 
         from volseg.models.registry import load_model
+        from volseg.propagation import Settings
 
         on_linux = hasattr(os, "sched_getaffinity")
         cores = threads or (len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1)
@@ -122,6 +122,7 @@ class InteractivePredictor:
         self.volume, self.choice = volume, choice
         self.model = load_model(choice.model, threads=cores)
         self.rendering = remembered_rendering(volume, choice)
+        self.settings = Settings(**self.model.spec.propagation)
         self._kept: dict[float, SamSlicePredictor] = {}
         self._use(1.0 if choice.zoom == "auto" else choice.zoom)
         self.shape = self.predictor.shape
@@ -202,11 +203,13 @@ class TruePredictor:
     def __init__(self, choice: Choice) -> None:
         from volseg.images.image import open_volume
         from volseg.pipelines.segmentation.predictors import OraclePredictor
+        from volseg.propagation import Settings
 
         if isinstance(choice.model, str):
             raise InputError(f"{choice.model!r} is a model, not true labels")
         truth = open_volume(choice.model["url"]).labels[choice.model["name"]]
         self._truth = OraclePredictor(truth, choice.time)
+        self.settings = Settings()
         self.shape = self._truth.shape
 
     def tiles(self, box: tuple[int, int, int, int] | None) -> list[Tile]:

@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 from volseg.errors import InterruptedRunError, VolsegError
 
 if TYPE_CHECKING:
+    from napari_plugin.interactive import InteractivePredictor, TruePredictor
     from volseg.engine.cancel import Cancel
-    from volseg.propagation.predictor import SlicePredictor
     from volseg.propagation.track import Track
 
 WINDOW = 4
@@ -51,7 +51,7 @@ class Worker:
 
     def __init__(self, events: IO[str]) -> None:
         self._events = events
-        self._predictors: dict[str, SlicePredictor] = {}
+        self._predictors: dict[str, InteractivePredictor | TruePredictor] = {}
         self._planned: dict[str, Any] = {}
         self._cancel: dict[str, Cancel] = {}
         self._lock = threading.Lock()
@@ -147,7 +147,7 @@ class Worker:
     def _repropagate(self, name: str, request: Mapping[str, Any], cancel: Cancel) -> None:
         from volseg.pipelines.segmentation.inputs import slice_prompts
         from volseg.prompts import parse_prompts
-        from volseg.propagation import Settings, repropagate
+        from volseg.propagation import repropagate
 
         predictor = self._predictor(request)
         time = int(request["choices"].get("time", 0))
@@ -162,7 +162,7 @@ class Worker:
             track, slices = repropagate(
                 watched,
                 unpacked(one["track"]),
-                Settings.for_sam(),
+                predictor.settings,
                 corrected=masks,
                 object_id=int(text),
                 prompts=given.prompts,
@@ -172,7 +172,7 @@ class Worker:
             self.tell(name, "piece", object=int(text), track=packed(track))
         self.tell(name, "done", tracks=tracks, slices=changed, plan="")
 
-    def _predictor(self, request: Mapping[str, Any]) -> SlicePredictor:
+    def _predictor(self, request: Mapping[str, Any]) -> InteractivePredictor | TruePredictor:
         key = json.dumps([request["url"], request.get("labels_at"), request["choices"]])
         if key not in self._predictors:
             self._predictors.clear()
@@ -180,7 +180,7 @@ class Worker:
         return self._predictors[key]
 
 
-def _opened(request: Mapping[str, Any]) -> SlicePredictor:
+def _opened(request: Mapping[str, Any]) -> InteractivePredictor | TruePredictor:
     """The 2D model that a request names."""
     from napari_plugin.interactive import Choice, open_interactive
     from volseg.images.image import open_volume
@@ -202,7 +202,7 @@ class _Watched:
 
     def __init__(
         self,
-        predictor: SlicePredictor,
+        predictor: InteractivePredictor | TruePredictor,
         worker: Worker,
         name: str,
         cancel: Cancel,

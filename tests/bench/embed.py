@@ -29,8 +29,8 @@ from volseg.features.rendering import measure_rendering  # noqa: E402
 from volseg.features.tiling import Tiling  # noqa: E402
 from volseg.images.create import create_volume  # noqa: E402
 from volseg.images.image import Volume, open_volume  # noqa: E402
+from volseg.models.model import Model  # noqa: E402
 from volseg.models.registry import load_model  # noqa: E402
-from volseg.models.sam.model import Model  # noqa: E402
 
 SIDES = (2048, 1388)
 """The second is as most slices are: no power of two, no multiple of a chunk."""
@@ -43,8 +43,10 @@ def random_vit(kind: str) -> Model:
     from segment_anything import sam_model_registry
 
     from volseg.models.registry import find_model
+    from volseg.models.sam.network import SamNetwork
 
-    return Model(replace(find_model(kind), sha256="0" * 64), sam_model_registry[kind]())
+    network = SamNetwork(sam_model_registry[kind](), offers_single=True)
+    return Model(replace(find_model(kind), sha256="0" * 64), network)
 
 
 def make_volume(folder: Path, slices: int, side: int) -> Volume:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.bench.embed import random_vit  # noqa: E402
-from volseg.models.sam.model import Model, TilePrompt  # noqa: E402
+from volseg.models.model import Model, TilePrompt  # noqa: E402
 
 
 def per_second(work: Callable[[], Any], units: int, seconds: float) -> float:
@@ -65,7 +65,7 @@ def encoder_rates(model: Model, batch: int, seconds: float) -> tuple[float, floa
 
     def forward() -> None:
         with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16):
-            model.sam.image_encoder(pixels)
+            model.network.module.image_encoder(pixels)
 
     images = np.random.default_rng(0).integers(0, 255, (batch, 3, size, size), np.uint8)
     return (
@@ -77,12 +77,13 @@ def encoder_rates(model: Model, batch: int, seconds: float) -> tuple[float, floa
 def decoder_rate(model: Model, batch: int, seconds: float) -> float:
     """Objects times slices a second: one point each, masks back on the host."""
     rng = np.random.default_rng(0)
-    embedding = rng.normal(0, 0.1, model.spec.embedding).astype(np.float16)
+    embedding = np.zeros(1, model.spec.embedding_dtype)
+    embedding["image"] = rng.normal(0, 0.1, embedding["image"].shape)
     prompts = [
         TilePrompt(rng.uniform(0, model.spec.img_size, (1, 2)).astype(np.float32), np.ones(1, int))
         for _ in range(batch)
     ]
-    return per_second(lambda: model.decode(embedding, prompts), batch, seconds)
+    return per_second(lambda: model.decode(embedding[0], prompts), batch, seconds)
 
 
 def main() -> None:
@@ -99,7 +100,7 @@ def main() -> None:
         return
     made = random_vit(options.kind)
     model = Model(
-        made.spec, made.sam, "cuda",
+        made.spec, made.network, "cuda",
         encode_batch=options.batch, decode_batch=options.decode_batch,
     )  # fmt: skip
     rate = matrix_rate(model.device, options.seconds)

@@ -61,6 +61,7 @@ def propagate_all(path: Path, side: int) -> int:
     """Slices found, of all tubes."""
     from volseg.features.rendering import measure_rendering
     from volseg.models.registry import load_model
+    from volseg.models.spec import IOU_SCORES
     from volseg.predict.slice_predictor import open_sam_predictor
     from volseg.propagation import Settings, propagate
 
@@ -72,7 +73,7 @@ def propagate_all(path: Path, side: int) -> int:
         for k, (cy, cx) in enumerate(centres(side))
     }
     predictor = open_sam_predictor(volume, load_model("nano"), measure_rendering(volume))
-    tracks = propagate(predictor, seeds, Settings.for_sam())
+    tracks = propagate(predictor, seeds, Settings(**IOU_SCORES))
     predictor.flush()
     return sum(len(track) for track in tracks.values())
 

@@ -34,12 +34,13 @@ from volseg.features.rendering import Rendering  # noqa: E402
 from volseg.features.tiling import Tile, Tiling  # noqa: E402
 from volseg.images.create import create_volume  # noqa: E402
 from volseg.images.image import Volume  # noqa: E402
+from volseg.models.model import Model, TilePrompt  # noqa: E402
 from volseg.models.registry import load_model  # noqa: E402
-from volseg.models.sam.model import Model, TilePrompt  # noqa: E402
+from volseg.models.spec import IOU_SCORES  # noqa: E402
 from volseg.predict.slice_predictor import SamSlicePredictor  # noqa: E402
 from volseg.propagation import Settings, Track, propagate  # noqa: E402
 
-Asked = list[tuple[NDArray[np.float16], list[TilePrompt]]]
+Asked = list[tuple[np.void, list[TilePrompt]]]
 
 
 SIDES = (2048, 1388)
@@ -106,11 +107,12 @@ class Guided:
         self.asked: Asked = []
 
     def decode(
-        self, embedding: NDArray[np.float16], prompts: Sequence[TilePrompt]
+        self, embedding: np.void, prompts: Sequence[TilePrompt]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         self.asked.append((embedding, list(prompts)))
         answers = self.model.decode(embedding, prompts)
-        z, tile = int(embedding[0, 0, 0]), self.tiling.tiles[int(embedding[0, 0, 1])]
+        place = embedding["image"][0, 0]
+        z, tile = int(place[0]), self.tiling.tiles[int(place[1])]
         return [
             (self._true(z, tile, prompt, logits.shape), np.linspace(0.9, 0.7, len(scores)))
             for prompt, (logits, scores) in zip(prompts, answers, strict=True)
@@ -134,26 +136,27 @@ class Labelled(EmbeddingCache):
     """Embeddings out of nothing, which hold their slice and tile."""
 
     def __init__(self, model: Model, depth: int) -> None:
-        super().__init__(None, "memory", depth, model.spec.embedding_bytes)
-        noise = np.random.default_rng(0).normal(0, 0.1, model.spec.embedding)
-        self._noise = noise.astype(np.float16)
+        super().__init__(None, "memory", depth, model.spec.embedding_dtype)
+        self._noise = np.zeros(1, self.dtype)
+        shape = self._noise["image"].shape
+        self._noise["image"] = np.random.default_rng(0).normal(0, 0.1, shape)
 
-    def embedding(self, z: int, tile: Tile, encoder: Any) -> NDArray[np.float16]:
+    def embedding(self, z: int, tile: Tile, encoder: Any) -> np.void:
         place = (z, tile.index)
         if place not in self._memory:
             self._memory[place] = self._noise.copy()
-            self._memory[place][0, 0, :2] = z, tile.index
-        return self._memory[place]
+            self._memory[place]["image"][0, 0, 0, :2] = z, tile.index
+        return self._memory[place][0]
 
 
 def raw(model: Model, asked: Asked) -> float:
     """CPU seconds of the decoder of `segment_anything` and the up-sampling on what was asked."""
-    sam, size = model.sam, model.spec.img_size
-    images = {id(e): torch.from_numpy(e.astype(np.float32))[None] for e, _ in asked}
+    sam, size = model.network.module, model.spec.img_size
+    images = [torch.from_numpy(e["image"].astype(np.float32))[None] for e, _ in asked]
     position = sam.prompt_encoder.get_dense_pe()
     started = time.process_time()
     with torch.inference_mode():
-        for embedding, prompts in asked:
+        for image, (_, prompts) in zip(images, asked, strict=True):
             for prompt in prompts:
                 points = None
                 if len(prompt.points):
@@ -162,7 +165,7 @@ def raw(model: Model, asked: Asked) -> float:
                 boxes = None if prompt.box is None else torch.tensor([prompt.box])
                 sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
                 logits, _ = sam.mask_decoder(
-                    image_embeddings=images[id(embedding)],
+                    image_embeddings=image,
                     image_pe=position,
                     sparse_prompt_embeddings=sparse,
                     dense_prompt_embeddings=dense,
@@ -192,7 +195,7 @@ def run(model: Model, name: str, objects: int, slices: int, side: int, rounds: i
             started = time.process_time()
             reader = SlabReader(volume, 0, 0, (0,))
             predictor = SamSlicePredictor(cache, guided, tiling, rendering, discs.shape, reader)
-            tracks = propagate(predictor, seeds, Settings.for_sam())
+            tracks = propagate(predictor, seeds, Settings(**IOU_SCORES))
             return time.process_time() - started, followed(tracks, seeds)
 
         ours()  # warm

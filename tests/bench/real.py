@@ -22,6 +22,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from volseg.models.spec import IOU_SCORES
 from volseg.propagation import (
     Candidates,
     Context,
@@ -201,13 +202,14 @@ def main() -> None:
     import torch
 
     from volseg.features.rendering import rendering_of
+    from volseg.models.model import Model
     from volseg.models.nano import load
     from volseg.models.registry import find_model
-    from volseg.models.sam.model import Model
+    from volseg.models.sam.network import SamNetwork
     from volseg.predict.slice_predictor import array_predictor
 
     torch.set_num_threads(1)
-    model = Model(find_model("nano"), load(folder=chosen.weights))
+    model = Model(find_model("nano"), SamNetwork(load(folder=chosen.weights), offers_single=False))
     out: dict[str, Any] = {"benchmark": "real", "target": {"nuclei": 0.60}, "zoom": chosen.zoom}
     nuclei = []
     for given in chosen.volumes:
@@ -216,7 +218,9 @@ def main() -> None:
         ids = bodies_of(labels, chosen.most)
         predictor = Counted(array_predictor(raw, model, rendering_of(raw), zoom=chosen.zoom))
         for how in chosen.how:
-            result = measure(predictor, labels, ids, how, Settings.for_sam(**chosen.settings))
+            result = measure(
+                predictor, labels, ids, how, Settings(**{**IOU_SCORES, **chosen.settings})
+            )
             out[f"{name}, {how}"] = result
             if name.startswith("nuclei") and how == "one":
                 nuclei += [result["dice"]] * len(ids)

@@ -23,6 +23,7 @@ from scipy import ndimage
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.real import DATA, load_volume
+from volseg.models.spec import IOU_SCORES
 from volseg.propagation import Context, Settings, SlicePrompt, seed_masks
 from volseg.propagation.window import MaskWindow, iou
 from volseg.training.pictures import entries, read_picture
@@ -171,7 +172,9 @@ def kinds(count: int, most: int) -> dict[str, Any]:
             scores = []
             for at in (1.0, zoom):
                 predictor = array_predictor(stack, model, rendering, zoom=at)
-                seeds = seed_masks(predictor, prompts, Settings.for_sam(), context=Context(prompts))
+                seeds = seed_masks(
+                    predictor, prompts, Settings(**IOU_SCORES), context=Context(prompts)
+                )
                 scores.append(
                     np.mean([iou(seeds[int(i)][0][0], MaskWindow.crop(labels == i)) for i in ids])
                 )

@@ -25,13 +25,15 @@ from volseg.features.rendering import Rendering, measure_rendering
 from volseg.features.tiling import Tiling
 from volseg.images.create import create_volume
 from volseg.images.image import Volume, open_volume
-from volseg.models.sam.model import Model
+from volseg.models.model import Model
 from volseg.predict.slice_predictor import open_sam_predictor
 from volseg.propagation.predictor import SlicePrompt
 
 SHAPE = (11, 100, 70)
 VOXELS = np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.uint8)
 WHOLE = tuple((0, n) for n in SHAPE)
+
+DTYPE = np.dtype([("image", "<f2", (32, 4, 4))])
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def parts(volume: Volume, model: Model, **more: Any) -> tuple[EmbeddingCache, Ti
 
 
 def keys(volume: Volume) -> list[str]:
-    return [stat.key for stat in volume.output_store.list("volseg/features")]
+    return [stat.key for stat in volume.output_store.list("volseg/embeddings")]
 
 
 def test_on_demand_then_from_the_store(
@@ -75,11 +77,11 @@ def test_on_demand_then_from_the_store(
     made = cache.embedding(5, tile, encoder)
     cache.flush()
     assert (cache.encoded, cache.slices) == (8, 8)
-    assert keys(volume) == [f"volseg/features/{cache.key}/000000-000008/00001"]
+    assert keys(volume) == [f"volseg/embeddings/{cache.key}/000000-000008/00001"]
     other, idle = parts(volume, model)
     monkeypatch.setattr(idle, "encode", None)
     found = other.embedding(5, tile, idle)
-    assert found.dtype == np.float16
+    assert found.dtype == DTYPE
     assert (found == made).all()
     assert other.encoded == 0
     image = encoder.images((5, 6), tile)
@@ -186,9 +188,9 @@ def test_the_cache_is_filled_ahead_and_filled_again_for_nothing(
             found = cache.get(z, tile, encoder.region(cache.range_of(z), tile))
             assert found is not None
             assert (found == model.encode(encoder.images((z, z + 1), tile))[0]).all()
-    etags = [stat.etag for stat in volume.output_store.list("volseg/features")]
+    etags = [stat.etag for stat in volume.output_store.list("volseg/embeddings")]
     embed_volume(volume, model)
-    assert [stat.etag for stat in volume.output_store.list("volseg/features")] == etags
+    assert [stat.etag for stat in volume.output_store.list("volseg/embeddings")] == etags
 
 
 def test_a_few_slices_and_an_early_stop(volume: Volume, model: Model) -> None:
@@ -244,24 +246,25 @@ def test_everything_that_matters_is_in_the_key() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    cache = EmbeddingCache(None, "k", 100, 2048, memory_bytes=10_000)
+    cache = EmbeddingCache(None, "k", 100, DTYPE, memory_bytes=10_000)
     tile = Tiling((10, 10), 64).tiles[0]
     for z in range(20):
-        cache.add((z, z + 1), tile, np.full((1, 32, 4, 4), z, np.float16), None)
+        cache.add((z, z + 1), tile, np.array([(np.full((32, 4, 4), z),)], DTYPE), None)
     assert cache.get(19, tile) is not None
     assert cache.get(0, tile) is None
     assert sum(a.nbytes for a in cache._memory.values()) <= 10_000
 
 
 def test_the_containers_bytes() -> None:
-    values = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float16)
+    values = np.zeros(2, DTYPE)
+    values["image"] = np.random.default_rng(0).standard_normal((2, 32, 4, 4))
     data = pack({"key": "k", "sources": {"a": [1, "e"]}}, values)
-    header, found = unpack(data)
+    header, found = unpack(data, DTYPE)
     assert header["sources"] == {"a": [1, "e"]}
     assert (found == values).all()
     for wrong in (b"", b"rubbish" * 9, data[:20], data[:-1], data[:-1] + b"\x00\x01"):
         with pytest.raises(DamagedError):
-            unpack(wrong)
+            unpack(wrong, DTYPE)
 
 
 def test_neighbouring_slices_are_read_once(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +288,7 @@ def test_the_oldest_embeddings_go_first(volume: Volume, model: Model) -> None:
     for tile in encoder.tiling.tiles[:3]:
         cache.embedding(0, tile, encoder)
         cache.flush()
-    sizes = {s.key: s.size for s in volume.output_store.list("volseg/features")}
+    sizes = {s.key: s.size for s in volume.output_store.list("volseg/embeddings")}
     assert trim_embeddings(volume, sum(sizes.values())) == 0
     first, *others = sorted(sizes)
     assert trim_embeddings(volume, sum(sizes.values()) - 1) == sizes[first]

@@ -14,7 +14,7 @@ from volseg.errors import InputError
 from volseg.features.local_copies import BYTES, FOLDER, LocalCopies
 from volseg.images.create import create_volume
 from volseg.images.image import Volume, open_volume
-from volseg.models.sam.model import Model
+from volseg.models.model import Model
 from volseg.storage.objects import Store
 
 
@@ -40,7 +40,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     get = Store.get_or_none
 
     def noted(store: Store, key: str) -> bytes | None:
-        if "volseg/features" in str(store.location):
+        if "volseg/embeddings" in str(store.location):
             names.append(key)
         return get(store, key)
 

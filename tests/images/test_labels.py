@@ -351,7 +351,7 @@ def test_other_readers_are_not_disturbed_by_caches_and_runs(tmp_path: Path, ngff
     volume = make(tmp_path / "v.zarr", ngff)
     volume.create_labels("cells")
     volume.output_store.put("volseg/runs/abc/plan.json", b"{}")
-    volume.output_store.put("volseg/features/def/0", b"x")
+    volume.output_store.put("volseg/embeddings/def/0", b"x")
     group = zarr.open_group(str(tmp_path / "v.zarr"), mode="r")
     assert sorted(name for name, _ in group.members()) == ["0", "1", "labels", "volseg"]
     validate_image(tmp_path / "v.zarr")

@@ -8,8 +8,8 @@ import torch
 from segment_anything import SamPredictor
 
 from tests.models.tiny import tiny_model
+from volseg.models.model import Model, TilePrompt
 from volseg.models.registry import load_model
-from volseg.models.sam.model import Model, TilePrompt
 
 RANDOM = np.random.default_rng(0)
 
@@ -46,7 +46,7 @@ PROMPTS = [
 
 def test_a_point_gives_what_sam_predictor_gives(model: Model) -> None:
     image = images(1)[0]
-    reference = SamPredictor(model.sam)
+    reference = SamPredictor(model.network.module)
     reference.set_image(image.transpose(1, 2, 0))
     reference.features = reference.features.half().float()
     masks, scores, low = reference.predict(np.array([[10, 20]]), np.array([1]))
@@ -61,8 +61,9 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
     model = tiny_model(encode_batch=4)
     many = images(6)
     together = model.encode(many)
-    assert together.dtype == np.float16
-    assert together.shape == (6, 32, 4, 4)
+    assert together.shape == (6,)
+    assert together["image"].dtype == np.float16
+    assert together["image"].shape == (6, 32, 4, 4)
     for i in range(6):
         assert (model.encode(many[i : i + 1])[0] == together[i]).all()
     assert (model.encode(many[::-1])[::-1] == together).all()
@@ -88,7 +89,7 @@ def test_batches_are_padded_to_their_size_and_cut_again() -> None:
     alone = model.decode(embedding, PROMPTS)
     model.decode_batch = model.encode_batch = 4  # as on a GPU
     sizes: list[int] = []
-    handle = model.sam.mask_decoder.iou_prediction_head.register_forward_hook(
+    handle = model.network.module.mask_decoder.iou_prediction_head.register_forward_hook(
         lambda module, given, out: sizes.append(len(out))
     )
     together = model.decode(embedding, PROMPTS)

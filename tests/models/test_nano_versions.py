@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from volseg.errors import InputError, ModelUnavailableError, UnknownModelError
-from volseg.models import nano, nano_versions
-from volseg.models.nano import architecture
-from volseg.models.nano_versions import (
+from volseg.models import nano
+from volseg.models.nano import architecture, versions
+from volseg.models.nano.versions import (
     newest_version,
     parse_name,
     read_record,
@@ -43,7 +43,7 @@ def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def package(three_versions: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`three_versions`, in the place of the package's own."""
-    monkeypatch.setattr(nano_versions, "PACKAGE", three_versions)
+    monkeypatch.setattr(versions, "PACKAGE", three_versions)
     return three_versions
 
 
@@ -95,9 +95,9 @@ def test_a_plan_gets_the_weights_that_it_was_made_with(package: Path, version: i
     assert found == replace(then, name="nano")
     model = load_model(found, device="cpu")
     assert model.spec.sha256 == then.sha256
-    assert float(model.sam.prompt_encoder.no_mask_embed.weight[0, 0]) == version
+    assert float(model.network.module.prompt_encoder.no_mask_embed.weight[0, 0]) == version
     pinned = load_model(f"nano@{version}", device="cpu")
-    assert float(pinned.sam.prompt_encoder.no_mask_embed.weight[0, 0]) == version
+    assert float(pinned.network.module.prompt_encoder.no_mask_embed.weight[0, 0]) == version
 
 
 def test_a_plan_of_weights_that_nobody_has_keeps_its_name(package: Path) -> None:

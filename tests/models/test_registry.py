@@ -19,8 +19,9 @@ from segment_anything.modeling import (
 )
 
 from volseg.errors import ModelUnavailableError, NotThereError, UnknownModelError
-from volseg.models import registry, weights
+from volseg.models import weights
 from volseg.models.registry import fetch, find_model, list_models, load_model, model_card
+from volseg.models.sam import family
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,7 @@ def test_urls_never_become_paths_unchecked(tmp_path: Path) -> None:
 
 
 def test_offline_the_message_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "OFFICIAL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(family, "OFFICIAL", "http://127.0.0.1:9/")
     monkeypatch.setattr(weights, "download", partial(weights.download, pause=0.0, timeout=1.0))
     with pytest.raises(ModelUnavailableError, match="By hand") as caught:
         fetch("vit_b")
@@ -103,9 +104,9 @@ def test_a_damaged_file_in_the_cache_is_not_loaded() -> None:
 def test_a_checkpoint_of_the_official_format_loads_by_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: str | None
 ) -> None:
-    from volseg.models.sam import model as model_module
+    from volseg.models.sam import checkpoint
 
-    monkeypatch.setattr(model_module, "sam_model_registry", {"vit_b": small_sam})
+    monkeypatch.setattr(checkpoint, "sam_model_registry", {"vit_b": small_sam})
     original = small_sam()
     state = original.state_dict()
     path = tmp_path / "mine.pth"
@@ -113,8 +114,9 @@ def test_a_checkpoint_of_the_official_format_loads_by_path(
     loaded = load_model(path, device="cpu")
     assert loaded.spec.kind == "vit_b"
     assert loaded.spec.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert torch.equal(loaded.sam.mask_decoder.iou_token.weight, original.mask_decoder.iou_token.weight)  # fmt: skip
-    assert not any(p.requires_grad for p in loaded.sam.parameters())
+    sam = loaded.network.module
+    assert torch.equal(sam.mask_decoder.iou_token.weight, original.mask_decoder.iou_token.weight)
+    assert not any(p.requires_grad for p in sam.parameters())
 
 
 def test_what_is_no_sam_is_refused(tmp_path: Path) -> None:

@@ -18,21 +18,26 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
-from volseg.models.sam.model import Model, TilePrompt
-from volseg.models.spec import ModelSpec
+from volseg.models.model import Model, TilePrompt
+from volseg.models.sam.network import SamNetwork
+from volseg.models.spec import Cost, ModelSpec
+
+COST = Cost(1 << 20, 1 << 20, 1 << 20, 0.01, 0.001)
 
 
 def tiny_spec(kind: str = "vit_b", size: int = 64, channels: int = 32) -> ModelSpec:
     return ModelSpec(
         name="tiny",
+        family="sam",
         kind=kind,
         sha256="0" * 64,
         img_size=size,
-        embedding=(channels, size // 16, size // 16),
+        arrays=(("image", (channels, size // 16, size // 16)),),
         url=None,
         path=Path("tiny.pth"),
         licence="none",
         object_size=16,
+        cost=COST,
     )
 
 
@@ -58,7 +63,8 @@ def tiny_model(kind: str = "vit_b", **batches: int) -> Model:
             transformer=TwoWayTransformer(depth=2, embedding_dim=32, num_heads=2, mlp_dim=64),
         ),
     )
-    return Model(tiny_spec(kind), sam, "cpu", **batches)
+    network = SamNetwork(sam, offers_single=kind != "nano")
+    return Model(tiny_spec(kind), network, "cpu", **batches)
 
 
 class PerfectModel:
@@ -74,14 +80,16 @@ class PerfectModel:
     def __init__(self, size: int = 64) -> None:
         self.spec = ModelSpec(
             name="perfect",
+            family="nano",
             kind="nano",
             sha256="1" * 64,
             img_size=size,
-            embedding=(16, size // 16, size // 16),
+            arrays=(("image", (16, size // 16, size // 16)),),
             url=None,
             path=Path("perfect"),
             licence="none",
             object_size=16,
+            cost=COST,
         )
         self.decoded = 0
         self.encoded = 0
@@ -90,19 +98,23 @@ class PerfectModel:
     def mask_size(self) -> int:
         return self.spec.img_size // 4
 
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.void]:
         self.encoded += len(images)
-        side, small = self.mask_size, self.spec.embedding[1]
+        side, small = self.mask_size, self.mask_size // 4
         grey = images[:, 0].astype(np.float32).reshape(len(images), side, 4, side, 4).mean((2, 4))
         packed = grey.reshape(len(images), small, 4, small, 4).transpose(0, 2, 4, 1, 3)
-        return packed.reshape(len(images), 16, small, small).astype(np.float16)
+        found = np.empty(len(images), self.spec.embedding_dtype)
+        found["image"] = packed.reshape(len(images), 16, small, small)
+        return found
 
     def decode(
-        self, embedding: NDArray[np.float16], prompts: Sequence[TilePrompt]
+        self, embedding: np.void, prompts: Sequence[TilePrompt]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         self.decoded += len(prompts)
-        small = self.spec.embedding[1]
-        grey = embedding.reshape(4, 4, small, small).transpose(2, 0, 3, 1).astype(np.float32)
+        small = self.mask_size // 4
+        grey = (
+            embedding["image"].reshape(4, 4, small, small).transpose(2, 0, 3, 1).astype(np.float32)
+        )
         field = grey.reshape(self.mask_size, self.mask_size) - 127.5
         components, _ = ndimage.label(field > 0, np.ones((3, 3)))
         answers = []

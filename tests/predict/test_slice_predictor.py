@@ -12,7 +12,7 @@ from segment_anything import SamPredictor
 from tests.models.tiny import PerfectModel, tiny_model
 from volseg.features.rendering import Rendering
 from volseg.features.tiling import Tile
-from volseg.models.sam.model import Model
+from volseg.models.model import Model
 from volseg.predict.merging import mask_box, upsampled
 from volseg.predict.slice_predictor import SamSlicePredictor, array_predictor
 from volseg.propagation.predictor import (
@@ -82,7 +82,7 @@ def test_it_sees_how_bright_the_image_is_under_a_mask() -> None:
 def test_on_one_tile_it_gives_the_masks_of_sam_predictor() -> None:
     model = tiny_model()
     image = np.random.default_rng(1).integers(0, 256, (64, 64)).astype(np.uint8)
-    reference = SamPredictor(model.sam)
+    reference = SamPredictor(model.network.module)
     reference.set_image(np.repeat(image[..., None], 3, 2))
     reference.features = reference.features.half().float()
     masks, scores, _ = reference.predict(np.array([[20, 10]]), np.array([1]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tests.propagation.difficult import disc
 from tests.propagation.oracles import Oracle
+from volseg.models.spec import IOU_SCORES
 from volseg.propagation import Candidates, Context, Settings, SlicePrompt, State, propagate
 from volseg.propagation.mending import Table
 from volseg.propagation.retrying import retry
@@ -39,8 +40,8 @@ class Fading(Oracle):
 def test_doubt_ends_what_fades_slowly() -> None:
     labels = column(60)
     seeds = {1: {4: labels[4] == 1}}
-    ended = propagate(Fading(labels), seeds, Settings.for_sam())[1].slices
-    endless = propagate(Fading(labels), seeds, Settings.for_sam(doubt=0))[1].slices
+    ended = propagate(Fading(labels), seeds, Settings(**IOU_SCORES))[1].slices
+    endless = propagate(Fading(labels), seeds, Settings(**{**IOU_SCORES, "doubt": 0}))[1].slices
     assert 15 <= ended[-1] <= 35
     assert endless[-1] > ended[-1] + 10
 
@@ -57,12 +58,12 @@ class Lit(Oracle):
 
 
 def test_an_object_ends_where_its_brightness_does() -> None:
-    labels, chosen = column(60), Settings.for_sam()
+    labels, chosen = column(60), Settings(**IOU_SCORES)
     seeds = {1: {10: labels[10] == 1}}
     light = np.where(np.arange(60) < 25, 0.7, 0.3)
     ended = propagate(Lit(labels, light), seeds, chosen)[1]
     assert ended.slices[0] == 0 and ended.slices[-1] == 24
-    unseeing = Settings.for_sam(brightness=0)
+    unseeing = Settings(**{**IOU_SCORES, "brightness": 0})
     assert propagate(Lit(labels, light), seeds, unseeing)[1].slices[-1] == 59
     assert propagate(Oracle(labels), seeds, chosen)[1].slices[-1] == 59  # nobody tells
     fading = np.linspace(0.8, 0.3, 60)  # as light does with depth

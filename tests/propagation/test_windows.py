@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tests.propagation.difficult import disc
 from tests.propagation.oracles import NoisyOracle
+from volseg.models.spec import IOU_SCORES
 from volseg.propagation import (
     Context,
     MaskWindow,
@@ -94,7 +95,7 @@ def crowded() -> Fixture:
 
 @pytest.fixture(scope="module")
 def crowded_sam() -> Fixture:
-    return Fixture(Settings.for_sam())
+    return Fixture(Settings(**IOU_SCORES))
 
 
 def blockwise(case: Fixture, cuts: list[int], groups: list[list[int]]) -> dict[int, Track]:

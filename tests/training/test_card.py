@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from volseg.errors import InputError, NotThereError
-from volseg.models import nano_versions
+from volseg.models.nano import versions
 from volseg.training.card import main, make_card
 from volseg.training.figures import FIGURES, read_figures, write_figures
 from volseg.training.weaknesses import weaknesses
@@ -55,10 +55,10 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("version", nano_versions.shipped_versions())
+@pytest.mark.parametrize("version", versions.shipped_versions())
 def test_every_shipped_card_is_what_the_code_makes_of_its_records(version: int) -> None:
-    shipped = nano_versions.version_folder(version)
-    assert (shipped / nano_versions.CARD).read_text("utf-8") == make_card(shipped)
+    shipped = versions.version_folder(version)
+    assert (shipped / versions.CARD).read_text("utf-8") == make_card(shipped)
 
 
 def test_a_card_tells_weights_parents_shares_licences_and_what_was_not_measured(

@@ -13,7 +13,7 @@ import torch
 from volseg.errors import InputError, ModelUnavailableError, NotThereError, UnknownModelError
 from volseg.models import nano
 from volseg.models.nano.architecture import encoder_of
-from volseg.models.nano_versions import newest_version, read_record, version_folder
+from volseg.models.nano.versions import newest_version, read_record, version_folder
 from volseg.training.checkpoints import default_folder, from_checkpoint, refuse_checkout
 from volseg.training.loop import Schedule
 from volseg.training.nano import chosen_recipe, chosen_schedule, folder, main, parse

@@ -14,7 +14,8 @@ from segment_anything import SamPredictor
 
 from volseg.errors import InputError, NotThereError
 from volseg.geometry import evenly
-from volseg.models import nano, nano_versions
+from volseg.models import nano
+from volseg.models.nano import versions
 from volseg.training import nano as recipe
 from volseg.training.cases import Case, CaseTile, kinds, otsu_component, otsu_sides, tiles
 from volseg.training.checkpoints import from_checkpoint
@@ -265,4 +266,4 @@ def test_an_exported_run_is_what_was_averaged(tmp_path: Path) -> None:
 
 def test_a_version_that_ships_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="never change"):
-        export(tmp_path, nano_versions.version_folder(1))
+        export(tmp_path, versions.version_folder(1))

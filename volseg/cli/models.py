@@ -29,7 +29,7 @@ def _list() -> None:
     table = Table("name", "input", "embedding", "licence", "weights", box=None)
     for spec in list_models():
         where = spec.url or "in the package"
-        shape = "×".join(str(n) for n in spec.embedding)
+        shape = ", ".join("×".join(map(str, shape)) for _, shape in spec.arrays)
         table.add_row(spec.name, f"{spec.img_size}²", shape, spec.licence, where)
     Console().print(table)
 

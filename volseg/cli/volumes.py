@@ -116,7 +116,7 @@ def _facts(url: str, labels_at: str | None) -> dict[str, Any]:
             for name, labels in labels_of.items()
         ],
         "unreadable_labels": labels_of.unreadable,
-        "embeddings": volume.output_store.list_names_or_none("volseg/features"),
+        "embeddings": volume.output_store.list_names_or_none("volseg/embeddings"),
         "runs": _runs(volume),
     }
 

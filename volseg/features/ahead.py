@@ -23,7 +23,7 @@ from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
     from volseg.images.image import Volume
-    from volseg.models.sam.model import Model
+    from volseg.models.model import Model
 
 AHEAD = 3  # objects that are read and rendered before they are needed
 
@@ -74,7 +74,7 @@ def embed_volume(
     Returns
     -------
     str
-        The cache's key: it lies in ``volseg/features/<key>``.
+        The cache's key: it lies in ``volseg/embeddings/<key>``.
 
     Raises
     ------

@@ -35,14 +35,14 @@ from volseg.processes import runs
 if TYPE_CHECKING:
     from volseg.geometry import Region
     from volseg.images.image import Volume
-    from volseg.models.sam.model import Model
+    from volseg.models.model import Model
     from volseg.models.spec import ModelSpec
     from volseg.storage.objects import Store
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-FOLDER = "volseg/features"
+FOLDER = "volseg/embeddings"
 OBJECT_BYTES = 4 * 2**20  # aimed at, so that an object is neither tiny nor more than what is needed
 MOST_SLICES = 8
 MEMORY_BYTES = 256 * 2**20
@@ -51,7 +51,7 @@ POLL_SECONDS = 0.1
 WRITERS = 2
 
 Range = tuple[int, int]
-Encode = Callable[[Range, Tile], NDArray[np.float16]]
+Encode = Callable[[Range, Tile], NDArray[np.void]]
 
 
 def cache_key(
@@ -96,8 +96,8 @@ class EmbeddingCache:
         Of `cache_key`.
     depth : int
         Number of slices of the level.
-    slice_bytes : int
-        Bytes of one embedding, `ModelSpec.embedding_bytes`.
+    dtype : dtype
+        Of one embedding, `ModelSpec.embedding_dtype`.
     versions : callable, optional
         Region -> versions of the source objects; without it sources are taken as unchanged.
     memory_bytes : int
@@ -111,7 +111,7 @@ class EmbeddingCache:
         store: Store | None,
         key: str,
         depth: int,
-        slice_bytes: int,
+        dtype: np.dtype[np.void],
         *,
         versions: Callable[[Region], dict[str, Any]] | None = None,
         memory_bytes: int = MEMORY_BYTES,
@@ -119,11 +119,13 @@ class EmbeddingCache:
         copies: LocalCopies | None = None,
     ) -> None:
         self.store, self.key, self.depth = store, key, depth
-        self.slices = 1 if store is None else min(MOST_SLICES, max(1, OBJECT_BYTES // slice_bytes))
+        self.dtype = dtype
+        fitting = min(MOST_SLICES, max(1, OBJECT_BYTES // dtype.itemsize))
+        self.slices = 1 if store is None else fitting
         self.versions, self.memory_bytes, self.claim_seconds = versions, memory_bytes, claim_seconds
         self._copies = copies
         self.encoded = 0  # embeddings made by this cache, for reports
-        self._memory: OrderedDict[tuple[int, int], NDArray[np.float16]] = OrderedDict()
+        self._memory: OrderedDict[tuple[int, int], NDArray[np.void]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()  # of the embeddings in memory
         self._writers: ThreadPoolExecutor | None = None
@@ -139,18 +141,18 @@ class EmbeddingCache:
         first = self.range_of(z_range[0])[0]
         return [self.range_of(z) for z in range(first, z_range[1], self.slices)]
 
-    def get(self, z: int, tile: Tile, region: Region | None = None) -> NDArray[np.float16] | None:
-        """The embedding (C, E, E) of a tile of a slice, None if there is no valid one."""
+    def get(self, z: int, tile: Tile, region: Region | None = None) -> np.void | None:
+        """The embedding of a tile of a slice, None if there is no valid one."""
         found = self._load(self.range_of(z), tile, region)
         return None if found is None else found[z - self.range_of(z)[0]]
 
-    def embedding(self, z: int, tile: Tile, encoder: TileEncoder) -> NDArray[np.float16]:
-        """The embedding (C, E, E) of a tile of a slice, made, and written behind, if there is none."""
+    def embedding(self, z: int, tile: Tile, encoder: TileEncoder) -> np.void:
+        """The embedding of a tile of a slice, made, and written behind, if there is none."""
         z_range = self.range_of(z)
         return self.obtain(z_range, tile, encoder)[z - z_range[0]]
 
-    def obtain(self, z_range: Range, tile: Tile, encoder: TileEncoder) -> NDArray[np.float16]:
-        """As `embedding`, for the slices of one object: (n, C, E, E)."""
+    def obtain(self, z_range: Range, tile: Tile, encoder: TileEncoder) -> NDArray[np.void]:
+        """As `embedding`, for the slices of one object: (n,)."""
         region = encoder.region(z_range, tile)
         found = self._load(z_range, tile, region)
         if found is None and not self.claim(z_range, tile):
@@ -185,9 +187,7 @@ class EmbeddingCache:
         self.flush()
         return self.encoded - before
 
-    def add(
-        self, z_range: Range, tile: Tile, embeddings: NDArray[np.float16], sources: Any
-    ) -> None:
+    def add(self, z_range: Range, tile: Tile, embeddings: NDArray[np.void], sources: Any) -> None:
         """Keep new embeddings, and write them behind where there is a store.
 
         `sources` are what the method of this name gave before the voxels were read.
@@ -237,9 +237,7 @@ class EmbeddingCache:
         if self.store is not None and not self.store.read_only:
             self.store.delete(_claim_name(z_range, tile))
 
-    def _load(
-        self, z_range: Range, tile: Tile, region: Region | None
-    ) -> NDArray[np.float16] | None:
+    def _load(self, z_range: Range, tile: Tile, region: Region | None) -> NDArray[np.void] | None:
         with self._lock:
             kept = self._memory.get((z_range[0], tile.index))
             if kept is not None:
@@ -263,12 +261,12 @@ class EmbeddingCache:
 
     def _checked(
         self, data: bytes | None, z_range: Range, name: str, region: Region | None
-    ) -> NDArray[np.float16] | None:
+    ) -> NDArray[np.void] | None:
         """The embeddings of a stored object; None where it is damaged, or was made from something else."""
         if data is None:
             return None
         try:
-            header, embeddings = unpack(data)
+            header, embeddings = unpack(data, self.dtype)
         except DamagedError as error:
             logger.warning("%s/%s: %s; made anew", self.store, name, error)
             return None
@@ -279,7 +277,7 @@ class EmbeddingCache:
             return None
         return embeddings
 
-    def _keep(self, z_range: Range, tile: Tile, embeddings: NDArray[np.float16]) -> None:
+    def _keep(self, z_range: Range, tile: Tile, embeddings: NDArray[np.void]) -> None:
         place = (z_range[0], tile.index)
         with self._lock:
             old = self._memory.pop(place, None)
@@ -293,7 +291,7 @@ class EmbeddingCache:
         store: Store,
         z_range: Range,
         tile: Tile,
-        embeddings: NDArray[np.float16],
+        embeddings: NDArray[np.void],
         sources: Any,
     ) -> None:
         header = {"key": self.key, "z": list(z_range), "tile": tile.index, "sources": sources}
@@ -305,7 +303,7 @@ class EmbeddingCache:
         finally:
             store.delete(_claim_name(z_range, tile))
 
-    def _wait(self, z_range: Range, tile: Tile, region: Region) -> NDArray[np.float16] | None:
+    def _wait(self, z_range: Range, tile: Tile, region: Region) -> NDArray[np.void] | None:
         """The object that another process has announced; None where that process seems to have died."""
         if self.store is None:
             return None
@@ -363,7 +361,7 @@ def cache_of(
         store,
         key,
         volume.levels[level].grid.shape[0],
-        spec.embedding_bytes,
+        spec.embedding_dtype,
         versions=None if in_memory else versions,
         memory_bytes=memory_bytes,
         copies=LocalCopies.from_environment() if is_far else None,

@@ -1,5 +1,5 @@
 """One object of the embedding cache as bytes: a compressed header that says what it was made from,
-then float16.
+then the embeddings' float16.
 
 Nothing about where it lies or when it is made.
 """
@@ -23,24 +23,23 @@ class DamagedError(ValueError):
     """The bytes are not a whole embedding object."""
 
 
-def pack(header: dict[str, Any], embeddings: NDArray[np.float16]) -> bytes:
-    """Header and embeddings (n, C, E, E) as bytes."""
-    payload = np.ascontiguousarray(embeddings, dtype="<f2").tobytes()
+def pack(header: dict[str, Any], embeddings: NDArray[np.void]) -> bytes:
+    """Header and embeddings (n,), records of `ModelSpec.embedding_dtype`, as bytes."""
+    payload = np.ascontiguousarray(embeddings).tobytes()
     full = header | {
-        "shape": list(embeddings.shape),
         "digest": hashlib.blake2b(payload, digest_size=16).hexdigest(),
     }
     head = zlib.compress(json.dumps(full, separators=(",", ":"), sort_keys=True).encode())
     return b"".join([MAGIC, _LENGTH.pack(len(head)), head, payload])
 
 
-def unpack(data: bytes) -> tuple[dict[str, Any], NDArray[np.float16]]:
+def unpack(data: bytes, dtype: np.dtype[np.void]) -> tuple[dict[str, Any], NDArray[np.void]]:
     """Header and embeddings of `pack`.
 
     Raises
     ------
     DamagedError
-        Truncated, altered, or something else.
+        Truncated, altered, something else, or of other arrays than `dtype` names.
     """
     start = len(MAGIC) + _LENGTH.size
     if data[: len(MAGIC)] != MAGIC or len(data) < start:
@@ -48,10 +47,12 @@ def unpack(data: bytes) -> tuple[dict[str, Any], NDArray[np.float16]]:
     (length,) = _LENGTH.unpack_from(data, len(MAGIC))
     try:
         header = json.loads(zlib.decompress(data[start : start + length]))
-        shape, digest = tuple(header["shape"]), header["digest"]
+        digest = header["digest"]
     except (zlib.error, ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"unreadable header: {error}") from error
     payload = data[start + length :]
     if hashlib.blake2b(payload, digest_size=16).hexdigest() != digest:
         raise DamagedError("the embeddings have another digest than the header says")
-    return header, np.frombuffer(payload, "<f2").reshape(shape)
+    if len(payload) % dtype.itemsize:
+        raise DamagedError(f"{len(payload)} bytes are no embeddings of {dtype.itemsize} bytes each")
+    return header, np.frombuffer(payload, dtype)

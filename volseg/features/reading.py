@@ -21,7 +21,7 @@ from volseg.features.tiling import Tile, Tiling
 if TYPE_CHECKING:
     from volseg.geometry import Region
     from volseg.images.image import Volume
-    from volseg.models.sam.model import Model
+    from volseg.models.model import Model
 
 ReadBlock = Callable[["Region"], NDArray[np.generic]]
 """Region of the level -> voxels (c, z, y, x) of the rendering's channels."""
@@ -125,8 +125,8 @@ class TileEncoder:
             self.rendering, block, region, tile, self.tiling.shape_yx, self.tiling.img_size
         )
 
-    def encode(self, z_range: tuple[int, int], tile: Tile) -> NDArray[np.float16]:
-        """Embeddings (n, C, E, E) of a tile of some slices."""
+    def encode(self, z_range: tuple[int, int], tile: Tile) -> NDArray[np.void]:
+        """Embeddings (n,) of a tile of some slices."""
         return self.model.encode(self.images(z_range, tile))
 
 

@@ -1,34 +1,21 @@
-"""Which models there are, where their weights come from, and where they lie. Imports no torch.
+"""Which models there are, and what their names mean. Imports no torch.
 
-The official checkpoints are fetched once per user; the versions of `nano` ship in the package; anything
-else is a checkpoint of the official format given by path or URL. Turning weights into a model lives in
-`model`.
+Each family knows its own names, paths and URLs; where weights lie is in `weights`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import urldefrag, urlsplit
 
-from volseg.errors import NotThereError, UnknownModelError
-from volseg.models import nano_versions
-from volseg.models.download import sha256_of
+from volseg.errors import UnknownModelError
+from volseg.models.families import families, family_of
 from volseg.models.spec import ModelSpec
-from volseg.models.weights import fetch_weights, weights_folder
+from volseg.models.weights import fetch_weights
 from volseg.progress import Progress
 
 if TYPE_CHECKING:
-    from volseg.models.sam.model import Model
-
-OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
-CHECKPOINT_ENDINGS = (".pth", ".pt")
+    from volseg.models.model import Model
 
 
 def list_models() -> list[ModelSpec]:
@@ -37,8 +24,7 @@ def list_models() -> list[ModelSpec]:
 
 
 def _names() -> list[str]:
-    versions = [f"nano@{version}" for version in nano_versions.shipped_versions()]
-    return [*(["nano"] if versions else []), *versions, *_OFFICIAL]
+    return [name for family in families() for name in family.names()]
 
 
 def find_model(name_path_or_url: str | Path) -> ModelSpec:
@@ -47,8 +33,9 @@ def find_model(name_path_or_url: str | Path) -> ModelSpec:
     Parameters
     ----------
     name_path_or_url : str or Path
-        ``nano`` (its newest version), ``nano@1``, ``vit_b``, ``vit_l``, ``vit_h``; the path of a ``.pth``
-        or ``.pt`` checkpoint; or its http, https or s3 URL, which may end in ``#sha256=<hex>``.
+        ``nano`` (its newest version), ``nano@1``, ``vit_b``, ``vit_l``, ``vit_h``, or what another family calls its
+        models; the path of a ``.pth`` or ``.pt`` checkpoint; or its http, https or s3 URL, which may end in
+        ``#sha256=<hex>``.
 
     Raises
     ------
@@ -58,23 +45,9 @@ def find_model(name_path_or_url: str | Path) -> ModelSpec:
         It looks like a path, but no file is there.
     """
     text = str(name_path_or_url)
-    if text == "nano" or text.startswith("nano@"):
-        return _nano(text)
-    if text in _OFFICIAL:
-        file_name, sha256 = _OFFICIAL[text]
-        path = weights_folder() / file_name
-        return replace(
-            _VIT, name=text, kind=text, sha256=sha256, url=OFFICIAL + file_name, path=path
-        )
-    if re.match(r"(https?|s3)://", text):
-        return _of_url(text)
-    path = Path(text.removeprefix("file://")).expanduser()
-    if path.is_file():
-        stat = path.stat()
-        digest = _digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-        return replace(_VIT, name=text, sha256=digest, path=path.resolve())
-    if path.suffix in CHECKPOINT_ENDINGS or "/" in text:
-        raise NotThereError(f"no checkpoint at {path}")
+    for family in families():
+        if (found := family.find(text)) is not None:
+            return found
     names = ", ".join(_names())
     raise UnknownModelError(
         f"no model is called {text!r}; models are {names}, or give the path or URL of a checkpoint"
@@ -103,10 +76,9 @@ def find_planned(name: str, sha256: str) -> ModelSpec:
     UnknownModelError, NotThereError
         As `find_model`.
     """
-    if name == "nano":
-        version = nano_versions.version_of(sha256)
-        if version is not None:
-            return replace(find_model(f"nano@{version}"), name=name)
+    for family in families():
+        if (found := family.find_planned(name, sha256)) is not None:
+            return found
     return find_model(name)
 
 
@@ -126,8 +98,7 @@ def fetch(name: str | Path, progress: Progress | None = None) -> Path:
         The weights can't be fetched, or are not what they should be; the message says how to put
         them there by hand.
     """
-    spec = find_model(name)
-    return fetch_weights(spec, progress)
+    return fetch_weights(find_model(name), progress)
 
 
 def load_model(
@@ -135,28 +106,58 @@ def load_model(
     *,
     device: str | None = None,
     progress: Progress | None = None,
-    **details: int,
+    encode_batch: int | None = None,
+    decode_batch: int | None = None,
+    threads: int = 1,
 ) -> Model:
-    """Fetch where needed, load and prepare a model; see `volseg.models.sam.model.load`."""
-    from volseg.models.sam.model import load
+    """Fetch weights where needed, check their SHA-256, and load them; no code of theirs is run.
+
+    Parameters
+    ----------
+    name : str, Path or ModelSpec
+        As for `find_model`.
+    device : str, optional
+        ``cpu``, ``cuda``, ``cuda:0`` …; a GPU where there is one.
+    progress : Progress, optional
+        Told how far fetching is.
+    encode_batch, decode_batch, threads : int, optional
+        As for `volseg.models.model.Model`.
+
+    Raises
+    ------
+    UnknownModelError, NotThereError
+        As `find_model`.
+    ModelUnavailableError
+        The weights can't be fetched, or are not what they should be.
+    """
+    import torch
+
+    from volseg.models.model import Model
 
     spec = name if isinstance(name, ModelSpec) else find_model(name)
-    return load(spec, device=device, progress=progress, **details)
+    path = fetch_weights(spec, progress)
+    if spec.sha256 is None:  # the file is here now and tells it
+        spec = find_model(spec.name)
+    network, spec = family_of(spec).load(spec, path)
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Model(
+        spec, network, chosen, encode_batch=encode_batch, decode_batch=decode_batch, threads=threads
+    )
 
 
 def model_card(name: str | Path) -> str:
-    """What a person should know of a model: for a version of `nano` its model card, else one paragraph."""
+    """What a person should know of a model: its model card where it has one, else one paragraph."""
     spec = find_model(name)
-    card = spec.path.parent / nano_versions.CARD
-    if spec.kind == "nano" and card.is_file():
-        return card.read_text(encoding="utf-8")
+    card = family_of(spec).card(spec)
+    if card is not None:
+        return card
     here = "here" if spec.path.is_file() else "not fetched yet"
-    channels, height, width = spec.embedding
+    arrays = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in spec.arrays)
     lines = [
         f"# {spec.name}",
         "",
         f"- kind: {spec.kind}, input {spec.img_size} x {spec.img_size} pixels, embedding "
-        f"{channels} x {height} x {width} ({spec.embedding_bytes / 2**20:.2f} MiB as float16)",
+        f"{arrays} ({spec.embedding_bytes / 2**20:.2f} MiB as float16)",
         f"- licence: {spec.licence}",
         f"- SHA-256: {spec.sha256 or 'not known before the first fetch'}",
         f"- weights: {spec.path} ({here})",
@@ -164,70 +165,3 @@ def model_card(name: str | Path) -> str:
     if spec.url:
         lines.append(f"- source: {spec.url}")
     return "\n".join(lines) + "\n"
-
-
-_VIT = ModelSpec(
-    name="",
-    kind="vit",
-    sha256=None,
-    img_size=1024,
-    embedding=(256, 64, 64),
-    url=None,
-    path=Path(),
-    licence="Apache-2.0 (Segment Anything)",
-    object_size=160,
-)
-
-_OFFICIAL: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "vit_b": (
-            "sam_vit_b_01ec64.pth",
-            "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-        ),
-        "vit_l": (
-            "sam_vit_l_0b3195.pth",
-            "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        ),
-        "vit_h": (
-            "sam_vit_h_4b8939.pth",
-            "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-        ),
-    }
-)
-
-
-def _of_url(text: str) -> ModelSpec:
-    url, fragment = urldefrag(text)
-    sha256 = fragment.removeprefix("sha256=").lower() if fragment else None
-    if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise UnknownModelError(f"{text}: after '#' only sha256=<64 hex digits> can stand")
-    parts = urlsplit(url)
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", parts.path.rpartition("/")[2])[-80:]
-    place = hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = weights_folder() / f"{place}-{name or 'checkpoint.pth'}"
-    recorded = path.with_name(path.name + ".sha256")
-    if sha256 is None and recorded.is_file():
-        sha256 = recorded.read_text().strip()
-    return replace(_VIT, name=url, sha256=sha256, url=url, path=path, licence="unknown")
-
-
-@lru_cache(maxsize=32)
-def _digest(path: str, size: int, modified_ns: int) -> str:
-    """Digest of a file of this size and age, computed once per process."""
-    return sha256_of(Path(path))
-
-
-def _nano(name: str) -> ModelSpec:
-    version = nano_versions.parse_name(name)
-    record = nano_versions.read_record(nano_versions.version_folder(version))
-    return ModelSpec(
-        name=name,
-        kind="nano",
-        sha256=record.sha256,
-        img_size=record.img_size,
-        embedding=record.embedding,
-        url=None,
-        path=record.path,
-        licence="BSD-3-Clause",
-        object_size=record.object_size,
-    )

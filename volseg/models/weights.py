@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urldefrag, urlsplit
 
-from volseg.errors import ModelUnavailableError
+from volseg.errors import ModelUnavailableError, UnknownModelError
 from volseg.models.download import download, sha256_of
 from volseg.models.spec import ModelSpec
 from volseg.progress import Progress
@@ -20,6 +24,41 @@ def weights_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("volseg", appauthor=False)) / "models"
+
+
+def at_path(spec: ModelSpec, path: Path) -> ModelSpec:
+    """Return the spec of a file on this machine, with its digest."""
+    stat = path.stat()
+    digest = _digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    return replace(spec, name=str(path), sha256=digest, path=path.resolve())
+
+
+def at_url(spec: ModelSpec, text: str) -> ModelSpec:
+    """Return the spec of a file at an http, https or s3 URL, which may end in ``#sha256=<hex>``.
+
+    Raises
+    ------
+    UnknownModelError
+        Something else stands after ``#``.
+    """
+    url, fragment = urldefrag(text)
+    sha256 = fragment.removeprefix("sha256=").lower() if fragment else None
+    if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise UnknownModelError(f"{text}: after '#' only sha256=<64 hex digits> can stand")
+    parts = urlsplit(url)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", parts.path.rpartition("/")[2])[-80:]
+    place = hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = weights_folder() / f"{place}-{name or 'checkpoint.pth'}"
+    recorded = path.with_name(path.name + ".sha256")
+    if sha256 is None and recorded.is_file():
+        sha256 = recorded.read_text().strip()
+    return replace(spec, name=url, sha256=sha256, url=url, path=path, licence="unknown")
+
+
+@lru_cache(maxsize=32)
+def _digest(path: str, size: int, modified_ns: int) -> str:
+    """Digest of a file of this size and age, computed once per process."""
+    return sha256_of(Path(path))
 
 
 def fetch_weights(spec: ModelSpec, progress: Progress | None = None) -> Path:
@@ -78,12 +117,12 @@ def _fetch_s3(spec: ModelSpec, url: str) -> None:
 
 
 def _retry(spec: ModelSpec) -> str:
-    return "" if spec.kind == "nano" else "Delete the file and try again. "
+    return "Delete the file and try again. " if spec.url else ""
 
 
 def _way_out(spec: ModelSpec) -> str:
-    if spec.kind == "nano":
-        return "It ships with volseg: install the package again"
+    if spec.url is None:
+        return "Where it ships with volseg, install the package again; else give the file once more"
     digest = f" (SHA-256 {spec.sha256})" if spec.sha256 else ""
     return (
         f"By hand: fetch {spec.url}{digest} on a machine with network and put it at {spec.path}, "

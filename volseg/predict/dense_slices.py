@@ -23,10 +23,10 @@ OBJECT_SIZE = (
 
 
 class Encoder(Protocol):
-    """What embeds tiles: `volseg.models.sam.model.Model`."""
+    """What embeds tiles: `volseg.models.model.Model`."""
 
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Embed images (n, 3, S, S) uint8."""
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.void]:
+        """Embed images (n, 3, S, S) uint8 as records (n,) with an array ``image``."""
         ...
 
 
@@ -70,7 +70,9 @@ def slice_maps(
         y, x = slice(*region[1]), slice(*region[2])
         block = planes[:, None, y, x]
         pixels = render_tile(rendering, block, region, tile, (height, width), size)
-        return model.maps(pixels, encoder.encode(pixels), Place(z, tile.y0, tile.x0, tile.size))[0]
+        return model.maps(
+            pixels, encoder.encode(pixels)["image"], Place(z, tile.y0, tile.x0, tile.size)
+        )[0]
 
     return blended(maps_of, tiling, (0, 0, height, width))
 

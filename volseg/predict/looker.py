@@ -17,7 +17,7 @@ from volseg.predict.slice_predictor import SamSlicePredictor, open_sam_predictor
 if TYPE_CHECKING:
     from volseg.features.rendering import Rendering
     from volseg.images.image import Volume
-    from volseg.models.sam.model import Model
+    from volseg.models.model import Model
 
 MOST_PIXELS = 2**21
 """Pixels that are embedded at one zoom: 32 tiles of 256, 2 of 1024, which take a CPU a quarter of a minute each."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from volseg.features.tiling import Tile, Tiling
 from volseg.geometry import Box
-from volseg.models.sam.model import TilePrompt
+from volseg.models.model import TilePrompt
 from volseg.predict.merging import (
     Logits,
     agreement,

@@ -18,7 +18,7 @@ from volseg.features.cache import EmbeddingCache, cache_of
 from volseg.features.reading import ReadBlock, SlabReader, TileEncoder
 from volseg.features.rendering import Rendering
 from volseg.features.tiling import Tiling
-from volseg.models.sam.model import Model
+from volseg.models.model import Model
 from volseg.predict.search import MOST_TILES, Request, Search
 from volseg.propagation.predictor import Candidates, SlicePrompt
 from volseg.propagation.window import MaskWindow, overlap
@@ -182,7 +182,7 @@ def array_predictor(
     stack = array[None] if array.ndim == 3 else array
     depth, height, width = stack.shape[1:]
     tiling = Tiling((height, width), model.spec.img_size, zoom)
-    cache = EmbeddingCache(None, "memory", depth, model.spec.embedding_bytes)
+    cache = EmbeddingCache(None, "memory", depth, model.spec.embedding_dtype)
 
     def read(region: tuple[tuple[int, int], ...]) -> NDArray[np.generic]:
         (z0, z1), (y0, y1), (x0, x1) = region

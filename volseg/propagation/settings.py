@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -165,21 +163,6 @@ class Settings(BaseModel):
     def least_sure(self) -> float:
         """Confidence from which a slice speaks for its track."""
         return self.doubt_below if self.doubt else self.trim_confidence
-
-    @classmethod
-    def for_sam(cls, **choices: Any) -> Settings:
-        """Defaults for a Segment Anything Model.
-
-        Its scores are estimates of IoU that fall where an object has ended, so that doubt may
-        gather, and one point deep inside serves it better than several.
-
-        Parameters
-        ----------
-        choices
-            Fields to set otherwise.
-        """
-        sam = {"points_decide": True, "points_per_component": 1, "doubt": 0.5, "brightness": 0.2}
-        return cls(**{**sam, **choices})
 
 
 DEFAULTS = Settings()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from volseg.errors import InputError, NotThereError
-from volseg.models import nano_versions
+from volseg.models.nano import versions
 from volseg.training.corrections import COLUMNS as CORRECTIONS
 from volseg.training.figures import FIGURES, read_figures
 from volseg.training.provenance import RECORD
@@ -56,8 +56,8 @@ def make_card(folder: Path) -> str:
     InputError
         The figures, or the training, are of other weights.
     """
-    record = nano_versions.read_record(folder)
-    weights = json.loads((folder / nano_versions.RECORD).read_text("utf-8"))
+    record = versions.read_record(folder)
+    weights = json.loads((folder / versions.RECORD).read_text("utf-8"))
     training = _training(folder / RECORD, record.sha256)
     figures = read_figures(folder / FIGURES)
     if figures.get("weights_sha256") != record.sha256:
@@ -81,7 +81,7 @@ def make_card(folder: Path) -> str:
 
 def write_card(folder: Path) -> Path:
     """Write the card beside the weights; returns its path."""
-    path = folder / nano_versions.CARD
+    path = folder / versions.CARD
     path.write_text(make_card(folder), "utf-8")
     return path
 
@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="of a version's weights; by default the newest that ships",
     )
     options = parser.parse_args(arguments)
-    print(write_card(options.folder or nano_versions.version_folder()))
+    print(write_card(options.folder or versions.version_folder()))
     return 0
 
 

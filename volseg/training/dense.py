@@ -24,7 +24,7 @@ from volseg.errors import InputError, VolsegError
 from volseg.models import nano
 from volseg.models.nano import dense
 from volseg.models.nano.dense_network import DenseNetwork
-from volseg.models.nano_versions import newest_version, read_record, version_folder
+from volseg.models.nano.versions import newest_version, read_record, version_folder
 from volseg.training import dense_validate
 from volseg.training.augment import SIZE, Tile
 from volseg.training.batches import Elsewhere
@@ -60,9 +60,7 @@ def frozen_encoder(device: torch.device, version: int | None = None) -> Encode:
     @torch.no_grad()
     def encode(pixels: Tensor) -> Tensor:
         shown = (pixels.to(device).float() - sam.pixel_mean) / sam.pixel_std
-        with computing_in(
-            device, bfloat16=device.type == "cuda"
-        ):  # as `volseg.models.sam.model` does
+        with computing_in(device, bfloat16=device.type == "cuda"):  # as `volseg.models.model` does
             embedded = sam.image_encoder(shown.contiguous(memory_format=torch.channels_last))
         limit = float(torch.finfo(torch.float16).max)
         return embedded.float().clamp(-limit, limit).half()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from volseg.errors import InputError
-from volseg.models import nano, nano_versions
+from volseg.models import nano
+from volseg.models.nano import versions
 from volseg.training.checkpoints import CHECKPOINT, from_checkpoint
 from volseg.training.provenance import RECORD, finished_record, write_record
 
@@ -39,7 +40,7 @@ def export(run: Path, folder: Path) -> dict[str, Any]:
     InputError
         The folder holds a version of the package, and those never change.
     """
-    if folder.parent == nano_versions.PACKAGE and (folder / nano_versions.RECORD).exists():
+    if folder.parent == versions.PACKAGE and (folder / versions.RECORD).exists():
         raise InputError(f"{folder} holds a version that ships; versions never change")
     sam = from_checkpoint(run / CHECKPOINT)
     record = finished_record(run)
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="the folder given to training as --out")
     parser.add_argument("--to", type=Path, help="a folder; by default the next version's own")
     options = parser.parse_args(arguments)
-    following = nano_versions.PACKAGE / f"v{nano_versions.newest_version() + 1}"
+    following = versions.PACKAGE / f"v{versions.newest_version() + 1}"
     folder = options.to or following
     record = export(options.run, folder)
     print(

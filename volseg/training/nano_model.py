@@ -16,7 +16,7 @@ from volseg.errors import InputError
 from volseg.models import nano
 from volseg.models.nano.architecture import CHANNELS, encoder_of
 from volseg.models.nano.lite_encoder import LiteEncoder
-from volseg.models.nano_versions import newest_version, parse_name, read_record, version_folder
+from volseg.models.nano.versions import newest_version, parse_name, read_record, version_folder
 from volseg.training import imagenet, losses
 from volseg.training.checkpoints import CHECKPOINT, from_checkpoint
 from volseg.training.loop import Schedule, State, decaying_matrices

@@ -23,7 +23,8 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 from volseg.errors import InputError, NotThereError
-from volseg.models import nano, nano_versions
+from volseg.models import nano
+from volseg.models.nano import versions
 from volseg.models.threads import one_thread
 from volseg.training.cases import conditions, kinds
 from volseg.training.checkpoints import from_checkpoint
@@ -197,8 +198,8 @@ def _model(options: argparse.Namespace) -> tuple[Sam, str | None]:
     """Load what is to be measured, and tell the digest of weights that are exported."""
     if options.checkpoint:
         return from_checkpoint(options.checkpoint), None
-    folder = options.weights or nano_versions.version_folder()
-    return nano.load(folder=folder), nano_versions.read_record(folder).sha256
+    folder = options.weights or versions.version_folder()
+    return nano.load(folder=folder), versions.read_record(folder).sha256
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,6 +42,7 @@ def python_of(environment: Path) -> Path:
 def make_task(name: str, path: Path, weights: Path | None) -> dict[str, Any]:
     """Embeddings, seeds and truth of a volume; all but the truth go to `path` too."""
     from volseg.models.nano import load
+    from volseg.models.spec import IOU_SCORES
     from volseg.propagation import Context, Settings, seed_masks
 
     raw = tifffile.imread(DATA / name / "raw.tif")
@@ -50,7 +51,7 @@ def make_task(name: str, path: Path, weights: Path | None) -> dict[str, Any]:
     ids, counts = np.unique(labels[labels > 0], return_counts=True)
     ids = [int(i) for i, n in zip(ids, counts, strict=True) if n >= LEAST]
     prompts = {i: points_of(labels == i, "one") for i in ids}
-    found = seed_masks(predictor, prompts, Settings.for_sam(), context=Context(prompts))
+    found = seed_masks(predictor, prompts, Settings(**IOU_SCORES), context=Context(prompts))
     seeds, kept = {}, []
     for i in ids:
         ((z, (mask, _)),) = found[i].items()
@@ -78,9 +79,10 @@ def dice(mask: np.ndarray, body: np.ndarray) -> float:
 
 def ours(task: dict[str, Any], with_marks: bool) -> dict[str, Any]:
     """volseg's figures; without marks an object knows nothing of the others."""
+    from volseg.models.spec import IOU_SCORES
     from volseg.propagation import Settings, propagate
 
-    predictor, settings = task["predictor"], Settings.for_sam()
+    predictor, settings = task["predictor"], Settings(**IOU_SCORES)
     before, decodes = time.process_time(), predictor.decodes
     if with_marks:
         tracks = propagate(predictor, task["seeds"], settings, prompts=task["prompts"])

@@ -11,7 +11,8 @@ from tests.pipelines.segmentation.volumes import make_truth, make_volume, point_
 from volseg.errors import InputError, ModelUnavailableError, VolsegError
 from volseg.images.create import create_volume
 from volseg.images.image import Volume, open_volume
-from volseg.models import nano, nano_versions
+from volseg.models import nano
+from volseg.models.nano import versions
 from volseg.models.registry import find_model
 from volseg.pipelines.segmentation import make_plan, run
 from volseg.pipelines.segmentation.report import verify_run
@@ -38,7 +39,7 @@ def test_any_cut_gives_the_same_labels_fresh_or_cached(volume: Volume) -> None:
     assert run(fresh).report["objects"]["made"] > 0
     run(cached)
     assert stored(volume, "fresh") == stored(volume, "cached")
-    assert volume.output_store.list_names("volseg/features")
+    assert volume.output_store.list_names("volseg/embeddings")
     assert [row.confidence for row in volume.labels["fresh"].objects.rows()] == [
         row.confidence for row in volume.labels["cached"].objects.rows()
     ]
@@ -65,10 +66,10 @@ def test_a_plan_runs_with_its_weights_though_a_newer_nano_ships(
     prompts = point_prompts(TRUTH)
     before, after = (make_plan(volume, prompts, labels=name) for name in ("before", "after"))
     run(before)
-    (tmp_path / "v1").symlink_to(nano_versions.version_folder(1))
+    (tmp_path / "v1").symlink_to(versions.version_folder(1))
     (tmp_path / "v2").mkdir()
     nano.save(nano.build(), tmp_path / "v2")
-    monkeypatch.setattr(nano_versions, "PACKAGE", tmp_path)
+    monkeypatch.setattr(versions, "PACKAGE", tmp_path)
     newer = make_plan(volume, prompts, labels="newer").predictor
     assert newer.kind == after.predictor.kind == "sam"
     assert newer.name == after.predictor.name == "nano"

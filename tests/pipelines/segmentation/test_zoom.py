@@ -71,7 +71,7 @@ def test_points_alone_tell_the_zoom_and_always_the_same(volume: Volume) -> None:
     assert zoom_of(small) >= 2
     assert make_plan(volume, document(SMALL), channel=1, zoom=None).hash == small.hash
     assert zoom_of(make_plan(volume, document(LARGE), channel=1)) <= 1
-    assert not list(volume.output_store.list_names_or_none("volseg/features") or ())
+    assert not list(volume.output_store.list_names_or_none("volseg/embeddings") or ())
 
 
 def test_each_layer_has_its_own_zoom_and_mixed_sizes_are_told(

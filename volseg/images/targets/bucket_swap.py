@@ -24,7 +24,7 @@ from volseg.storage import Location, Store
 from volseg.storage.failures import translated
 from volseg.storage.remote import open_obstore
 
-CACHE = "volseg/features/"  # safe to delete, so not kept
+CACHE = "volseg/embeddings/"  # safe to delete, so not kept
 HEARTBEAT_S = 10.0
 STALE_S = 120.0
 _COPIERS = 16

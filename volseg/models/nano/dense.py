@@ -19,8 +19,8 @@ from volseg.errors import ModelUnavailableError
 from volseg.models.dense import DenseSpec, Place, check_inputs
 from volseg.models.nano.architecture import CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE
 from volseg.models.nano.dense_network import DenseNetwork
+from volseg.models.nano.versions import version_folder
 from volseg.models.nano.weights import read_weights, write_weights
-from volseg.models.nano_versions import version_folder
 
 __all__ = ["NanoDenseModel", "Parent", "load", "save"]
 

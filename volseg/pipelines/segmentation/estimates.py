@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from volseg.models.spec import ModelSpec
     from volseg.pipelines.segmentation.geometry import Geometry
     from volseg.pipelines.segmentation.plan import PlannedModel, PlannedOracle
     from volseg.prompts import PromptedObject
@@ -77,13 +78,6 @@ class Estimates(BaseModel):
         return self.process_bytes + max(self.task_bytes.values())
 
 
-# weights in float32, working memory per tile in a batch, seconds per tile and per prompt on one core
-_VARIANTS = {
-    "nano": (60 << 20, 120 << 20, 0.12, 0.015),
-    "vit_b": (375 << 20, 1400 << 20, 9.0, 0.12),
-    "vit_l": (1250 << 20, 1800 << 20, 22.0, 0.12),
-    "vit_h": (2560 << 20, 2200 << 20, 40.0, 0.12),
-}
 _PROMPT_ROUNDS = 2.0  # decoder calls per object and slice, on average
 
 
@@ -95,6 +89,7 @@ def estimate(
     objects: Sequence[PromptedObject],
     labels_dtype: str = "uint32",
     shared: bool = False,
+    spec: ModelSpec | None = None,
 ) -> Estimates:
     """Estimate a plan.
 
@@ -110,12 +105,16 @@ def estimate(
         Of the label image.
     shared
         The labels exist, and others may be writing them too.
+    spec
+        Of the planned model.
     """
     groups = -(-len(objects) // geometry.group)
     windows = -(-shape[0] // geometry.window)
     tiles = _tiles(shape, predictor)
     tracks = _track_bytes(shape, len(objects))
-    asking = ANY_BLOCK_BYTES + tracks + _asking_bytes(predictor, shape, dtype, geometry, tiles)
+    asking = (
+        ANY_BLOCK_BYTES + tracks + _asking_bytes(predictor, spec, shape, dtype, geometry, tiles)
+    )
     itemsize = np.dtype(labels_dtype).itemsize
     return Estimates(
         process_bytes=PROCESS_BYTES,
@@ -134,7 +133,7 @@ def estimate(
             "compose": geometry.compose_blocks(shape),
         },
         tiles_at_most=tiles * shape[0],
-        seconds_at_most=_seconds(predictor, tiles * shape[0], len(objects) * shape[0]),
+        seconds_at_most=_seconds(spec, tiles * shape[0], len(objects) * shape[0]),
         label_bytes_at_most=prod(shape) * itemsize,
     )
 
@@ -198,6 +197,7 @@ def _moving_bytes(chunk: Sequence[int], shape: Sequence[int], itemsize: int) -> 
 
 def _asking_bytes(
     predictor: PlannedModel | PlannedOracle,
+    spec: ModelSpec | None,
     shape: tuple[int, int, int],
     dtype: str,
     geometry: Geometry,
@@ -205,18 +205,17 @@ def _asking_bytes(
 ) -> int:
     """What is in memory while a predictor is asked on one slice."""
     plane = shape[1] * shape[2]
-    if predictor.kind == "oracle":
+    if predictor.kind == "oracle" or spec is None:
         slices = min(shape[0], max(TRUTH_SLICES, geometry.chunk[0]))
         return plane * (PLANE_BYTES + 4 * slices)
     itemsize = np.dtype(dtype).itemsize
-    weights, working, _, _ = _figures(predictor)
     side = predictor.img_size / predictor.zoom
     pixels = int(side * side) * (itemsize * len(predictor.rendering) + 16)
-    batches = working * max(1, predictor.encode_batch) + 8 * predictor.img_size**2 * 12
+    batches = spec.cost.tile_bytes * max(1, predictor.encode_batch) + 8 * predictor.img_size**2 * 12
     decoding = predictor.decode_batch * 3 * int(side * side) * 8
-    kept = min(KEPT_EMBEDDINGS, tiles * shape[0] * prod(predictor.embedding) * 4)
+    kept = min(KEPT_EMBEDDINGS, tiles * shape[0] * 2 * spec.embedding_bytes)
     kept += min(KEPT_SLABS, prod(shape) * itemsize * len(predictor.rendering["channels"]))
-    return TORCH_BYTES + kept + weights + batches + decoding + 8 * pixels
+    return TORCH_BYTES + kept + spec.cost.weights_bytes + batches + decoding + 8 * pixels
 
 
 def _tiles(shape: tuple[int, int, int], predictor: PlannedModel | PlannedOracle) -> int:
@@ -227,15 +226,10 @@ def _tiles(shape: tuple[int, int, int], predictor: PlannedModel | PlannedOracle)
     return len(Tiling(shape[1:], predictor.img_size, predictor.zoom, predictor.overlap).tiles)
 
 
-def _seconds(predictor: PlannedModel | PlannedOracle, tiles: int, decodes: int) -> float:
-    if predictor.kind == "oracle":
+def _seconds(spec: ModelSpec | None, tiles: int, decodes: int) -> float:
+    if spec is None:
         return 0.001 * decodes
-    _, _, encode, decode = _figures(predictor)
-    return tiles * encode + decodes * decode * _PROMPT_ROUNDS
-
-
-def _figures(predictor: PlannedModel) -> tuple[int, int, float, float]:
-    return _VARIANTS.get(predictor.variant, _VARIANTS["vit_h"])
+    return tiles * spec.cost.tile_s + decodes * spec.cost.prompt_s * _PROMPT_ROUNDS
 
 
 def as_text(estimates: Estimates) -> dict[str, Any]:

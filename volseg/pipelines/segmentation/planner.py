@@ -80,7 +80,7 @@ def make_plan(
         (`volseg.predict.fitting_zoom`). Each layer gets its own zoom; where its objects differ by more than
         fourfold, a warning is logged.
     settings
-        Thresholds of propagation; those left out are `Settings.for_sam` for a model.
+        Thresholds of propagation; those left out are the model's own (`ModelSpec.propagation`).
     preprocess
         Filters applied before the model sees a slice; names of `volseg.features.preprocessing`.
     overwrite
@@ -119,13 +119,14 @@ def make_plan(
     predictor = _predictor(
         volume, source, model, wanted, tuple(preprocess), (encode_batch, decode_batch)
     )
+    spec = _spec(predictor)
     tile = source.shape[1] if predictor.kind == "oracle" else _tile_size(predictor, source.shape)
     levels = label_levels(volume, level) if there is None else levels_of(there)
     geometry = choose_geometry(levels, tile, window, group)
     return Plan(
         source=source,
         predictor=predictor,
-        settings=_settings(settings, predictor),
+        settings=_settings(settings, spec),
         geometry=geometry,
         labels=LabelImage(
             name=name,
@@ -146,6 +147,7 @@ def make_plan(
             objects,
             "uint32" if there is None else str(there.dtype),
             existing is not None,
+            spec,
         ),
     )
 
@@ -271,7 +273,7 @@ def _model(
         variant=spec.kind,
         sha256=sha256,
         img_size=spec.img_size,
-        embedding=spec.embedding,
+        embedding=spec.arrays[0][1],
         zoom=zooming.decide(volume, source, replace(spec, sha256=sha256), rendering),
         overlap=None,
         encode_batch=encode_batch,
@@ -307,15 +309,22 @@ def _tile_size(predictor: PlannedModel, shape: Triple) -> int:
     return Tiling(shape[1:], predictor.img_size, predictor.zoom, predictor.overlap).size
 
 
-def _settings(
-    given: Settings | dict[str, Any] | None, predictor: PlannedModel | PlannedOracle
-) -> Settings:
-    """The thresholds given, those left out being the defaults for this kind of predictor."""
+def _spec(predictor: PlannedModel | PlannedOracle) -> ModelSpec | None:
+    """What is known of the planned model."""
+    if predictor.kind == "oracle":
+        return None
+    from volseg.models.registry import find_planned
+
+    return find_planned(predictor.name, predictor.sha256)
+
+
+def _settings(given: Settings | dict[str, Any] | None, spec: ModelSpec | None) -> Settings:
+    """The thresholds given, those left out being the model's own."""
     if isinstance(given, Settings):
         return given
-    make = Settings.for_sam if predictor.kind == "sam" else Settings
+    own = {} if spec is None else spec.propagation
     try:
-        return make(**(given or {}))
+        return Settings(**{**own, **(given or {})})
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from volseg.errors import ModelUnavailableError, UnknownModelError
 
-PACKAGE = Path(__file__).parent / "nano"
+PACKAGE = Path(__file__).parent
 RECORD = "weights.json"
 CARD = "MODEL_CARD.md"
 

@@ -1,0 +1,1 @@
+"""The family of SAM 2, where the package `sam2` is installed."""
