@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from volseg.errors import InputError
-from volseg.exporting.formats import FORMATS, Format
+from volseg.exporting import formats as all_formats
+from volseg.exporting.formats import Format
 
 if TYPE_CHECKING:
     from napari_plugin.editing import LabelEditing
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def formats() -> list[tuple[str, str]]:
     """All formats as (name, for people)."""
-    return [(one.name, one.title) for one in FORMATS]
+    return [(one.name, one.title) for one in all_formats()]
 
 
 def suggested_path(folder: str | Path, labels: str, name: str) -> str:
@@ -32,7 +33,7 @@ def suggested_path(folder: str | Path, labels: str, name: str) -> str:
 
 
 def _format(name: str) -> Format:
-    return next(one for one in FORMATS if one.name == name)
+    return next(one for one in all_formats() if one.name == name)
 
 
 @dataclass(frozen=True)

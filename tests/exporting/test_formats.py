@@ -12,7 +12,7 @@ import tifffile
 from tests.exporting.conftest import make_odd
 from volseg.errors import InputError
 from volseg.exporting import export
-from volseg.exporting.formats import FORMATS, find_format
+from volseg.exporting.formats import find_format, formats
 from volseg.images.image import open_volume
 from volseg.images.labels import Labels, open_labels
 
@@ -87,7 +87,7 @@ def test_label_images_of_a_copy(odd: Labels, tmp_path: Path) -> None:
 
 def test_a_format_of_one_layer_refuses_several(odd: Labels, tmp_path: Path) -> None:
     both = [odd, open_labels(odd.volume(), "holes")]
-    for kind in (one for one in FORMATS if not one.layers):
+    for kind in (one for one in formats() if not one.layers):
         with pytest.raises(
             InputError, match=r"takes one label image, not 2; several go into: tiff"
         ):

@@ -18,12 +18,12 @@ from napari_plugin.exporting import (
 from napari_plugin.session import Session
 from tests.napari_plugin.places import make_volume
 from volseg.errors import ExistsError, InputError
-from volseg.exporting.formats import FORMATS
+from volseg.exporting import formats as all_formats
 from volseg.images.image import open_volume
 
 
 def test_every_format_of_the_command_line_is_offered() -> None:
-    assert [name for name, _ in formats()] == [one.name for one in FORMATS]
+    assert [name for name, _ in formats()] == [one.name for one in all_formats()]
     assert all(title for _, title in formats())
     assert suggested_path("/out", "cells", "coco") == "/out/cells.coco.json"
     assert suggested_path("/out", "cells", "png") == "/out/cells-png"

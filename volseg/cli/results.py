@@ -136,11 +136,11 @@ def _target(out: str, kind: str | None) -> Iterator[str]:
     if out != "-":
         yield out
         return
-    from volseg.exporting.formats import FORMATS, find_format
+    from volseg.exporting.formats import find_format, formats
 
     found = find_format(kind, "-") if kind else None
     if found is None or found.folder or found.beside:
-        single = ", ".join(one.name for one in FORMATS if not (one.folder or one.beside))
+        single = ", ".join(one.name for one in formats() if not (one.folder or one.beside))
         raise InputError(f"--out -: name a --format that is one file: {single}")
     with tempfile.TemporaryDirectory(prefix="volseg-export-") as folder:
         path = Path(folder) / f"labels{found.suffix}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from volseg.exporting.exports import export
-from volseg.exporting.formats import FORMATS
+from volseg.exporting.formats import formats
 from volseg.exporting.output import ExportResult
 
-__all__ = ["FORMATS", "ExportResult", "export"]
+__all__ = ["ExportResult", "export", "formats"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError
-from volseg.exporting.formats import FORMATS, Format, find_format
+from volseg.exporting.formats import Format, find_format, formats
 from volseg.exporting.output import ExportResult, opened_output
 from volseg.exporting.provenance import provenance_of
 from volseg.exporting.selection import Selection, select
@@ -44,7 +44,7 @@ def export(
     Parameters
     ----------
     labels : Labels, or several for formats that take layers
-        See `volseg.exporting.formats.FORMATS`.
+        See `volseg.exporting.formats.formats`.
     out : path or URL
         Of the file, or of the folder that the format makes; a folder that exists takes the file.
     format : str, optional
@@ -80,7 +80,7 @@ def export(
     several = [labels] if not isinstance(labels, Sequence) else list(labels)
     kind = find_format(format, os.fspath(out))
     if len(several) != 1 and not kind.layers:
-        takes = ", ".join(one.name for one in FORMATS if one.layers)
+        takes = ", ".join(one.name for one in formats() if one.layers)
         raise InputError(
             f"format {kind.name} takes one label image, not {len(several)}; several go into: {takes}"
         )

@@ -1,13 +1,16 @@
-"""The formats that labels are exported to: a line each, and the module under `volseg.exporting` that it names."""
+"""The formats that labels are exported to: a line each, and the module that it names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from volseg.errors import InputError
+from volseg.extensions import extensions
+
+GROUP = "volseg.exporters"
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Format:
     suffix
         Of its file; empty where it is a folder of files.
     where
-        Module and function that write it, loaded when used.
+        Module and function that write it, loaded when used: ``"module:function"``.
     endings
         Of targets that mean this format where none is named; longer endings go before shorter ones.
     also
@@ -39,7 +42,7 @@ class Format:
     name: str
     title: str
     suffix: str
-    where: tuple[str, str]
+    where: str
     endings: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     layers: bool = False
@@ -53,7 +56,7 @@ class Format:
 
     def writer(self) -> Callable[..., Any]:
         """Return the function that writes it."""
-        return self._function(self.where[1])
+        return self._function(self.where.partition(":")[2])
 
     def makes_one_file(self, target: str, selection: Any, options: dict[str, Any]) -> bool:
         """Return whether this export is one file, named as the target is."""
@@ -67,40 +70,44 @@ class Format:
         return None if self.beside is None else str(self._function(self.beside)(name))
 
     def _function(self, name: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(
-            import_module(f"volseg.exporting.{self.where[0]}"), name
-        )
+        module = self.where.partition(":")[0]
+        found: Callable[..., Any] = resolve_name(f"{module}:{name}")
         return found
 
 
 # fmt: off
-FORMATS = (
-    Format("tiff", "TIFF stack (Fiji)", ".tif", ("tiff", "write_stack"),
+_OWN = (
+    Format("tiff", "TIFF stack (Fiji)", ".tif", "volseg.exporting.tiff:write_stack",
            (".tif", ".tiff", ".btf"), layers=True),
-    Format("tiff-slices", "TIFF, one file per slice", "", ("tiff", "write_slices")),
-    Format("tiff-objects", "TIFF, one file per object", "", ("tiff", "write_objects")),
+    Format("tiff-slices", "TIFF, one file per slice", "", "volseg.exporting.tiff:write_slices"),
+    Format("tiff-objects", "TIFF, one file per object", "", "volseg.exporting.tiff:write_objects"),
     Format("tiff-overlay", "TIFF, RGB: the image with the objects over it", "-overlay.tif",
-           ("tiff_overlay", "write_overlay"), also=(".tif", ".tiff")),
-    Format("png", "PNG pictures", "", ("pictures", "write_pictures"), (".png",), one_file="is_one_picture"),
-    Format("csv", "CSV table of objects", ".csv", ("table", "write_csv"), (".csv",), layers=True),
-    Format("xlsx", "Excel table of objects", ".xlsx", ("workbook", "write_xlsx"), (".xlsx",), layers=True),
-    Format("parquet", "Parquet table of objects", ".parquet", ("table", "write_parquet"),
+           "volseg.exporting.tiff_overlay:write_overlay", also=(".tif", ".tiff")),
+    Format("png", "PNG pictures", "", "volseg.exporting.pictures:write_pictures", (".png",), one_file="is_one_picture"),
+    Format("csv", "CSV table of objects", ".csv", "volseg.exporting.table:write_csv", (".csv",), layers=True),
+    Format("xlsx", "Excel table of objects", ".xlsx", "volseg.exporting.workbook:write_xlsx", (".xlsx",), layers=True),
+    Format("parquet", "Parquet table of objects", ".parquet", "volseg.exporting.table:write_parquet",
            (".parquet",), layers=True),
-    Format("json", "JSON (run lengths, prompts, provenance)", ".json", ("labels_json", "write_json"),
+    Format("json", "JSON (run lengths, prompts, provenance)", ".json", "volseg.exporting.labels_json:write_json",
            (".json",), layers=True),
-    Format("imagej-rois", "ImageJ ROI set", ".zip", ("imagej_rois", "write_rois"), (".zip",), layers=True),
-    Format("geojson", "GeoJSON (QuPath)", ".geojson", ("geojson", "write_geojson"),
+    Format("imagej-rois", "ImageJ ROI set", ".zip", "volseg.exporting.imagej_rois:write_rois", (".zip",), layers=True),
+    Format("geojson", "GeoJSON (QuPath)", ".geojson", "volseg.exporting.geojson:write_geojson",
            (".geojson",), also=(".json",), layers=True),
-    Format("coco", "COCO JSON with its images", ".coco.json", ("coco", "write_coco"),
+    Format("coco", "COCO JSON with its images", ".coco.json", "volseg.exporting.coco:write_coco",
            (".coco.json",), also=(".json",), layers=True, beside="images_folder"),
-    Format("dicom-seg", "DICOM SEG", ".dcm", ("dicom_seg", "write_segmentation"), (".dcm",)),
-    Format("nifti", "NIfTI", ".nii.gz", ("medical", "write_nifti"), (".nii", ".nii.gz")),
-    Format("nrrd", "NRRD (3D Slicer)", ".nrrd", ("medical", "write_nrrd"), (".nrrd",)),
-    Format("ply", "PLY meshes", "", ("meshes", "write_ply")),
-    Format("obj", "OBJ meshes", "", ("meshes", "write_obj")),
-    Format("ome-zarr", "OME-Zarr copy", "", ("ome_zarr", "write_ome_zarr"), (".zarr",), layers=True),
+    Format("dicom-seg", "DICOM SEG", ".dcm", "volseg.exporting.dicom_seg:write_segmentation", (".dcm",)),
+    Format("nifti", "NIfTI", ".nii.gz", "volseg.exporting.medical:write_nifti", (".nii", ".nii.gz")),
+    Format("nrrd", "NRRD (3D Slicer)", ".nrrd", "volseg.exporting.medical:write_nrrd", (".nrrd",)),
+    Format("ply", "PLY meshes", "", "volseg.exporting.meshes:write_ply"),
+    Format("obj", "OBJ meshes", "", "volseg.exporting.meshes:write_obj"),
+    Format("ome-zarr", "OME-Zarr copy", "", "volseg.exporting.ome_zarr:write_ome_zarr", (".zarr",), layers=True),
 )
 # fmt: on
+
+
+def formats() -> tuple[Format, ...]:
+    """Return the formats that are written: ours, then those of other packages (entry points ``volseg.exporters``)."""
+    return (*_OWN, *extensions(GROUP, Format))
 
 
 def find_format(name: str | None, out: str) -> Format:
@@ -114,17 +121,17 @@ def find_format(name: str | None, out: str) -> Format:
     by_ending = _by_ending(out)
     if name is None:
         if by_ending is None:
-            known = ", ".join(f"{end} ({one.name})" for one in FORMATS for end in one.endings)
-            others = ", ".join(one.name for one in FORMATS if not one.endings)
+            known = ", ".join(f"{end} ({one.name})" for one in formats() for end in one.endings)
+            others = ", ".join(one.name for one in formats() if not one.endings)
             raise InputError(
                 f"{out}: no format is known by this ending; give --format, or a name that ends in one of {known}; "
                 f"by --format only: {others}"
             )
         return by_ending
-    found = next((one for one in FORMATS if one.name == name), None)
+    found = next((one for one in formats() if one.name == name), None)
     if found is None:
         raise InputError(
-            f"format {name!r}: expected one of {', '.join(one.name for one in FORMATS)}"
+            f"format {name!r}: expected one of {', '.join(one.name for one in formats())}"
         )
     if by_ending not in (None, found) and not _plain(out).endswith(found.also or ("\0",)):
         assert by_ending is not None
@@ -137,7 +144,7 @@ def find_format(name: str | None, out: str) -> Format:
 
 def _by_ending(out: str) -> Format | None:
     plain = _plain(out)
-    endings = {end: one for one in FORMATS for end in one.endings}
+    endings = {end: one for one in formats() for end in one.endings}
     fitting = [end for end in endings if plain.endswith(end)]
     return endings[max(fitting, key=len)] if fitting else None
 

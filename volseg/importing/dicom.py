@@ -40,7 +40,9 @@ _PRIVATE = (
 _SLIDE = "SM"
 
 
-def open_dicom(path: Path, options: SourceOptions = AS_IT_IS) -> OpenedImage:
+def open_dicom(
+    path: Path, axes: str | None = None, options: SourceOptions = AS_IT_IS
+) -> OpenedImage:
     """Open a DICOM file, a DICOMDIR, or a folder with one series.
 
     Slices are ordered by their position along the normal of the image plane (their file names and instance numbers

@@ -5,11 +5,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from volseg.extensions import extensions
 from volseg.importing.guard import reading
+from volseg.importing.image_kinds import GROUP
 
 if TYPE_CHECKING:
     from volseg.images.image import Volume
@@ -33,20 +35,24 @@ class LabelKind:
     is_one
         Whether a file of such a name, by its path and first bytes, is one.
     where
-        Module and function that open it, as (path, volume) → list of LabelLayer.
+        Module and function that open it, as (path, volume) → list of LabelLayer: ``"module:function"``.
     """
 
     name: str
     endings: tuple[str, ...]
     is_one: Callable[[Path, bytes], bool]
-    where: tuple[str, str]
+    where: str
 
     def open(self, path: Path, volume: Volume) -> list[LabelLayer]:
         """Open a file of this kind."""
-        module, function = self.where
-        found: Any = getattr(import_module(f"volseg.importing.{module}"), function)
+        found: Any = resolve_name(self.where)
         layers: list[LabelLayer] = found(path, volume)
         return layers
+
+
+def label_kinds() -> tuple[LabelKind, ...]:
+    """Return the kinds that are read: those of other packages first (entry points ``volseg.importers``)."""
+    return (*extensions(GROUP, LabelKind), *_OWN)
 
 
 def label_kind(path: Path) -> LabelKind | None:
@@ -55,13 +61,18 @@ def label_kind(path: Path) -> LabelKind | None:
         start = file.read(_HEAD)
         name = path.name.lower()
         return next(
-            (one for one in KINDS if name.endswith(one.endings) and one.is_one(path, start)), None
+            (
+                one
+                for one in label_kinds()
+                if name.endswith(one.endings) and one.is_one(path, start)
+            ),
+            None,
         )
 
 
 def may_hold_labels(name: str) -> bool:
     """Return whether a file of this name may be of one of the kinds."""
-    return name.lower().endswith(tuple(end for one in KINDS for end in one.endings))
+    return name.lower().endswith(tuple(end for one in label_kinds() for end in one.endings))
 
 
 def _is_rois(path: Path, start: bytes) -> bool:
@@ -94,12 +105,17 @@ def _is_segmentation(path: Path, start: bytes) -> bool:
     return str(head.get("SOPClassUID", "")) in _SEGMENTATIONS
 
 
-KINDS = (
-    LabelKind("ImageJ ROIs", (".roi", ".zip"), _is_rois, ("imagej_rois", "open_rois")),
-    LabelKind("GeoJSON", (".geojson", ".json"), _is_features, ("geojson", "open_geojson")),
-    LabelKind("volseg JSON", (".json",), _is_json, ("labels_json", "open_json")),
-    LabelKind("Cellpose masks", (".npy",), _is_cellpose, ("cellpose", "open_cellpose")),
+_OWN = (
+    LabelKind("ImageJ ROIs", (".roi", ".zip"), _is_rois, "volseg.importing.imagej_rois:open_rois"),
     LabelKind(
-        "DICOM SEG", (".dcm", ".dicom"), _is_segmentation, ("dicom_seg", "open_segmentation")
+        "GeoJSON", (".geojson", ".json"), _is_features, "volseg.importing.geojson:open_geojson"
+    ),
+    LabelKind("volseg JSON", (".json",), _is_json, "volseg.importing.labels_json:open_json"),
+    LabelKind("Cellpose masks", (".npy",), _is_cellpose, "volseg.importing.cellpose:open_cellpose"),
+    LabelKind(
+        "DICOM SEG",
+        (".dcm", ".dicom"),
+        _is_segmentation,
+        "volseg.importing.dicom_seg:open_segmentation",
     ),
 )

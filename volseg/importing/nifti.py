@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from volseg.errors import UnsupportedFormatError
 from volseg.importing.guard import check_size, reading, shown
 from volseg.importing.nifti_header import NiftiSpace, space_of
-from volseg.importing.opened import OpenedImage
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.rescaled import Rescaled
 from volseg.importing.spool import Spool, open_binary, unpack
 
@@ -25,7 +25,9 @@ _PAIRS = {".hdr": ".img", ".hdr.gz": ".img.gz", ".img": ".hdr", ".img.gz": ".hdr
 _LOG = logging.getLogger(__name__)
 
 
-def open_nifti(path: Path, axes: str | None) -> OpenedImage:
+def open_nifti(
+    path: Path, axes: str | None = None, options: SourceOptions = AS_IT_IS
+) -> OpenedImage:
     """Open a NIfTI file.
 
     The voxel grid is kept as stored (no reorientation); the affine goes along as a fact and comes back on export. The

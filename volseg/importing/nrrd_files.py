@@ -21,7 +21,7 @@ from volseg.importing.nrrd_header import (
     read_header,
     scale_of,
 )
-from volseg.importing.opened import OpenedImage
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 from volseg.importing.spool import Spool, open_binary, unpacked
 
 _ENCODINGS = {
@@ -41,7 +41,9 @@ _PIECE = 2**22
 _LOG = logging.getLogger(__name__)
 
 
-def open_nrrd(path: Path, axes: str | None) -> OpenedImage:
+def open_nrrd(
+    path: Path, axes: str | None = None, options: SourceOptions = AS_IT_IS
+) -> OpenedImage:
     """Open an NRRD file of any encoding, attached or beside its data, also spread over many files.
 
     Parameters

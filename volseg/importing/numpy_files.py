@@ -10,12 +10,14 @@ import numpy as np
 
 from volseg.errors import UnsupportedFormatError
 from volseg.importing.guard import check_size, reading, shown
-from volseg.importing.opened import OpenedImage
+from volseg.importing.opened import AS_IT_IS, OpenedImage, SourceOptions
 
 _BY_NDIM = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
 
 
-def open_numpy(path: Path, axes: str | None) -> OpenedImage:
+def open_numpy(
+    path: Path, axes: str | None = None, options: SourceOptions = AS_IT_IS
+) -> OpenedImage:
     """Open a .npy or .npz file.
 
     Parameters

@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 from volseg.errors import InputError, UnsupportedFormatError
-from volseg.importing.dicom_files import holds_dicom, looks_like_dicom
+from volseg.importing.dicom_files import holds_dicom
 from volseg.importing.guard import existing, reading, shown
 from volseg.importing.image_kinds import (
-    IMAGE_KINDS,
-    LEFT_TO_OTHERS,
     image_kind,
+    image_kinds,
     left_to_bioformats,
     maker_of,
 )
@@ -24,35 +23,7 @@ KINDS = (
     "TIFF (OME, ImageJ, LSM), DICOM, NIfTI, NRRD, HDF5, MRC, LIF, ND2, NumPy, PNG, JPEG, a folder of slices, "
     "OME-Zarr"
 )
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".tar", ".tgz")
-_SUFFIXES = {
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".btf": "tiff",
-    ".lsm": "tiff",
-    ".dcm": "dicom",
-    ".dicom": "dicom",
-    ".nii": "nifti",
-    ".nii.gz": "nifti",
-    ".hdr": "nifti",
-    ".hdr.gz": "nifti",
-    ".img": "nifti",
-    ".img.gz": "nifti",
-    ".nrrd": "nrrd",
-    ".nhdr": "nrrd",
-    ".npy": "numpy",
-    ".npz": "numpy",
-    ".png": "picture",
-    ".jpg": "picture",
-    ".jpeg": "picture",
-    ".bmp": "picture",
-}
-_ENDINGS = (
-    *_SUFFIXES,
-    *(end for one in IMAGE_KINDS for end in one.endings),
-    *(end for endings in LEFT_TO_OTHERS.values() for end in endings),
-)
 
 
 def open_image(
@@ -109,9 +80,15 @@ def _open(text: str, axes: str | None, options: SourceOptions) -> OpenedImage:
     return _open_file(path, axes, options)
 
 
+def _may_be_image(name: str) -> bool:
+    """Whether a name is one of files of a kind that is read, or left to others."""
+    known = tuple(end for one in image_kinds() for end in one.endings)
+    return name.lower().endswith(known) or maker_of(name) is not None
+
+
 def _open_remote(text: str, axes: str | None, options: SourceOptions) -> OpenedImage:
     location = parse_url(text)
-    if not location.name.lower().endswith(_ENDINGS):
+    if not _may_be_image(location.name):
         from volseg.errors import NotOmeZarrError
         from volseg.importing.ome_zarr import open_ome_zarr
 
@@ -146,48 +123,24 @@ def _open_folder(path: Path, axes: str | None, options: SourceOptions) -> Opened
         return open_ome_zarr(os.fspath(path), options)
     with reading(path, "folder"):
         files = [path / name for name in sorted(os.listdir(path)) if not name.startswith(".")]
-    if any(file.is_file() and _kind(file) == "dicom" for file in files) or holds_dicom(path):
+    if any(file.is_file() and _is_dicom(file) for file in files) or holds_dicom(path):
         from volseg.importing.dicom import open_dicom
 
-        return open_dicom(path, options)
+        return open_dicom(path, axes, options)
     from volseg.importing.stack import open_folder
 
     return open_folder(path, axes, options)
 
 
 def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedImage:
-    kind = _kind(path)
-    if kind == "tiff":
-        from volseg.importing.tiff import open_tiff
-
+    kind = image_kind(path)
+    if kind is not None:
         try:
-            return open_tiff(path, axes, options)
+            return kind.open(path, axes, options)
         except UnsupportedFormatError:
-            if maker_of(path.name) is None:
+            if kind.name != "TIFF" or maker_of(path.name) is None:
                 raise
             raise left_to_bioformats(path) from None
-    if kind == "numpy":
-        from volseg.importing.numpy_files import open_numpy
-
-        return open_numpy(path, axes)
-    if kind == "nifti":
-        from volseg.importing.nifti import open_nifti
-
-        return open_nifti(path, axes)
-    if kind == "nrrd":
-        from volseg.importing.nrrd_files import open_nrrd
-
-        return open_nrrd(path, axes)
-    if kind == "dicom":
-        from volseg.importing.dicom import open_dicom
-
-        return open_dicom(path, options)
-    if kind == "picture":
-        from volseg.importing.pictures import open_picture
-
-        return open_picture(path, axes, options)
-    if (other := image_kind(path)) is not None:
-        return other.open(path, axes, options)
     if maker_of(path.name) is not None:
         raise left_to_bioformats(path)
     if path.name.lower().endswith(_PACKED):
@@ -197,19 +150,6 @@ def _open_file(path: Path, axes: str | None, options: SourceOptions) -> OpenedIm
     raise UnsupportedFormatError(f"{shown(path)}: not a kind of file that volseg reads ({KINDS})")
 
 
-def _kind(path: Path) -> str | None:
-    """The kind of a file by its first bytes, else by its name."""
-    with reading(path, "file"), path.open("rb") as file:
-        start = file.read(132)
-    if looks_like_dicom(start) or path.name.upper() == "DICOMDIR":
-        return "dicom"
-    if start[:4] in _TIFF_STARTS:
-        return "tiff"
-    if start[:6] == b"\x93NUMPY":
-        return "numpy"
-    if start[:4] == b"NRRD":
-        return "nrrd"
-    if start[:8] == b"\x89PNG\r\n\x1a\n" or start[:3] == b"\xff\xd8\xff":
-        return "picture"
-    name = path.name.lower()
-    return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), None)
+def _is_dicom(path: Path) -> bool:
+    kind = image_kind(path)
+    return kind is not None and kind.name == "DICOM"

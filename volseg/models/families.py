@@ -8,10 +8,10 @@ from __future__ import annotations
 import pkgutil
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from volseg.errors import ModelUnavailableError
+from volseg.extensions import extensions
 from volseg.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -95,4 +95,4 @@ def _own() -> tuple[Family, ...]:
 
 
 def _of_packages() -> list[Family]:
-    return [cast(Family, point.load()) for point in entry_points(group=GROUP)]
+    return [cast(Family, family) for family in extensions(GROUP, object)]
