@@ -9,7 +9,7 @@ from tests.conftest import PROJECT
 
 PROGRAM = """
 import sys
-import volseg.models.model
+import volseg.models.sam.network
 assert "segment_anything.modeling" in sys.modules
 assert not {"torchvision", "torch._dynamo", "segment_anything.predictor"} & set(sys.modules)
 import segment_anything

@@ -111,7 +111,7 @@ def test_embeddings_are_those_of_the_cache() -> None:
     from volseg.models.registry import load_model
 
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256), dtype=np.uint8)
-    cached = load_model("nano@1").encode(pixels)
+    cached = load_model("nano@1").encode(pixels)["image"]
     encoded = dense.frozen_encoder(torch.device("cpu"), 1)(torch.from_numpy(pixels))
     assert encoded.dtype == torch.float16
     np.testing.assert_allclose(encoded.numpy(), cached, atol=2e-3)

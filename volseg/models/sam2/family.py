@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -51,8 +52,8 @@ class Sam2Family:
     name = "sam2"
 
     def names(self) -> list[str]:
-        """List the four sizes."""
-        return [*SIZES]
+        """List the four sizes, where they can be loaded."""
+        return [*SIZES] if find_spec("sam2") else []
 
     def find(self, text: str) -> ModelSpec | None:
         """Return what a name stands for.
