@@ -104,3 +104,10 @@ def test_an_overlay_in_colour(odd: Labels, tmp_path: Path) -> None:
         found = file.asarray().astype(int)
     grey = np.ptp(found, axis=-1) == 0
     assert grey[make_odd() == 0].all() and not grey[make_odd() == 1].any()
+
+
+@pytest.mark.parametrize("name", ["xlsx", "nifti", "nrrd", "parquet", "imagej-rois", "obj"])
+def test_a_name_without_the_ending(odd: Labels, tmp_path: Path, name: str) -> None:
+    """What a person calls a file is what it is called, also where a library wants an ending to know it by."""
+    export(odd, tmp_path / "cells 7.txt", format=name)
+    assert (tmp_path / "cells 7.txt").exists()

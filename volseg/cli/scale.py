@@ -27,10 +27,10 @@ def _set_scale(
     """Correct the voxel size of an image and its label images; voxels stay as they are."""
     from volseg.images.image import open_volume
     from volseg.images.scale_correction import set_scale
-    from volseg.images.voxel_size import oddness
+    from volseg.images.voxel_size import checked_size, oddness
 
     before = open_volume(url, labels_at)
-    if odd := oddness((z, y, x), before.shape):
+    if odd := oddness(checked_size((z, y, x)), before.shape):
         _LOG.warning("%s; taken as given", odd)
     volume = set_scale(url, (z, y, x), labels_at)
     labels = ", ".join(volume.labels)

@@ -57,7 +57,9 @@ def write_nifti(
     In millimetres, or in the unit of the NIfTI file that the volume was made from.
     """
     import nibabel
+    from nibabel.fileholders import FileHolder
     from nibabel.nifti1 import Nifti1Extension
+    from nibabel.openers import ImageOpener
 
     shape = selection.shape[::-1]
     kind = nibabel.Nifti1Header if max(shape) < 2**15 else nibabel.Nifti2Header
@@ -78,11 +80,13 @@ def write_nifti(
         return lambda file: header.write_to(file)
 
     _write(selection, path, head, progress)
-    found: Any = nibabel.load(path)
+    image: Any = nibabel.Nifti1Image if kind is nibabel.Nifti1Header else nibabel.Nifti2Image
     middle = shape[2] // 2
-    if found.shape != shape or not np.allclose(found.affine, affine, rtol=1e-4, atol=1e-4):
-        raise StorageError(f"{path}: reads back with another shape or affine; try again")
-    _compare(selection, path, np.asarray(found.dataobj[..., middle]).T, middle)
+    with ImageOpener(str(path)) as file:  # by its path, nibabel wants one of its endings
+        found = image.from_file_map({"image": FileHolder(str(path), file.fobj)})
+        if found.shape != shape or not np.allclose(found.affine, affine, rtol=1e-4, atol=1e-4):
+            raise StorageError(f"{path}: reads back with another shape or affine; try again")
+        _compare(selection, path, np.asarray(found.dataobj[..., middle]).T, middle)
 
 
 def _is_straight(affine: NDArray[np.float64]) -> bool:

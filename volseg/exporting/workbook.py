@@ -122,10 +122,9 @@ def _check(path: Path, counts: list[int]) -> None:
     """Reopen the workbook and count the rows."""
     import openpyxl
 
-    book = openpyxl.load_workbook(path, read_only=True)
-    try:
+    with path.open("rb") as file:  # by its path, openpyxl wants one of its endings
+        book = openpyxl.load_workbook(file, read_only=True)
         found = [sum(1 for _ in sheet.iter_rows()) - 1 for sheet in book.worksheets[:-1]]
-    finally:
         book.close()
     if found != counts:
         raise StorageError(f"{path}: {found} rows were written of {counts}; try again")
