@@ -14,6 +14,7 @@ import tifffile
 from volseg.errors import InputError
 from volseg.images.create import create_volume
 from volseg.importing import SourceOptions, open_image
+from volseg.importing.tiff_facts import in_micrometres
 
 RANDOM = np.random.default_rng(11)
 STACK = RANDOM.integers(1, 4000, (6, 16, 20), dtype=np.uint16)
@@ -286,6 +287,10 @@ def test_imagej_units(tmp_path: Path, text: str, resolution: Any, expected: Any)
         assert image.scale_um == pytest.approx(expected)
 
 
+def test_micrometres_in_another_encoding() -> None:
+    assert in_micrometres("0.5", "µm".encode().decode("latin-1")) == 0.5
+
+
 @pytest.mark.parametrize(
     ("unit", "resolution", "expected"),
     [
@@ -394,7 +399,9 @@ def test_a_set_among_other_files(tmp_path: Path) -> None:
     assert "import one file of the set" in refusal(tmp_path / "set")
 
 
-def test_ome_tiffs_that_contradict_themselves(tmp_path: Path) -> None:
+def test_ome_tiffs_that_contradict_themselves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, STACK, metadata={"axes": "ZYX"}, photometric="minisblack")
     with tifffile.TiffFile(path) as file:
@@ -402,6 +409,10 @@ def test_ome_tiffs_that_contradict_themselves(tmp_path: Path) -> None:
     write(path, STACK, description=text.replace('SizeZ="6"', 'SizeZ="8"'), photometric="minisblack")
     assert "2 of the 8 planes are in no file" in refusal(path)
     assert read(path, accept_gaps=True).shape == (8, 16, 20)
+    assert "the others are left out" not in caplog.text
+    write(path, STACK, description=text.replace('SizeZ="6"', 'SizeZ="4"'), photometric="minisblack")
+    np.testing.assert_array_equal(read(path), STACK[:4])
+    assert "tells of 4 of its 6 pages; the others are left out" in caplog.text
     data = '<TiffData IFD="0" PlaneCount="6"><UUID FileName="{}">urn:uuid:9</UUID></TiffData>'
     start, end = text.index("<TiffData"), text.index("</Pixels>")
     for name in ("before.ome.tif", "../up.ome.tif"):

@@ -15,7 +15,7 @@ from volseg.importing.tiff_facts import channel_names_of, voxel_size_um
 from volseg.importing.tiff_pages import Picked, stored_array
 from volseg.importing.tiff_pixels import check_pixels, is_colour, opacity_samples, shown_values
 from volseg.importing.tiff_series import TiffImage, choose_image
-from volseg.importing.tiff_set import check_planes, check_set, ome_set
+from volseg.importing.tiff_set import check_planes, check_set, ome_set, tell_left_over
 
 _UNNAMED = "iq"  # tifffile's letters for an axis that nobody named
 
@@ -54,6 +54,7 @@ def open_tiff(
             _check_data(file, image, path)
             if image.kind == "ome":
                 check_planes(image.pages, path, options)
+                tell_left_over(file, path)
             return _opened(file, image, path, axes, options)
     except BaseException:
         file.close()

@@ -11,8 +11,9 @@ from volseg.images.units import length_unit
 Scale = tuple[float | None, float | None, float | None]
 
 _OTHER_SPELLINGS = {
-    "\\u00b5m": "micrometer", "µ": "micrometer", "å": "angstrom", "angstroms": "angstrom", "in": "inch",
-    "inches": "inch", "centimeters": "centimeter", "meters": "meter", "dm": "decimeter", "pm": "picometer",
+    "\\u00b5m": "micrometer", "µ": "micrometer", "âµm": "micrometer", "å": "angstrom", "angstroms": "angstrom",
+    "in": "inch", "inches": "inch", "centimeters": "centimeter", "meters": "meter", "dm": "decimeter",
+    "pm": "picometer",
 }  # fmt: skip
 _PRINTERS = (
     72,

@@ -122,6 +122,23 @@ def check_planes(pages: Any, path: Path, options: SourceOptions) -> None:
     _LOG.warning("%s; they stay black", told)
 
 
+def tell_left_over(file: Any, path: Path) -> None:
+    """Tell of pages of the file that are no plane of any of its images."""
+    if sum(len(series.pages) for series in file.series) >= len(file.pages):
+        return
+    used = {
+        page.index
+        for series in file.series
+        for page in series.pages
+        if page is not None and page.parent is file
+    }
+    if used and len(used) < len(file.pages):
+        _LOG.warning(
+            "%s: its OME-XML tells of %d of its %d pages; the others are left out",
+            shown(path), len(used), len(file.pages),
+        )  # fmt: skip
+
+
 def _root(xml: str | None, path: Path) -> ElementTree.Element | None:
     """Return the root of an XML text; None where it is damaged."""
     if not xml:
