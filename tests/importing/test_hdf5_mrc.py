@@ -74,7 +74,7 @@ def test_a_data_set_by_a_link(tmp_path: Path) -> None:
         file["out"] = h5py.ExternalLink("b.h5", "/elsewhere")
     with open_image(path, options=SourceOptions(dataset="link")) as image:
         assert image.dtype == np.uint32
-    for name in ("group/dead", "group", "out"):
+    for name in ("group/dead", "group", "out", "", "/"):
         with pytest.raises(InputError, match=f"no image '{name}' in it"):
             open_image(path, options=SourceOptions(dataset=name))
 

@@ -50,6 +50,7 @@ def test_one_number_counts_slices(names: list[str], order: list[int]) -> None:
         ("a_{z}_ch{c}.tif", "cz", ("ch1", "ch2")),
         ("t{t}_s{z}.tif", "tz", ()),
         ("t{t}.tif", "t", ()),
+        ("40x_{z:03}_ch{c}.tif", "cz", ("ch1", "ch2")),
         ("c{c}.tif", "c", ("c1", "c2")),
     ],
 )

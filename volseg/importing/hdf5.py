@@ -77,7 +77,7 @@ def _dataset(path: Path, file: Any, name: str | None) -> Any:
 
     file.visititems(visit)
     if name is not None:
-        one = found.get(name.strip("/"), file.get(name))  # links are not visited
+        one = found.get(name.strip("/")) or (file.get(name) if name.strip("/") else None)  # a link
         if not isinstance(one, h5py.Dataset) or not _is_image(one) or one.file != file:
             raise InputError(f"{shown(path)}: no image {name!r} in it; {_listed(found)}")
         return one

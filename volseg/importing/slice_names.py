@@ -125,6 +125,11 @@ class _Column:
         return found[1].lower() if found else ""
 
     @property
+    def counts_tiles(self) -> bool:
+        magnified = re.fullmatch(r"x[_\- .]+", self.before, re.IGNORECASE)  # "40x_001"
+        return self.word in _TILES and not magnified
+
+    @property
     def role(self) -> str | None:
         return _ROLE.get(self.word)
 
@@ -199,7 +204,7 @@ def _roles(columns: list[_Column], names: Sequence[str], where: str) -> dict[str
     if set(roles) == {"c"} and not unknown and len(set(roles["c"].values)) > _MOST_CHANNELS:
         return {"z": roles["c"]}
     unknown = [one for one in unknown if not any(_follows(one, other) for other in roles.values())]
-    slices = len(unknown) == 1 and (len(columns) == 1 or unknown[0].word not in _TILES)
+    slices = len(unknown) == 1 and (len(columns) == 1 or not unknown[0].counts_tiles)
     if unknown and "z" not in roles and (slices or _one_order(unknown)):
         roles["z"] = unknown[-1] if len(set(unknown[-1].values)) == len(names) else unknown[0]
         unknown = []
