@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
+import typer
 from prefect import flow
 from pydantic import Field
 
-from flows.starting import make_parser, start, whole_number
+from flows.starting import start
 from flows.telling import Telling, publish_report
+from volseg.cli.options import LabelName, LabelsAt, Overwrite, Url, parse_ids
 
 Index = Annotated[int, Field(ge=0)]
 
@@ -53,22 +55,26 @@ def export_labels(
     return {"paths": paths, "text": text}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the flow as a program; returns the exit status."""
-    parser = make_parser("export", "Write labels in a format that other programs read.")
-    parser.add_argument("url", metavar="URL", help="OME-Zarr image")
-    parser.add_argument("labels", metavar="NAME", help="label image")
-    parser.add_argument("--out", required=True, metavar="PATH", help="file or folder to write")
-    parser.add_argument(
-        "--format", help="tiff, png, csv, json, ome-zarr, …; default: by the ending of PATH"
+def _program(
+    url: Url,
+    labels: LabelName,
+    out: Annotated[str, typer.Option(metavar="PATH", help="File or folder to write.")],
+    format: Annotated[  # noqa: A002
+        str | None, typer.Option(help="tiff, png, csv, …; default: by the ending of PATH.")
+    ] = None,
+    labels_at: LabelsAt = None,
+    level: Annotated[int, typer.Option(min=0, help="Level of the labels.")] = 0,
+    time: Annotated[int, typer.Option(min=0, help="Time point.")] = 0,
+    objects: Annotated[str | None, typer.Option(metavar="IDS", help="Only these: 3,7.")] = None,
+    overwrite: Overwrite = False,
+) -> dict[str, Any]:
+    """Write labels in a format that other programs read."""
+    ids = parse_ids(objects, "--objects")
+    result: dict[str, Any] = export_labels(
+        url, labels, out, format, labels_at, level, time, ids, overwrite
     )
-    parser.add_argument("--labels-at", metavar="URL", help="where the labels are")
-    parser.add_argument("--level", type=whole_number(0), default=0, help="level of the labels")
-    parser.add_argument("--time", type=whole_number(0), default=0, help="time point")
-    parser.add_argument("--objects", type=int, nargs="+", metavar="ID", help="only these")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    return start(export_labels, parser.parse_args(arguments))
+    return result
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("export", _program))

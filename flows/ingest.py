@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any, Literal
 
+import typer
 from prefect import flow
 from pydantic import Field
 
-from flows.starting import make_parser, start
+from flows.starting import start
 from flows.telling import Telling, publish_report
+from volseg.cli.options import Overwrite, OverwriteEdits, Url
 
 Micrometres = Annotated[float, Field(gt=0)]
 
@@ -52,21 +54,22 @@ def import_volume(
     return {"url": str(volume.location.url), "shape": shape, "text": text}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the flow as a program; returns the exit status."""
-    parser = make_parser("ingest", "Write an OME-Zarr volume from files of another format.")
-    parser.add_argument("src", metavar="SRC", help="file, or folder of slices or of a series")
-    parser.add_argument("url", metavar="URL", help="where the OME-Zarr image goes")
-    parser.add_argument("--axes", help="axes of the source, such as zcyx")
-    parser.add_argument(
-        "--voxel-size", dest="voxel_size_um", nargs=3, type=float, metavar=("Z", "Y", "X"),
-        help="micrometres",
-    )  # fmt: skip
-    parser.add_argument("--ngff", choices=["0.4", "0.5"], default="0.5", help="NGFF version")
-    parser.add_argument("--overwrite", action="store_true", help="replace a volume of volseg's")
-    parser.add_argument("--overwrite-edits", action="store_true", help="and its label images")
-    return start(import_volume, parser.parse_args(arguments))
+def _program(
+    src: Annotated[str, typer.Argument(metavar="SRC", help="File, or folder of a series.")],
+    url: Url,
+    axes: Annotated[str | None, typer.Option(help="Axes of the source, such as zcyx.")] = None,
+    voxel_size: Annotated[
+        tuple[float, float, float] | None, typer.Option(metavar="Z Y X", help="Micrometres.")
+    ] = None,
+    ngff: Annotated[Literal["0.4", "0.5"], typer.Option(help="NGFF version.")] = "0.5",
+    overwrite: Overwrite = False,
+    overwrite_edits: OverwriteEdits = False,
+) -> dict[str, Any]:
+    """Write an OME-Zarr volume from files of another format."""
+    size = None if voxel_size is None else list(voxel_size)
+    result: dict[str, Any] = import_volume(src, url, axes, size, ngff, overwrite, overwrite_edits)
+    return result
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("ingest", _program))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
+import typer
 from prefect import flow
 from pydantic import Field
 
-from flows.starting import make_parser, start, whole_number
+from flows.starting import start
 from flows.telling import Telling, publish_report
+from volseg.cli.options import LabelName, LabelsAt, Url
 
 
 @flow(
@@ -49,17 +51,20 @@ def build_pyramid(
     return {"labels": str(opened.location.url), "objects": stored, "text": text}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the flow as a program; returns the exit status."""
-    parser = make_parser("pyramid", "Make the coarser levels of a label image from its level 0.")
-    parser.add_argument("url", metavar="URL", help="OME-Zarr image")
-    parser.add_argument("labels", metavar="NAME", help="label image")
-    parser.add_argument("--labels-at", metavar="URL", help="where the labels are")
-    parser.add_argument("--cluster", help="local, tcp://… or tls://…")
-    parser.add_argument("--workers", type=whole_number(1), help="workers of a local cluster")
-    parser.add_argument("--break-lease", action="store_true", help="take the labels from a job")
-    return start(build_pyramid, parser.parse_args(arguments))
+def _program(
+    url: Url,
+    labels: LabelName,
+    labels_at: LabelsAt = None,
+    cluster: Annotated[str | None, typer.Option(help="local, tcp://… or tls://….")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Local workers.")] = None,
+    break_lease: Annotated[
+        bool, typer.Option("--break-lease", help="Take the label image from a job.")
+    ] = False,
+) -> dict[str, Any]:
+    """Make the coarser levels of a label image from its level 0."""
+    result: dict[str, Any] = build_pyramid(url, labels, labels_at, cluster, workers, break_lease)
+    return result
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("pyramid", _program))

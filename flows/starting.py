@@ -1,79 +1,78 @@
-"""Flows started as programs: `python -m flows.NAME`. Exit statuses and messages as those of the command line."""
+"""Flows started as programs: `python -m flows.NAME`. Options, exit statuses and messages are the command line's."""
 
 from __future__ import annotations
 
-import argparse
+import functools
+import inspect
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from volseg.errors import INTERRUPTED, InputError, exit_status, explain, in_one_line
+import typer
 
+from volseg.cli.command import run_app
+from volseg.cli.options import AsJson
+from volseg.errors import InputError
 
-def make_parser(program: str, text: str) -> argparse.ArgumentParser:
-    """A parser with the options that every flow has."""
-    parser = argparse.ArgumentParser(prog=f"python -m flows.{program}", description=text)
-    parser.add_argument(
-        "--progress",
-        choices=["none", "jsonl"],
-        default="none",
-        help="jsonl: one JSON object per update on standard output",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
-    return parser
+Progress = Annotated[
+    Literal["none", "jsonl"],
+    typer.Option("--progress", help="jsonl: one JSON object per update on standard output."),
+]
 
 
-def whole_number(minimum: int) -> Callable[[str], int]:
-    """An argument type: a whole number of at least `minimum`."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"{value} is less than {minimum}")
-        return value
-
-    return parse
-
-
-def channels(text: str) -> int | list[int]:
-    """An argument type: one channel, or up to three separated by commas."""
-    parts = [int(part) for part in text.split(",")]
-    return parts[0] if len(parts) == 1 else parts
-
-
-def zoom(text: str) -> float | str:
-    """An argument type: auto, or a number."""
-    return text if text == "auto" else float(text)
-
-
-def start(run: Callable[..., dict[str, Any]], arguments: argparse.Namespace) -> int:
-    """Run a flow with parsed arguments and return the exit status.
+def start(
+    program: str, run: Callable[..., dict[str, Any]], arguments: list[str] | None = None
+) -> int:
+    """Run a flow as a program and return the exit status.
 
     With ``--json`` or ``--progress jsonl`` the last line on standard output is the result as JSON.
-    """
-    from flows.telling import LINES
 
-    values = vars(arguments).copy()
-    lines, as_json = values.pop("progress") == "jsonl", values.pop("json")
-    token = LINES.set(sys.stdout if lines else None)
-    try:
-        check_server()
-        result = run(**values)
-    except KeyboardInterrupt as error:
-        print(in_one_line(error), file=sys.stderr, flush=True)
-        return INTERRUPTED
-    except Exception as error:
-        told = explain(error)
-        print(in_one_line(told), file=sys.stderr, flush=True)
-        return exit_status(told)
-    finally:
-        LINES.reset(token)
-    if lines or as_json:
-        print(json.dumps({"result": result}), flush=True)
-    else:
-        print(result.get("text", ""), flush=True)
-    return 0
+    Parameters
+    ----------
+    program
+        Name of its module in `flows`.
+    run
+        Runs it; its parameters are annotated for typer.
+    arguments
+        Without the program's name; those of the process if not given.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_telling(run))
+    return run_app(app, f"python -m flows.{program}", arguments)
+
+
+def _telling(run: Callable[..., dict[str, Any]]) -> Callable[..., None]:
+    """The same with options for what is printed, which prints it."""
+
+    @functools.wraps(run)
+    def call(*positional: Any, progress: str = "none", as_json: bool = False, **given: Any) -> None:
+        from flows.telling import LINES
+
+        lines = progress == "jsonl"
+        token = LINES.set(sys.stdout if lines else None)
+        try:
+            check_server()
+            result = run(*positional, **given)
+        finally:
+            LINES.reset(token)
+        if lines or as_json:
+            print(json.dumps({"result": result}), flush=True)
+        else:
+            print(result.get("text", ""), flush=True)
+
+    def added(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        )
+
+    own = inspect.signature(run, eval_str=True)
+    more = [added("progress", Progress, "none"), added("as_json", AsJson, False)]
+    del call.__wrapped__  # its signature is not this one's
+    parameters = [*own.parameters.values(), *more]
+    call.__signature__ = own.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
 
 
 def check_server() -> None:

@@ -1,10 +1,10 @@
-"""The commands put together, and what becomes of errors."""
+"""The commands put together."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,11 +23,7 @@ from volseg.cli import (
     volumes,
     worker,
 )
-from volseg.cli.streams import abandon, prepare_streams
-from volseg.errors import INTERRUPTED, PIPE_CLOSED, WRONG_INPUT, exit_status, explain, in_one_line
-
-USAGE_ERROR: Any = typer.BadParameter.__base__  # of wrong options and missing arguments too
-_LOG = logging.getLogger(__name__)
+from volseg.cli.command import run_app
 
 
 def make_app() -> typer.Typer:
@@ -80,66 +76,5 @@ def _options_of_all(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command to its end and return its exit status; whatever goes wrong is told in one line.
-
-    Parameters
-    ----------
-    arguments
-        Without the program's name; those of the process if not given.
-    """
-    prepare_streams()
-    try:
-        status = _run_command(sys.argv[1:] if arguments is None else arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # whoever read, as `head`, has gone; rich exits then
-        abandon(sys.stdout)
-        return PIPE_CLOSED
-    except KeyboardInterrupt as error:
-        return _tell(error, INTERRUPTED)
-    except Exception as error:
-        told = explain(error)
-        if told is not error:
-            _LOG.info("where it happened", exc_info=error)
-        return _tell(told, exit_status(told))
-    return status
-
-
-def _run_command(arguments: list[str]) -> int:
-    """Run a command without typer's own ways of ending, which differ from ours."""
-    command = typer.main.get_command(make_app())
-    try:
-        with command.make_context("volseg", list(arguments)) as context:
-            command.invoke(context)
-    except typer.Exit as ended:
-        return ended.exit_code
-    except typer.Abort:
-        raise KeyboardInterrupt from None
-    except USAGE_ERROR as error:
-        return _tell_usage(error)
-    return 0
-
-
-def _tell_usage(error: Any) -> int:
-    """Tell wrong use in one line; a command that needs a sub-command shows its help."""
-    if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-        return WRONG_INPUT
-    path = error.ctx.command_path
-    said = error.format_message().rstrip(".")
-    where = path.removeprefix("volseg").strip()
-    return _tell(f"{where}: {said}; see {path} --help".removeprefix(": "), WRONG_INPUT)
-
-
-def _tell(error: object, status: int) -> int:
-    """Say in one line what went wrong, as far as anybody can be told; what can't be printed is given up."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        abandon(sys.stdout)
-    try:
-        typer.echo(in_one_line(error), err=True)
-    except OSError:
-        abandon(sys.stderr)
-    return status
+    """Run one command of volseg and return its exit status; `run_app` tells how."""
+    return run_app(make_app(), "volseg", arguments)

@@ -81,20 +81,3 @@ def parse_ids(text: str | None, option: str) -> list[int] | None:
     if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise InputError(f"{option} {text!r}: expected ids separated by commas, such as 3,7")
     return [int(part) for part in parts]
-
-
-def parse_channels(text: str | None) -> int | list[int] | None:
-    """Read `--channel`: one index or up to three separated by commas.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) > 3 or not all(part.strip().isdigit() for part in parts):
-        raise InputError(f"--channel {text!r}: expected an index, or up to three such as 0,1")
-    channels = [int(part) for part in parts]
-    return channels[0] if len(channels) == 1 else channels

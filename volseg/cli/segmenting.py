@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from volseg.cli.bars import Bars
+from volseg.cli.declared import Set, SettingsFile, as_arguments, as_typed, read_values
 from volseg.cli.flowing import run_flow
-from volseg.cli.options import (
-    AsJson,
-    LabelsAt,
-    Overwrite,
-    Url,
-    parse_channels,
-    parse_range,
-)
+from volseg.cli.options import AsJson, LabelsAt, Overwrite, Url, parse_range
 from volseg.errors import InputError, InterruptedRunError
+from volseg.options import flattened
+from volseg.pipelines.options import LookOptions, RunOptions
+from volseg.pipelines.segmentation.options import SegmentOptions
 
 if TYPE_CHECKING:
     from volseg.pipelines.segmentation import Plan
     from volseg.prompts import PromptSet
 
-Model = Annotated[str, typer.Option(help="Model name, checkpoint path or URL.")]
-Channel = Annotated[str | None, typer.Option(help="Channel index, or up to three: 0,1,2.")]
-Level = Annotated[int, typer.Option(min=0, help="Pyramid level to work on.")]
 Time = Annotated[int, typer.Option(min=0, help="Time point.")]
-Zoom = Annotated[
-    str,
-    typer.Option(help="Model pixels per voxel: auto suits the prompted objects, 1 is as stored."),
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,104 +36,55 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(room, name="prompts")
 
 
+@flattened(as_typed)
 def _embed(
     url: Url,
-    model: Model = "nano",
+    look: LookOptions,
     z: Annotated[str | None, typer.Option(help="Slices A:B.")] = None,
-    channel: Channel = None,
-    level: Level = 0,
-    time: Time = 0,
-    zoom: Zoom = "auto",
     labels_at: LabelsAt = None,
 ) -> None:
     """Fill the embedding cache ahead of interactive work."""
     from volseg.features import embed_volume
-    from volseg.features.tiling import checked_zoom
     from volseg.images.image import open_volume
 
     volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:
-        key = embed_volume(
-            volume,
-            model,
-            z=parse_range(z, "--z"),
-            channel=parse_channels(channel),
-            level=level,
-            time=time,
-            zoom=checked_zoom(zoom, "--zoom"),
-            progress=bars,
-        )
+        key = embed_volume(volume, z=parse_range(z, "--z"), progress=bars, **look.model_dump())
     typer.echo(f"{volume.output_store.location}/volseg/embeddings/{key}")
 
 
+@flattened(as_typed)
 def _segment(
     url: Url,
     prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts file (JSON).")],
-    labels: Annotated[str | None, typer.Option(help="Name of the label image to write.")] = None,
-    model: Model = "nano",
-    channel: Channel = None,
-    level: Level = 0,
-    time: Time = 0,
-    zoom: Zoom = "auto",
-    cluster: Annotated[str, typer.Option(help="local, tcp://… or tls://….")] = "local",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Local workers; by default as the work needs.")
-    ] = None,
+    options: SegmentOptions,
+    run: RunOptions,
+    settings_file: SettingsFile = None,
+    set_: Set = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Print the plan and do nothing.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run was interrupted.")
-    ] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Forget what an interrupted run did.")
-    ] = False,
-    overwrite: Overwrite = False,
-    into_existing: Annotated[
-        bool,
-        typer.Option("--into-existing", help="Add to a label image; what people edited stays."),
-    ] = False,
-    overwrite_edits: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite-edits", help="With --into-existing or --overwrite: edits don't stay."
-        ),
-    ] = False,
-    break_lease: Annotated[
-        bool, typer.Option("--break-lease", help="Take the label image from a job.")
     ] = False,
     flow: Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow.")] = False,
     labels_at: LabelsAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Propagate prompted masks through z and write a multiscale label image."""
-    from volseg.features.tiling import checked_zoom
     from volseg.images.image import open_volume
     from volseg.pipelines.segmentation import make_plans, run_on_cluster
 
-    if resume and restart:
+    if run.resume and run.restart:
         raise InputError("--resume and --restart exclude each other")
-    choices: dict[str, Any] = {
-        "labels": labels,
-        "model": model,
-        "channel": parse_channels(channel),
-        "level": level,
-        "time": time,
-        "zoom": checked_zoom(zoom, "--zoom"),
-        "overwrite": overwrite,
-        "into_existing": into_existing,
-        "overwrite_edits": overwrite_edits,
-    }
-    how = {"resume": resume, "restart": restart, "break_lease": break_lease}
-    where = {"labels_at": labels_at, "cluster": cluster, "workers": workers}
+    chosen = options.model_copy(update={"settings": read_values(settings_file, set_)})
+    cluster = run.cluster or "local"
     with _resumable():
         if flow and not plan_only:
-            given = {"prompts": prompts, **choices, **where, **how}
+            place = {"url": url, "prompts": prompts, "labels_at": labels_at}
+            given = chosen.model_dump() | run.model_dump() | place | {"cluster": cluster}
             with Bars() as bars:
-                result = run_flow("segment", [url, *_as_options(given)], bars)
+                result = run_flow("segment", [given.pop("url"), *as_arguments(given)], bars)
             typer.echo(json.dumps(result) if as_json else result["text"])
             return
-        plans = make_plans(open_volume(url, labels_at), prompts, resume=resume, **choices)
+        plans = make_plans(open_volume(url, labels_at), prompts, chosen, resume=run.resume)
         for plan in plans:
             if plan_only:
                 typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
@@ -151,7 +92,7 @@ def _segment(
                     _tell_fleet(plan, cluster)
                 continue
             with Bars() as bars:
-                done = run_on_cluster(plan, cluster, workers=workers, progress=bars, **how)
+                done = run_on_cluster(plan, cluster, workers=run.workers, progress=bars, **run.how)
             typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
 
 
@@ -171,19 +112,6 @@ def _tell_fleet(plan: Plan, cluster: str) -> None:
     from volseg.cloud.prices import estimate_plan, load_prices, parse_fleet
 
     typer.echo(estimate_plan(plan, parse_fleet(cluster), load_prices()).describe())
-
-
-def _as_options(values: Mapping[str, Any]) -> list[str]:
-    """Command-line options for values: flags for True, nothing for None and False."""
-    options = []
-    for name, value in values.items():
-        option = "--" + name.replace("_", "-")
-        if value is True:
-            options.append(option)
-        elif value is not None and value is not False:
-            text = ",".join(str(v) for v in value) if isinstance(value, list) else str(value)
-            options += [option, text]
-    return options
 
 
 def _prompts_from_labels(

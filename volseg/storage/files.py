@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from volseg.errors import ExistsError, InputError, NotThereError, explain
+from volseg.errors import AccessDeniedError, ExistsError, InputError, NotThereError, explain
 from volseg.storage.urls import parse_url
 
 
@@ -58,3 +58,24 @@ def write_text(name: str | os.PathLike[str], text: str) -> Path:
         with suppress(OSError):
             partial.unlink()
     return path
+
+
+def read_text(name: str | os.PathLike[str]) -> str:
+    """Read a small text file (UTF-8) of a person's.
+
+    Raises
+    ------
+    NotThereError, AccessDeniedError, InputError
+        It is not there, may not be read, is a folder, or is no text.
+    """
+    path = Path(os.path.expanduser(name))
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotThereError(f"no file at {path}") from error
+    except PermissionError as error:
+        raise AccessDeniedError(f"no permission to read {path}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, not a file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text file (UTF-8)") from error

@@ -60,6 +60,10 @@ class PlannedOracle(_Frozen):
     name: str
 
 
+Predictor = Annotated[PlannedModel | PlannedOracle, Field(discriminator="kind")]
+"""What answers prompts."""
+
+
 class LabelImage(_Frozen):
     """The label image that is made."""
 
@@ -81,7 +85,7 @@ class Plan(_Frozen):
     version: Literal[1] = 1
     """Grows whenever the code would compute other blocks or other bytes from the same plan."""
     source: Source
-    predictor: Annotated[PlannedModel | PlannedOracle, Field(discriminator="kind")]
+    predictor: Predictor
     settings: Settings
     geometry: Geometry
     labels: LabelImage

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from volseg.errors import InputError
 from volseg.features.tiling import checked_zoom
@@ -15,12 +15,14 @@ from volseg.pipelines.segmentation.checks import existing_labels
 from volseg.pipelines.segmentation.estimates import estimate
 from volseg.pipelines.segmentation.geometry import choose_geometry, label_levels, levels_of
 from volseg.pipelines.segmentation.inputs import choose_layer, objects_of
+from volseg.pipelines.segmentation.options import SegmentOptions
 from volseg.pipelines.segmentation.plan import (
     IntoExisting,
     LabelImage,
     Plan,
     PlannedModel,
     PlannedOracle,
+    Predictor,
     Source,
     Triple,
 )
@@ -37,23 +39,14 @@ if TYPE_CHECKING:
 def make_plan(
     volume: Volume,
     prompts: PromptSet | dict[str, Any] | str,
+    options: SegmentOptions | None = None,
     *,
-    labels: str | None = None,
-    model: str | PlannedModel | PlannedOracle = "nano",
-    channel: int | Sequence[int] | None = None,
-    level: int = 0,
-    time: int = 0,
-    zoom: float | Literal["auto"] | None = "auto",
-    settings: Settings | dict[str, Any] | None = None,
-    preprocess: Sequence[str] = (),
-    overwrite: bool = False,
+    resume: bool = False,
     encode_batch: int | None = None,
     decode_batch: int | None = None,
     window: int | None = None,
     group: int | None = None,
-    into_existing: bool = False,
-    overwrite_edits: bool = False,
-    resume: bool = False,
+    **choices: Any,
 ) -> Plan:
     """Decide a segment job. Everything is checked here; nothing is written.
 
@@ -63,41 +56,22 @@ def make_plan(
         The image.
     prompts
         A prompt set, a decoded prompts document, or the path or URL of a prompts file.
-    labels
-        Name of the label image; may be left out where the prompts have one layer, and names the layer
-        where they have several.
-    model
-        Name, path or URL of a model; or a `PlannedOracle`; or the `PlannedModel` of another plan of the same image,
-        whose contrast then is not measured again and whose zoom stands.
-    channel
-        Channel, or up to three; None: as the layer says, else all of a colour image, else 0.
-    level, time
-        Level of the image to work on, and time point.
-    zoom
-        Model pixels per voxel of the level; 1 is the data as stored. ``"auto"`` (and None) brings the median prompted
-        object to the size that the model likes. Boxes and masks tell sizes; where most objects have points alone, the
-        model, whose weights are fetched where they are missing, looks at up to twelve of them
-        (`volseg.predict.fitting_zoom`). Each layer gets its own zoom; where its objects differ by more than
-        fourfold, a warning is logged.
-    settings
-        Thresholds of propagation; those left out are the model's own (`ModelSpec.propagation`).
-    preprocess
-        Filters applied before the model sees a slice; names of `volseg.features.preprocessing`.
-    overwrite
-        Replace an existing label image, when the run starts to write; it is kept in the trash.
+    options
+        What is segmented and written. ``model`` may be the `PlannedOracle`, or the `PlannedModel` of another plan of
+        the same image, whose contrast then is not measured again and whose zoom stands. Without a ``channel`` it is
+        as the layer says, else all of a colour image, else 0. With the zoom ``"auto"``, boxes and masks tell sizes;
+        where most objects have points alone, the model, whose weights are fetched where they are missing, looks at up
+        to twelve of them (`volseg.predict.fitting_zoom`). Each layer gets its own zoom; where its objects differ by
+        more than fourfold, a warning is logged.
+    resume
+        The plan is for going on with a run: where that was begun with these prompts and weights, its zoom stands
+        for ``"auto"``.
     encode_batch, decode_batch
         Tiles per encoder call and prompts per decoder call; None: as suits the machine.
     window, group
         Slices and objects of a block; None: 16 and 8.
-    into_existing
-        Add to the label image of this name, or make objects of the same ids anew. Voxels of other objects stay, and
-        so do those that a person edited last.
-    overwrite_edits
-        With `into_existing`: what people edited before the run is not kept where the run's objects lie. With
-        `overwrite`: labels that people edited are replaced, too (and kept in the trash).
-    resume
-        The plan is for going on with a run: where that was begun with these prompts and weights, its zoom stands
-        for ``"auto"``.
+    choices
+        Fields of `SegmentOptions`, instead of `options`.
 
     Raises
     ------
@@ -105,20 +79,22 @@ def make_plan(
         Whatever is wrong with any of it, as its own class (PromptError, UnknownModelError,
         NameRefusedError, NotThereError, …).
     """
+    chosen = options or SegmentOptions.of(**choices)
+    level, time = chosen.level, chosen.time
     checked = as_prompts(prompts)
-    layer_name, name = _names(checked, labels)
+    layer_name, name = _names(checked, chosen.labels)
     layer = next(one for one in checked.layers if one.name == layer_name)
     checked.check_inside(volume.shape, volume.n_times, volume.n_channels)
-    source = _source(volume, level, time, channel if channel is not None else layer.channel)
+    channel = layer.channel if chosen.channel is None else chosen.channel
+    source = _source(volume, level, time, channel)
     objects = objects_of(checked, layer_name, time)
     if not objects:
         raise InputError(f"no object of layer {layer_name!r} has a prompt at time point {time}")
-    existing = _existing(into_existing, overwrite_edits, overwrite)
+    existing = _existing(chosen)
     there = None if existing is None else existing_labels(volume, name, source, objects)
-    wanted = Zooming(checked_zoom(zoom), objects, layer_name, name if resume else None)
-    predictor = _predictor(
-        volume, source, model, wanted, tuple(preprocess), (encode_batch, decode_batch)
-    )
+    wanted = Zooming(checked_zoom(chosen.zoom), objects, layer_name, name if resume else None)
+    batches = (encode_batch, decode_batch)
+    predictor = _predictor(volume, source, chosen.model, wanted, chosen.preprocess, batches)
     spec = _spec(predictor)
     tile = source.shape[1] if predictor.kind == "oracle" else _tile_size(predictor, source.shape)
     levels = label_levels(volume, level) if there is None else levels_of(there)
@@ -126,7 +102,7 @@ def make_plan(
     return Plan(
         source=source,
         predictor=predictor,
-        settings=_settings(settings, spec),
+        settings=_settings(chosen.settings, spec),
         geometry=geometry,
         labels=LabelImage(
             name=name,
@@ -137,8 +113,8 @@ def make_plan(
         existing=existing,
         url=str(volume.location.url),
         labels_at=_labels_at(volume),
-        overwrite=overwrite,
-        overwrite_edits=overwrite and overwrite_edits,
+        overwrite=chosen.overwrite,
+        overwrite_edits=chosen.overwrite and chosen.overwrite_edits,
         estimates=estimate(
             source.shape,
             source.dtype,
@@ -155,23 +131,27 @@ def make_plan(
 def make_plans(
     volume: Volume,
     prompts: PromptSet | dict[str, Any] | str,
+    options: SegmentOptions | None = None,
     *,
-    labels: str | None = None,
+    resume: bool = False,
     **choices: Any,
 ) -> list[Plan]:
     """Decide a segment job per layer of the prompts: each layer becomes a label image. All are checked before any runs.
 
     Parameters
     ----------
-    volume, prompts, choices
+    volume, prompts, resume
         As in `make_plan`.
-    labels
-        Renames an only layer, or names the one of several that is to be made; None: all of them.
+    options, choices
+        As in `make_plan`; ``labels`` renames an only layer, or names the one of several that is to be made; None: all
+        of them.
     """
+    chosen = options or SegmentOptions.of(**choices)
     checked = as_prompts(prompts)
     names = [layer.name for layer in checked.layers]
-    wanted = names if labels is None and len(names) > 1 else [labels]
-    return [make_plan(volume, checked, labels=name, **choices) for name in wanted]
+    wanted = names if chosen.labels is None and len(names) > 1 else [chosen.labels]
+    each = [chosen.model_copy(update={"labels": name}) for name in wanted]
+    return [make_plan(volume, checked, one, resume=resume) for one in each]
 
 
 def _names(prompts: PromptSet, labels: str | None) -> tuple[str, str]:
@@ -182,14 +162,15 @@ def _names(prompts: PromptSet, labels: str | None) -> tuple[str, str]:
     return layer, check_name(labels or layer, "label image")
 
 
-def _existing(into_existing: bool, overwrite_edits: bool, overwrite: bool) -> IntoExisting | None:
-    if overwrite and into_existing:
+def _existing(options: SegmentOptions) -> IntoExisting | None:
+    into, edits = options.into_existing, options.overwrite_edits
+    if options.overwrite and into:
         raise InputError("to overwrite a label image and to add to it exclude each other")
-    if overwrite_edits and not (into_existing or overwrite):
+    if edits and not (into or options.overwrite):
         raise InputError(
             "overwriting edits is for label images that exist; give --into-existing or --overwrite, too"
         )
-    return IntoExisting(overwrite_edits=overwrite_edits) if into_existing else None
+    return IntoExisting(overwrite_edits=edits) if into else None
 
 
 def _labels_at(volume: Volume) -> str | None:
@@ -236,16 +217,16 @@ def _channels(volume: Volume, channel: int | Sequence[int] | None) -> tuple[int,
 def _predictor(
     volume: Volume,
     source: Source,
-    model: str | PlannedModel | PlannedOracle,
+    model: str | dict[str, Any],
     zooming: Zooming,
     preprocess: tuple[str, ...],
     batches: tuple[int | None, int | None],
 ) -> PlannedModel | PlannedOracle:
     """What answers prompts; batches that were given replace those that suit the machine."""
-    if isinstance(model, PlannedOracle):
-        return model
-    if isinstance(model, PlannedModel):
-        planned = model
+    if isinstance(model, dict):
+        planned = _planned(model)
+        if planned.kind == "oracle":
+            return planned
         if tuple(planned.rendering["channels"]) != source.channels:
             raise InputError(
                 f"the planned model looks at channels {planned.rendering['channels']}, but the plan is for "
@@ -256,6 +237,16 @@ def _predictor(
     names = ("encode_batch", "decode_batch")
     given = {name: n for name, n in zip(names, batches, strict=True) if n is not None}
     return planned.model_copy(update=given)
+
+
+def _planned(given: dict[str, Any]) -> PlannedModel | PlannedOracle:
+    """What a plan says of a model."""
+    try:
+        return TypeAdapter(Predictor).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"model {given!r}: {where}: {first['msg']}") from None
 
 
 def _model(
@@ -318,13 +309,11 @@ def _spec(predictor: PlannedModel | PlannedOracle) -> ModelSpec | None:
     return find_planned(predictor.name, predictor.sha256)
 
 
-def _settings(given: Settings | dict[str, Any] | None, spec: ModelSpec | None) -> Settings:
+def _settings(given: dict[str, Any], spec: ModelSpec | None) -> Settings:
     """The thresholds given, those left out being the model's own."""
-    if isinstance(given, Settings):
-        return given
     own = {} if spec is None else spec.propagation
     try:
-        return Settings(**{**own, **(given or {})})
+        return Settings(**{**own, **given})
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
