@@ -24,6 +24,9 @@ from volseg.cli import (
     worker,
 )
 from volseg.cli.command import run_app
+from volseg.cli.config import defaults
+
+ANYWHERE = ("-v", "--verbose", "-q", "--quiet")
 
 
 def make_app() -> typer.Typer:
@@ -66,10 +69,13 @@ def _options_of_all(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no warnings; errors alone.")
+    ] = False,
 ) -> None:
     """Segment OME-Zarr volumes larger than one machine with Segment Anything."""
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
+        level=logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
@@ -77,4 +83,12 @@ def _options_of_all(
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command of volseg and return its exit status; `run_app` tells how."""
-    return run_app(make_app(), "volseg", arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_app(make_app(), "volseg", _of_all_first(given), defaults)
+
+
+def _of_all_first(arguments: list[str]) -> list[str]:
+    """Put the options of all commands in front, where they may stand anywhere before ``--``."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    first = [a for a in arguments[:end] if a in ANYWHERE]
+    return first + [a for a in arguments[:end] if a not in ANYWHERE] + arguments[end:]

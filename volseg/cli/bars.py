@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from types import TracebackType
 
@@ -24,6 +25,7 @@ class Bars:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self._plain = not console.is_terminal
+        self._quiet = not logging.getLogger().isEnabledFor(logging.WARNING)
         self._console = console
         self._tasks: dict[str, TaskID] = {}
         self._ended: set[str] = set()
@@ -35,7 +37,7 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[message]}"),
             console=console,
-            disable=self._plain,
+            disable=self._plain or self._quiet,
         )
 
     def __enter__(self) -> Bars:
@@ -52,6 +54,8 @@ class Bars:
 
     def __call__(self, stage: str, done: int, total: int, message: str = "") -> None:
         """Show that `done` of `total` units of `stage` are finished (see `volseg.progress.Progress`)."""
+        if self._quiet:
+            return
         if self._plain:
             if done >= total and stage not in self._ended:
                 self._ended.add(stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -15,7 +16,12 @@ USAGE_ERROR: Any = typer.BadParameter.__base__  # of wrong options and missing a
 _LOG = logging.getLogger(__name__)
 
 
-def run_app(app: typer.Typer, program: str, arguments: list[str] | None = None) -> int:
+def run_app(
+    app: typer.Typer,
+    program: str,
+    arguments: list[str] | None = None,
+    defaults: Callable[[Any], dict[str, Any]] = lambda command: {},
+) -> int:
     """Run one command to its end and return its exit status; whatever goes wrong is told in one line.
 
     Parameters
@@ -26,10 +32,14 @@ def run_app(app: typer.Typer, program: str, arguments: list[str] | None = None) 
         Its name, as it was called.
     arguments
         Without the program's name; those of the process if not given.
+    defaults
+        Tells the options' defaults that are not the declared ones, of a command.
     """
     prepare_streams()
     try:
-        status = _run_command(app, program, sys.argv[1:] if arguments is None else arguments)
+        status = _run_command(
+            app, program, sys.argv[1:] if arguments is None else arguments, defaults
+        )
         if sys.stdout is not None:
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # whoever read, as `head`, has gone; rich exits then
@@ -45,11 +55,17 @@ def run_app(app: typer.Typer, program: str, arguments: list[str] | None = None) 
     return status
 
 
-def _run_command(app: typer.Typer, program: str, arguments: list[str]) -> int:
+def _run_command(
+    app: typer.Typer,
+    program: str,
+    arguments: list[str],
+    defaults: Callable[[Any], dict[str, Any]],
+) -> int:
     """Run a command without typer's own ways of ending, which differ from ours."""
     command = typer.main.get_command(app)
+    known = defaults(command)
     try:
-        with command.make_context(program, list(arguments)) as context:
+        with command.make_context(program, list(arguments), default_map=known) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
