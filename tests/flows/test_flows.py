@@ -105,7 +105,7 @@ def test_parameters_are_validated_before_anything_starts() -> None:
 def test_help_costs_no_server(name: str) -> None:
     done = program("-m", f"flows.{name}", "--help")
     assert done.returncode == 0
-    assert done.stdout.startswith(f"usage: python -m flows.{name}")
+    assert f"Usage: python -m flows.{name} " in done.stdout
     assert done.stderr == ""
 
 

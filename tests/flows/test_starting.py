@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import http.server
 import os
 import subprocess
@@ -92,5 +91,5 @@ def test_an_unforeseen_error_of_a_flow_is_one_line(capsys: pytest.CaptureFixture
     def fail() -> dict[str, object]:
         raise RuntimeError("boom")
 
-    assert start(fail, argparse.Namespace(progress="none", json=False)) == 2
+    assert start("segment", fail, []) == 2
     assert capsys.readouterr().err.startswith("volseg: unforeseen RuntimeError: boom")
