@@ -19,6 +19,7 @@ from flows.telling import Telling, as_task, publish_report, publish_stages
 from volseg.cli.declared import Set, SettingsFile, as_typed, read_values
 from volseg.cli.options import LabelsAt, Url
 from volseg.cloud.lending import lent_cluster
+from volseg.engine.devices import on_device
 from volseg.options import flattened
 from volseg.pipelines.options import RunOptions
 from volseg.pipelines.segmentation.options import SegmentOptions
@@ -72,9 +73,10 @@ def segment_volume(
         As `RunResult.to_json`, with ``text`` for people; with several layers ``runs`` holds one each.
     """
     telling = Telling(_run_name())
-    plans = make_plans_task(url, labels_at, prompts, options, run.resume)
-    with lent_cluster(run.cluster, run.workers, say=get_run_logger().info) as lent:
-        made = [_run(plan, telling, lent, run) for plan in plans]
+    with on_device(run.device, run.cluster):
+        plans = make_plans_task(url, labels_at, prompts, options, run.resume)
+        with lent_cluster(run.cluster, run.workers, say=get_run_logger().info) as lent:
+            made = [_run(plan, telling, lent, run) for plan in plans]
     telling.end()
     if len(made) == 1:
         return made[0]

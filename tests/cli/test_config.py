@@ -33,9 +33,7 @@ def test_a_file_gives_defaults_and_the_command_line_counts_more(
 ) -> None:
     own = Path("config/volseg/volseg.toml")
     own.parent.mkdir(parents=True)
-    own.write_text(
-        '[segment]\nzoom = 2\npreprocess = ["denoise", "clahe"]\nlabels-at = "w.zarr"\n'
-    )
+    own.write_text('[segment]\nzoom = 2\npreprocess = ["denoise", "clahe"]\nlabels-at = "w.zarr"\n')
     found = plan(command, capsys)
     assert found["predictor"]["zoom"] == 2
     assert found["predictor"]["rendering"]["preprocess"] == ["denoise", "clahe"]

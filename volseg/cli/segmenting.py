@@ -13,6 +13,7 @@ from volseg.cli.bars import Bars
 from volseg.cli.declared import Set, SettingsFile, as_arguments, as_typed, read_values
 from volseg.cli.flowing import run_flow
 from volseg.cli.options import AsJson, LabelsAt, Overwrite, Url, parse_range
+from volseg.engine.devices import on_device
 from volseg.errors import InputError, InterruptedRunError
 from volseg.options import flattened
 from volseg.pipelines.options import LookOptions, RunOptions
@@ -41,6 +42,9 @@ def _embed(
     url: Url,
     look: LookOptions,
     z: Annotated[str | None, typer.Option(help="Slices A:B.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:0; a GPU where there is one.")
+    ] = None,
     labels_at: LabelsAt = None,
 ) -> None:
     """Fill the embedding cache ahead of interactive work."""
@@ -48,7 +52,7 @@ def _embed(
     from volseg.images.image import open_volume
 
     volume = open_volume(url, labels_at, writable=True)
-    with Bars() as bars:
+    with on_device(device), Bars() as bars:
         key = embed_volume(volume, z=parse_range(z, "--z"), progress=bars, **look.model_dump())
     typer.echo(f"{volume.output_store.location}/volseg/embeddings/{key}")
 
@@ -76,7 +80,7 @@ def _segment(
         raise InputError("--resume and --restart exclude each other")
     chosen = options.model_copy(update={"settings": read_values(settings_file, set_)})
     cluster = run.cluster or "local"
-    with _resumable():
+    with on_device(run.device, cluster), _resumable():
         if flow and not plan_only:
             place = {"url": url, "prompts": prompts, "labels_at": labels_at}
             given = chosen.model_dump() | run.model_dump() | place | {"cluster": cluster}

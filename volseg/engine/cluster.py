@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
+from volseg.engine.devices import local_gpus
 from volseg.errors import InputError
 from volseg.processes import apart, kill_with_children
 
@@ -290,12 +291,3 @@ def _security() -> Any:
         tls_client_key=files[TLS_KEY],
         require_encryption=True,
     )
-
-
-def local_gpus() -> list[str]:
-    """Indices of the visible NVIDIA devices, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [part for part in visible.split(",") if part.strip() and part.strip() != "-1"]
-    devices = sorted(Path("/dev").glob("nvidia[0-9]*"), key=lambda path: int(path.name[6:]))
-    return [str(i) for i in range(len(devices))]

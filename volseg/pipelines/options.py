@@ -86,6 +86,10 @@ class RunOptions(Options):
     workers: int | None = Field(
         None, ge=1, description="Local workers; by default as the work needs."
     )
+    device: str | None = Field(
+        None,
+        description="cpu, cuda or cuda:0, here and in local workers; a GPU where there is one.",
+    )
     resume: bool = Field(False, description="Go on where a run was interrupted.")
     restart: bool = Field(False, description="Forget what an interrupted run did.")
     break_lease: bool = Field(False, description="Take the label image from a job.")

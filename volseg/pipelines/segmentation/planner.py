@@ -275,7 +275,7 @@ def _model(
 
 def default_batches() -> tuple[int, int]:
     """Tiles per encoder call and prompts per decoder call: one on a CPU, where more are no faster."""
-    from volseg.engine.cluster import local_gpus
+    from volseg.engine.devices import local_gpus
 
     return (8, 64) if local_gpus() else (1, 1)
 
