@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,18 +18,18 @@ from napari_plugin.channels import channel_to_bind
 from napari_plugin.clusterruns import ClusterRuns
 from napari_plugin.feedback import LastLines
 from napari_plugin.found_zooms import FoundZooms, Zoom
-from napari_plugin.gui import Soon, in_gui, on_gui
+from napari_plugin.gui import Soon, Turns, in_gui, on_gui
 from napari_plugin.interactive import Choice, check_grid
 from napari_plugin.layers import (
     add_labels_layer,
-    add_session,
-    compile_colours,
     label_layer,
+    layers_in_turn,
     session_of,
 )
 from napari_plugin.marks import Marks
 from napari_plugin.modelprocess import ModelProcess
 from napari_plugin.opening import Place, Places, checked
+from napari_plugin.preload import load_layers
 from napari_plugin.promptbook import PromptBook
 from napari_plugin.prompting import Prompting
 from napari_plugin.promptlayers import PromptLayers, part_in_view, slice_in_view
@@ -86,11 +86,13 @@ class Desk(Telling):
         self.deployment: str | None = None
         self.cluster: ClusterRuns | None = None
         self.session: Session | None = None
+        self._arriving: Session | None = None  # its layers are being added
         self.name: str | None = None
         self.model: SliceModel | None = None
         self.prompting: Prompting | None = None
         self.running: Running | None = None
         self.layers: PromptLayers | None = None
+        self._coming: PromptLayers | None = None  # being added: prompting has not begun yet
         self._label_layer: Any = None
         self._chosen_object: int | None = None
         self._time = 0
@@ -130,7 +132,7 @@ class Desk(Telling):
             endpoint=where.endpoint,
         )
         self.places.remember(where)
-        compile_colours()
+        load_layers()
         in_gui(lambda: self._show(session, where.channel_slider))
 
     def _show(self, session: Session, channel_slider: bool) -> None:
@@ -138,8 +140,16 @@ class Desk(Telling):
             session.close_quietly()
             self.said.emit(f"{session.url} is open in this window")
             return
-        add_session(self.viewer, session, channel_slider=channel_slider)
-        self.take(session)
+        self._arriving = session
+        Turns(self._arrive(session, channel_slider))
+
+    def _arrive(self, session: Session, channel_slider: bool) -> Iterator[object]:
+        """Add the layers of a volume in turn, and work on it when all are there."""
+        yield from layers_in_turn(self.viewer, session, channel_slider=channel_slider)
+        if self._arriving is session:
+            self._arriving = None
+        if self._is_shown(session):  # its layers were not removed meanwhile
+            self.take(session)
 
     def _is_shown(self, session: Session) -> bool:
         """Tell whether layers of the same volume, with labels at the same place, are in the viewer."""
@@ -214,14 +224,26 @@ class Desk(Telling):
 
     def _begin(self, editing: LabelEditing, book: PromptBook) -> None:
         self.leave_labels()
-        self.name = editing.name
         volume = editing.labels.volume()
         output = volume.output_store.location
         at = None if output == volume.location else output.url
-        self.model = SliceModel(lambda: ModelProcess(volume.location.url, at, self.choice()))
-        self.prompting = Prompting(editing, self.model, book)
-        self.running = Running(editing, book, self.choice)
-        self.layers = PromptLayers(self.viewer, self.prompting, self.running)
+        model = SliceModel(lambda: ModelProcess(volume.location.url, at, self.choice()))
+        prompting = Prompting(editing, model, book)
+        running = Running(editing, book, self.choice)
+        self._coming = PromptLayers(self.viewer, prompting, running)
+        Turns(self._begin_with(self._coming))
+
+    def _begin_with(self, layers: PromptLayers) -> Iterator[None]:
+        """Add the layers in turn, and prompt in them when all are there and nothing else was begun meanwhile."""
+        for _ in layers.add():
+            yield
+            if self._coming is not layers:
+                return
+        self._coming, self.layers = None, layers
+        self.prompting, self.running = layers.prompting, layers.running
+        self.model = self.prompting.model
+        editing, book = self.prompting.editing, self.prompting.book
+        self.name, volume = editing.name, editing.labels.volume()
         self._connect()
         self._chosen_object, self._time = None, 0
         for layer in self.viewer.layers:
@@ -326,13 +348,11 @@ class Desk(Telling):
 
     def leave_labels(self) -> None:
         """Stop prompting in the label image."""
-        if self.layers is not None:
-            self.layers.remove()
-        if self.model is not None:
-            threading.Thread(target=self.model.close, name="volseg-close-model").start()
-        if self.running is not None:
-            threading.Thread(target=self.running.close, name="volseg-close-runs").start()
-        self.name = self.model = self.prompting = self.running = self.layers = None
+        for layers in (self._coming, self.layers):
+            if layers is not None:
+                layers.remove()
+                layers.close()
+        self.name = self.model = self.prompting = self.running = self.layers = self._coming = None
         self._label_layer = self.doubt = None
 
     def leave(self) -> None:
@@ -443,15 +463,16 @@ class Desk(Telling):
 
     def _inserted(self, event: Any) -> None:
         session = session_of(event.value)
-        if session is not None:
+        if session is not None and session is not self._arriving:
             self.take(session)
         self._bind(event.value)
 
     def _removed(self, event: Any) -> None:
-        layers = self.layers
+        layers = self.layers or self._coming
         if layers is not None and event.value in layers.all:
-            self.layers = None  # the others go with it, but not while napari is removing
+            self.layers = self._coming = None  # the others go too, but not while napari is removing
             Soon(layers.remove).ask()
+            layers.close()
             self.leave_labels()
             self.changed.emit()
         elif event.value is self._label_layer:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any
 
 _log = logging.getLogger(__name__)
 _MAKING = threading.Lock()
+_END = object()
 
 
 def in_gui(function: Callable[[], object]) -> bool:
@@ -126,6 +127,30 @@ class Soon:
         with self._lock:
             self._asked = False
         self._function()
+
+
+class Turns:
+    """Takes the steps of an iterator on the GUI thread, one in a turn of the event loop: the window lives in between.
+
+    Parameters
+    ----------
+    steps
+        What to take, from the next turn on. An exception is logged, and ends it.
+    """
+
+    def __init__(self, steps: Iterator[object]) -> None:
+        self._steps = steps
+        self._take = _logged(self._step)
+        self._soon()
+
+    def _step(self) -> None:
+        if next(self._steps, _END) is not _END:
+            self._soon()
+
+    def _soon(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        QTimer.singleShot(0, self._take)
 
 
 def _logged(function: Callable[[], object]) -> Callable[[], None]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_plugin.channels import bind_channels
 from napari_plugin.gui import Soon, at_quit, on_gui
@@ -210,20 +208,30 @@ def add_session(viewer: Any, session: Session, *, channel_slider: bool = False) 
     channel_slider
         Show one channel at a time in one layer, chosen by a slider, instead of a layer per channel.
     """
+    return list(layers_in_turn(viewer, session, channel_slider=channel_slider))
+
+
+def layers_in_turn(viewer: Any, session: Session, *, channel_slider: bool = False) -> Iterator[Any]:
+    """Add the layers of an open volume one at each step, as `add_session` does at once, and yield them.
+
+    Where all layers so far are removed between two steps, the session is closed and no more are added.
+    """
     viewer = getattr(viewer, "__wrapped__", viewer)  # plugins are handed a proxy
     images = image_layers(session, channel_slider=channel_slider)
     layers = [*images, *(label_layer(session, n) for n in session.label_names)]
-    for layer in layers:
-        viewer.add_layer(layer)
-    bind_channels(viewer)
     _close_with_layers(viewer, session)
+    for number, layer in enumerate(layers):
+        if number and not any(session_of(one) is session for one in viewer.layers):
+            return
+        viewer.add_layer(layer)
+        yield layer
+    bind_channels(viewer)
     _bind_keys(viewer)
     if getattr(viewer, "window", None) is not None:
         from napari_plugin.unsaved_widget import sign_of  # needs Qt, which a script may lack
 
         if (sign := sign_of(viewer)) is not None:
             sign.watch(session)
-    return layers
 
 
 def _bind_keys(viewer: Any) -> None:
@@ -308,14 +316,6 @@ def label_layer(session: Session, name: str) -> Any:
 
         tiles.editing.changed.connect(on_gui(changed))
     return layer
-
-
-def compile_colours() -> None:
-    """Have napari compile its colours of 32-bit ids; on the GUI thread, at the first drawing, it stops the window."""
-    from napari.utils.colormaps import label_colormap
-
-    with suppress(AttributeError):  # a private part: without it the window waits, as it would have
-        label_colormap()._data_to_texture(np.zeros((1, 1), np.uint32))
 
 
 @cache

@@ -6,6 +6,7 @@ from the models and is drawn anew when they change.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -74,9 +75,6 @@ class PromptLayers:
         for layer in (self.found, self.mask):
             layer.editable = False
         self.points.mouse_drag_callbacks.append(self._on_drag)
-        for layer in self.all:
-            viewer.add_layer(layer)
-        self.draw()
 
     @property
     def all(self) -> tuple[Any, ...]:
@@ -88,6 +86,13 @@ class PromptLayers:
         """Whether the person is prompting."""
         return self.viewer.layers.selection.active is self.points
 
+    def add(self) -> Iterator[None]:
+        """Add the layers to the viewer, one at each step: each takes napari a moment."""
+        for layer in self.all:
+            self.viewer.add_layer(layer)
+            yield
+        self.draw()
+
     def select(self) -> None:
         """Make the layer of prompts the selected one."""
         self.viewer.layers.selection.active = self.points
@@ -97,6 +102,11 @@ class PromptLayers:
         for layer in self.all:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
+
+    def close(self) -> None:
+        """End the model's process and the runs, on threads of their own."""
+        for end, name in (self.prompting.model.close, "model"), (self.running.close, "runs"):
+            threading.Thread(target=end, name=f"volseg-close-{name}").start()
 
     # --- drawing
 

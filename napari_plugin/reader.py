@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from napari_plugin.preload import when_loaded
+from napari_plugin.samples import URI, show_sample, touching_cells
 from volseg.errors import InputError
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -21,7 +23,7 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
     """
     if not isinstance(path, str):
         return None
-    if _window() is not None and "://" in path:
+    if path == URI or (_window() is not None and "://" in path):
         return _read  # what is there is found out on another thread
     from volseg.images.image import open_volume
 
@@ -34,17 +36,28 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
 
 def _read(path: str | list[str]) -> list[Any]:
     """Return layer data; in a window nothing, and add the layers when the volume is open."""
-    viewer = _window()
+    viewer, url = _window(), str(path)
     if viewer is None:
-        from napari_plugin.layers import layers_of
-        from volseg.images.image import open_volume
+        return _layers(url)
+    when_loaded(lambda: _show(viewer, url))
+    return [(None,)]  # napari's sign for "it is taken care of"
 
-        return list(layers_of(open_volume(str(path))))
+
+def _layers(url: str) -> list[LayerData]:
+    from napari_plugin.layers import layers_of
+    from volseg.images.image import open_volume
+
+    return touching_cells() if url == URI else list(layers_of(open_volume(url)))
+
+
+def _show(viewer: Any, url: str) -> None:
     from napari_plugin.opening import Place
     from napari_plugin.widgets import desk_with_notices
 
-    desk_with_notices(viewer).open(Place(str(path)))
-    return [(None,)]  # napari's sign for "it is taken care of"
+    if url == URI:
+        show_sample(viewer)
+    else:
+        desk_with_notices(viewer).open(Place(url))
 
 
 def _window() -> Any:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_plugin.gui import in_gui
 from volseg import __version__
 from volseg.geometry import whole_region
 
+URI = "volseg://samples/touching-cells.zarr"
+"""What the manifest asks the reader for: a sample that is a command would have to give napari a layer at once."""
 LayerData = tuple[Any, dict[str, Any], str]
 NAME, LABELS = "touching-cells", "cells"
 SHAPE = (24, 192, 192)
@@ -19,30 +22,22 @@ PROMPTED = 4  # objects with prompts, of about a dozen
 
 
 def touching_cells() -> list[LayerData]:
-    """Open the sample volume in the viewer: an image of touching cells, and an empty label image ``cells``.
+    """Return the sample's layers: an image of touching cells, an empty label image ``cells``, and the true labels.
 
     Returns
     -------
     list
-        The true labels, (z, y, x) uint32, as a layer of their own; without a viewer the volume's layers, too.
+        The true labels are (z, y, x) uint32.
     """
-    from napari import current_viewer
-
     from napari_plugin.layers import layers_of
     from volseg.images.image import open_volume
 
-    viewer = current_viewer()
-    if viewer is None:
-        url = sample_url()
-        truth = np.load(_truth_of(url))["truth"]
-        return [*layers_of(open_volume(url)), _truth_layer(truth)]
-    truth = np.zeros(SHAPE, np.uint32)
-    _show_sample(viewer, truth)
-    return [_truth_layer(truth)]
+    url = sample_url()
+    return [_truth_layer(url), *layers_of(open_volume(url))]
 
 
-def _show_sample(viewer: Any, truth: NDArray[np.uint32]) -> None:
-    """Make the sample on another thread, as it takes seconds; then open it, with its true labels in `truth`."""
+def show_sample(viewer: Any) -> None:
+    """Make the sample on another thread, as it takes seconds, and open it with its true labels; on the GUI thread."""
     from napari_plugin.opening import Place
     from napari_plugin.widgets import desk_with_notices
 
@@ -50,15 +45,17 @@ def _show_sample(viewer: Any, truth: NDArray[np.uint32]) -> None:
 
     def work() -> None:
         url = sample_url()
-        truth[...] = np.load(_truth_of(url))["truth"]
+        truth, options, _ = _truth_layer(url)
+        in_gui(lambda: viewer.add_labels(truth, **options))
         desk.open(Place(url))
 
     desk.aside(work, "making the sample volume")
 
 
-def _truth_layer(truth: NDArray[np.uint32]) -> LayerData:
+def _truth_layer(url: str) -> LayerData:
     from volseg.demo.synthetic import VOXEL_SIZE_UM
 
+    truth = np.load(_truth_of(url))["truth"]
     placed = {"scale": VOXEL_SIZE_UM, "units": ("micrometer",) * 3}
     return truth, {"name": "truth", "visible": False, **placed}, "labels"
 
