@@ -21,9 +21,10 @@ from napari_plugin.found_zooms import FoundZooms, Zoom
 from napari_plugin.gui import Soon, Turns, in_gui, on_gui
 from napari_plugin.interactive import Choice, check_grid
 from napari_plugin.layers import (
+    add_in_turn,
     add_labels_layer,
     label_layer,
-    layers_in_turn,
+    layers_of_session,
     session_of,
 )
 from napari_plugin.marks import Marks
@@ -145,16 +146,19 @@ class Desk(Telling):
 
     def _arrive(self, session: Session, channel_slider: bool) -> Iterator[object]:
         """Add the layers of a volume in turn, and work on it when all are there."""
-        yield from layers_in_turn(self.viewer, session, channel_slider=channel_slider)
-        if self._arriving is session:
-            self._arriving = None
+        try:
+            layers = layers_of_session(session, channel_slider=channel_slider)
+            yield from add_in_turn(self.viewer, session, layers)
+        finally:
+            if self._arriving is session:
+                self._arriving = None
         if self._is_shown(session):  # its layers were not removed meanwhile
             self.take(session)
 
     def _is_shown(self, session: Session) -> bool:
-        """Tell whether layers of the same volume, with labels at the same place, are in the viewer."""
+        """Tell whether layers of the same volume, with labels at the same place, are in the viewer, or coming."""
         place = (session.url, session.volume.output_store.location)
-        shown = (session_of(layer) for layer in self.viewer.layers)
+        shown = [self._arriving, *(session_of(layer) for layer in self.viewer.layers)]
         return any(
             one is not None and (one.url, one.volume.output_store.location) == place
             for one in shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,23 +208,31 @@ def add_session(viewer: Any, session: Session, *, channel_slider: bool = False) 
     channel_slider
         Show one channel at a time in one layer, chosen by a slider, instead of a layer per channel.
     """
-    return list(layers_in_turn(viewer, session, channel_slider=channel_slider))
+    layers = layers_of_session(session, channel_slider=channel_slider)
+    for _ in add_in_turn(viewer, session, layers):
+        pass
+    return layers
 
 
-def layers_in_turn(viewer: Any, session: Session, *, channel_slider: bool = False) -> Iterator[Any]:
-    """Add the layers of an open volume one at each step, as `add_session` does at once, and yield them.
+def layers_of_session(session: Session, *, channel_slider: bool = False) -> list[Any]:
+    """Return new layers of an open volume, those of its image first; see `add_session`."""
+    images = image_layers(session, channel_slider=channel_slider)
+    return [*images, *(label_layer(session, name) for name in session.label_names)]
+
+
+def add_in_turn(viewer: Any, session: Session, layers: Sequence[Any]) -> Iterator[None]:
+    """Add the layers of an open volume one at each step, as `add_session` does at once.
 
     Where all layers so far are removed between two steps, the session is closed and no more are added.
     """
     viewer = getattr(viewer, "__wrapped__", viewer)  # plugins are handed a proxy
-    images = image_layers(session, channel_slider=channel_slider)
-    layers = [*images, *(label_layer(session, n) for n in session.label_names)]
     _close_with_layers(viewer, session)
     for number, layer in enumerate(layers):
-        if number and not any(session_of(one) is session for one in viewer.layers):
-            return
+        if number:
+            yield
+            if not any(session_of(one) is session for one in viewer.layers):
+                return
         viewer.add_layer(layer)
-        yield layer
     bind_channels(viewer)
     _bind_keys(viewer)
     if getattr(viewer, "window", None) is not None:

@@ -53,6 +53,8 @@ class PromptLayers:
 
         self.viewer, self.prompting, self.running = viewer, prompting, running
         self._drawn: Marks | None = None  # the box or scribble under the mouse
+        self._point_colors: list[str] = []
+        self._shape_looks: tuple[list[str], list[str]] = ([], [])
         labels = prompting.editing.labels
         factors = _factors(labels)
         self._masks = SparseMasks(labels.shape, factors, np.dtype(np.uint8))
@@ -89,8 +91,9 @@ class PromptLayers:
     def add(self) -> Iterator[None]:
         """Add the layers to the viewer, one at each step: each takes napari a moment."""
         for layer in self.all:
+            if layer is not self.found:
+                yield
             self.viewer.add_layer(layer)
-            yield
         self.draw()
 
     def select(self) -> None:
@@ -111,24 +114,37 @@ class PromptLayers:
     # --- drawing
 
     def draw(self) -> None:
-        """Show the marks and the mask of the slice in view."""
-        shown, z = self.prompting.shown, self.prompting.z
-        marks = shown.marks
-        points = np.array([(z, y, x) for y, x, _ in marks.points], float).reshape(-1, 3)
-        self.points.data = points
-        if len(points):
-            self.points.face_color = [INSIDE if one else OUTSIDE for _, _, one in marks.points]
-            self.points.selected_data = set()
+        """Show the marks and the mask of the slice in view; napari draws anew only what is another."""
+        self._draw_points()
         self._draw_shapes()
         if self.running.preview.show_time(self.prompting.time):
             self.draw_found()
-        self._masks.remove()
-        self._masks.put(z, MASK_ID, shown.mask)
-        self.mask.refresh(extent=False)
+        self._draw_mask()
 
     def draw_found(self) -> None:
         """Show what was propagated just now."""
         self.found.refresh(extent=False)
+
+    def _draw_mask(self) -> None:
+        mask, z = self.prompting.shown.mask, self.prompting.z
+        here = self._masks.on_slice(z).get(MASK_ID)
+        if here is mask and self._masks.slices == ([] if here is None else [z]):
+            return
+        self._masks.remove()
+        self._masks.put(z, MASK_ID, mask)
+        self.mask.refresh(extent=False)
+
+    def _draw_points(self) -> None:
+        marks, z = self.prompting.shown.marks.points, self.prompting.z
+        places = np.array([(z, y, x) for y, x, _ in marks], float).reshape(-1, 3)
+        colors = [INSIDE if inside else OUTSIDE for _, _, inside in marks]
+        if colors == self._point_colors and np.array_equal(self.points.data, places):
+            return
+        self._point_colors = colors
+        self.points.data = places
+        if colors:
+            self.points.face_color = colors
+            self.points.selected_data = set()
 
     def _draw_shapes(self) -> None:
         marks, z = self._drawn or self.prompting.shown.marks, self.prompting.z
@@ -142,6 +158,11 @@ class PromptLayers:
             shapes.append(np.array([(z, y, x) for y, x in path], float))
             kinds.append("path")
             colors.append(INSIDE if one.label else OUTSIDE)
+        looks, there = (kinds, colors), self.shapes.data
+        same = len(there) == len(shapes) and all(map(np.array_equal, there, shapes))
+        if same and looks == self._shape_looks:
+            return
+        self._shape_looks = looks
         self.shapes.data = []
         if shapes:
             self.shapes.add(

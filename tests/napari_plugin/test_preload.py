@@ -77,7 +77,7 @@ def test_the_window_lives_while_the_sample_opens_and_prompting_begins(viewer: An
     turns = Turns(viewer)
     assert viewer.open_sample("volseg", "touching-cells") == []  # it comes later
     desk = desk_with_notices(viewer)
-    wait_for(lambda: desk.session is not None or desk.notices, 90)
+    wait_for(lambda: desk.session is not None or desk.notices, 240)
     assert not desk.notices
     volume = names(viewer)
     assert volume[0] == "truth" and set(volume[2:]) == {"cells", "nuclei"}
@@ -87,6 +87,17 @@ def test_the_window_lives_while_the_sample_opens_and_prompting_begins(viewer: An
     wait_for(lambda: desk.prompting is not None)
     assert names(viewer) == [*volume, *PROMPTING] and desk.layers.active
     assert turns.none_shared(PROMPTING)
+
+    # what is drawn already is not drawn anew
+    desk.prompting.add_point(20, 23, inside=True)
+    wait_for(lambda: len(desk.layers.points.data) == 1 and desk.prompting.shown.answered)
+    serve(0.1)
+    drawn: list[Any] = []
+    for events in desk.layers.points.events.data, desk.layers.shapes.events.data:
+        events.connect(drawn.append)
+    desk.layers.mask.events.set_data.connect(drawn.append)
+    desk.layers.draw()
+    assert not drawn
 
     # another label image is chosen while the layers of the first are coming
     desk.leave_labels()
@@ -115,7 +126,7 @@ def test_a_volume_that_is_removed_while_its_layers_come_is_not_worked_on(
     make_volume(url).create_labels("cells")
     assert get_reader(url) is not None
     viewer.open(url, plugin="volseg")
-    wait_for(lambda: len(viewer.layers) == 1, 90)
+    wait_for(lambda: len(viewer.layers) == 1, 240)
     desk = desk_with_notices(viewer)
     viewer.layers.clear()
     serve(0.3)
