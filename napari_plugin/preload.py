@@ -1,33 +1,11 @@
-"""What the window needs soon, loaded beside its thread.
-
-napari imports for more than a second when the first layer is made, and the panels import the library: on the GUI's
-thread that would stop the window.
-"""
+"""What layers need, loaded beside the GUI's thread: napari imports for more than a second when the first is made."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 
 import numpy as np
-
-from napari_plugin.gui import in_gui
-
-
-def when_loaded(function: Callable[[], object]) -> threading.Thread:
-    """Call a function on the GUI thread as soon as panels and layers are loaded; return the thread that loads them."""
-
-    def work() -> None:
-        import napari_plugin.widgets  # noqa: F401
-
-        load_layers()
-        in_gui(function)
-
-    thread = threading.Thread(target=work, name="volseg-preload", daemon=True)
-    thread.start()
-    return thread
 
 
 @cache

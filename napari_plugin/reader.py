@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from napari_plugin.preload import when_loaded
+from napari_plugin.gui import in_gui
+from napari_plugin.preload import load_layers
 from napari_plugin.samples import URI, show_sample, touching_cells
 from volseg.errors import InputError
 
@@ -39,7 +41,14 @@ def _read(path: str | list[str]) -> list[Any]:
     viewer, url = _window(), str(path)
     if viewer is None:
         return _layers(url)
-    when_loaded(lambda: _show(viewer, url))
+
+    def load() -> None:
+        import napari_plugin.widgets  # noqa: F401 - imports for a second
+
+        load_layers()
+        in_gui(lambda: _show(viewer, url))
+
+    threading.Thread(target=load, name="volseg-load", daemon=True).start()
     return [(None,)]  # napari's sign for "it is taken care of"
 
 
