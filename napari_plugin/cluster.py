@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from volseg.errors import InputError, NotThereError, VolsegError
@@ -52,6 +53,7 @@ class Cluster:
         ClusterError
             The server does not answer.
         """
+        _need_prefect()
         from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
         with self._client() as client:
@@ -67,6 +69,7 @@ class Cluster:
         NotThereError
             There is no such deployment.
         """
+        _need_prefect()
         from prefect.exceptions import ObjectNotFound
 
         with self._client() as client:
@@ -99,6 +102,7 @@ class Cluster:
         """Ask for a flow run to stop."""
         from uuid import UUID
 
+        _need_prefect()
         from prefect.states import Cancelling
 
         with self._client() as client:
@@ -107,11 +111,13 @@ class Cluster:
     @property
     def place(self) -> str:
         """The server's address, for people."""
+        _need_prefect()
         from prefect.settings import PREFECT_API_URL
 
         return self.api_url or str(PREFECT_API_URL.value() or "")
 
     def _client(self) -> AbstractContextManager[Any]:
+        _need_prefect()
         from prefect.client.orchestration import SyncPrefectClient, get_client
 
         if not self.place:
@@ -122,6 +128,13 @@ class Cluster:
             return SyncPrefectClient(self.api_url)
         client: AbstractContextManager[Any] = get_client(sync_client=True)
         return client
+
+
+def _need_prefect() -> None:
+    if find_spec("prefect") is None:
+        raise InputError(
+            "runs on a cluster go through Prefect, which is not installed: pip install 'volseg[flows]'"
+        )
 
 
 def _asked(request: Any, place: str) -> Any:

@@ -6,13 +6,17 @@ import json
 import shlex
 import shutil
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volseg.cli.bars import Bars
-from volseg.cli.flowing import run_flow
+from volseg.cli.flowing import flows_are_here, run_flow
 from volseg.cli.options import AsJson, Overwrite, OverwriteEdits
+
+if TYPE_CHECKING:
+    from volseg.demo.run import Segment
+    from volseg.progress import Progress
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,8 +33,9 @@ def _demo(
     """Segment a synthetic volume with known truth, export it, and write a report to look at."""
     from volseg.demo.run import run_demo
 
+    way, segment = _way()
     with Bars() as bars:
-        result = run_demo(out, run_flow, bars, overwrite=overwrite, overwrite_edits=overwrite_edits)
+        result = run_demo(out, segment, bars, overwrite=overwrite, overwrite_edits=overwrite_edits)
     paths = {name: shlex.quote(path) for name, path in result.paths.items()}
     command = "volseg" if shutil.which("volseg") else f"{shlex.quote(sys.executable)} -m volseg"
     typer.echo(
@@ -38,6 +43,7 @@ def _demo(
 mean Dice {result.mean_dice:.3f} over {result.objects} objects (one point each); \
 threshold and components {result.baseline_dice:.3f}
 {sum(result.seconds.values()):.0f} s: {", ".join(f"{k} {v:.1f}" for k, v in result.seconds.items())}
+segmented {way}
 
 report    {paths["report"]}
 volume    {paths["volume"]}
@@ -52,3 +58,20 @@ look at it:
     )
     if as_json:
         typer.echo(json.dumps(result.to_json()))
+
+
+def _way() -> tuple[str, Segment]:
+    """How the demonstration segments, in words, and what does: a flow where Prefect is installed."""
+    if flows_are_here():
+        return "as a Prefect flow", _by_flow
+    return "without Prefect (with the extra: pip install 'volseg[flows]')", _here
+
+
+def _by_flow(url: str, prompts: str, labels: str, progress: Progress) -> object:
+    return run_flow("segment", [url, "--prompts", prompts, "--labels", labels], progress)
+
+
+def _here(url: str, prompts: str, labels: str, progress: Progress) -> object:
+    from volseg.pipelines.segmentation import segment
+
+    return segment(url, prompts, labels, progress=progress)

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -38,6 +39,11 @@ _ERRORS: dict[int, type[VolsegError]] = {
 }
 
 
+def flows_are_here() -> bool:
+    """Tell whether Prefect is installed, which the flows need."""
+    return find_spec("prefect") is not None
+
+
 def run_flow(name: str, arguments: list[str], progress: Progress) -> dict[str, Any]:
     """Run `python -m flows.NAME` to its end.
 
@@ -60,6 +66,10 @@ def run_flow(name: str, arguments: list[str], progress: Progress) -> dict[str, A
     BlocksFailedError, InputError, InterruptedRunError, VolsegError
         As the flow ended, with its message.
     """
+    if not flows_are_here():
+        raise InputError(
+            "a flow needs Prefect, which is not installed: pip install 'volseg[flows]'"
+        )
     command = [sys.executable, "-m", f"flows.{name}", *arguments, "--progress", "jsonl"]
     result: dict[str, Any] | None = None
     with tempfile.TemporaryFile("w+") as messages, prefect_home() as places:

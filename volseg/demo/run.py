@@ -24,7 +24,8 @@ from volseg.images.targets.spot import spot_of
 from volseg.images.targets.trash import list_trash, restore
 from volseg.progress import Progress
 
-RunFlow = Callable[[str, list[str], Progress], dict[str, Any]]
+Segment = Callable[[str, str, str, Progress], object]
+"""Segments (volume, prompts file, name of the label image, who is told how far it is)."""
 
 LABELS = "cells"
 EXPORTS = {"tiff": "cells.tif", "png": "png", "csv": "cells.csv", "json": "cells.json"}
@@ -77,7 +78,7 @@ class Clock:
 
 def run_demo(
     out: str | Path,
-    run_flow: RunFlow,
+    segment: Segment,
     progress: Progress,
     *,
     overwrite: bool = False,
@@ -89,8 +90,8 @@ def run_demo(
     ----------
     out
         Folder to write; made if missing.
-    run_flow
-        Runs a flow by name with a command line and a progress callback, and returns its result.
+    segment
+        Segments, by whatever way.
     progress
         Told how far each stage is.
     overwrite
@@ -104,10 +105,10 @@ def run_demo(
         If the folder holds anything but an earlier demonstration, or one without `overwrite`.
     """
     with _made_folder(out, Permission(overwrite, overwrite_edits)) as folder:
-        return _run(folder, run_flow, progress)
+        return _run(folder, segment, progress)
 
 
-def _run(folder: Path, run_flow: RunFlow, progress: Progress) -> DemoResult:
+def _run(folder: Path, segment: Segment, progress: Progress) -> DemoResult:
     """Run every stage in an empty folder."""
     clock = Clock()
     with clock.stage("make"):
@@ -117,15 +118,7 @@ def _run(folder: Path, run_flow: RunFlow, progress: Progress) -> DemoResult:
     with clock.stage("import"):
         _import(made, folder, progress)
     with clock.stage("segment"):
-        run_flow(
-            "segment",
-            [
-                str(folder / "volume.zarr"),
-                *("--prompts", str(folder / "prompts.json")),
-                *("--labels", LABELS, "--model", "nano", "--zoom", "auto"),
-            ],
-            progress,
-        )
+        segment(str(folder / "volume.zarr"), str(folder / "prompts.json"), LABELS, progress)
     with clock.stage("export"):
         _export(folder, progress)
     with clock.stage("evaluate"):
