@@ -368,7 +368,8 @@ class LabelEditing:
 
     def _open(self, options: EditorOptions) -> Editor:
         try:
-            editor = self.labels.edit(self.annotator, on_change=self._note, **options)
+            mine: EditorOptions = {**options, "on_change": self._note}
+            editor = self.labels.edit(self.annotator, **mine)
             self._kept.look(editor)
             return editor
         except Exception as error:

@@ -71,7 +71,9 @@ class OpenPanel(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.entries)
         self.url.activated.connect(self._remembered)
-        self.url.lineEdit().returnPressed.connect(self.open)
+        line = self.url.lineEdit()
+        assert line is not None  # the box is editable
+        line.returnPressed.connect(self.open)
         self.desk.changed.connect(while_alive(self, "show_places"))
         self.show_places()
         keys_to_canvas(self, desk.viewer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -204,8 +205,8 @@ class _Row(QWidget):
         for copy in state.copies:
             rows.append(
                 {
-                    "Take them up": lambda copy=copy: editing.take_up(copy),
-                    "Delete the copy": lambda copy=copy: editing.drop_copy(copy),
+                    "Take them up": partial(editing.take_up, copy),
+                    "Delete the copy": partial(editing.drop_copy, copy),
                 }
             )
         return rows

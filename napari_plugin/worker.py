@@ -153,7 +153,8 @@ class Worker:
         time = int(request["choices"].get("time", 0))
         prompts = parse_prompts(request["prompts"])
         given = slice_prompts(prompts.objects, time, (1.0, 1.0, 1.0), predictor.shape)
-        tracks, changed = {}, {}
+        tracks: dict[str, str] = {}
+        changed: dict[str, Any] = {}
         for text, one in request["objects"].items():
             corrected = unpacked(one["corrected"])
             masks: dict[int, Any] = {z: corrected.mask_window(z) for z in corrected.slices}
