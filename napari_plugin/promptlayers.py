@@ -102,9 +102,10 @@ class PromptLayers:
 
     def remove(self) -> None:
         """Take the layers out of the viewer."""
-        for layer in self.all:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+        with self.viewer.layers.batched_update():  # napari collects garbage once, not with each
+            for layer in self.all:
+                if layer in self.viewer.layers:
+                    self.viewer.layers.remove(layer)
 
     def close(self) -> None:
         """End the model's process and the runs, on threads of their own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,7 +74,9 @@ def names(viewer: Any) -> list[str]:
     return [layer.name for layer in viewer.layers]
 
 
-def test_the_window_lives_while_the_sample_opens_and_prompting_begins(viewer: Any) -> None:
+def test_the_window_lives_while_the_sample_opens_and_prompting_begins(
+    viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     turns = Turns(viewer)
     assert viewer.open_sample("volseg", "touching-cells") == []  # it comes later
     desk = desk_with_notices(viewer)
@@ -99,8 +102,15 @@ def test_the_window_lives_while_the_sample_opens_and_prompting_begins(viewer: An
     desk.layers.draw()
     assert not drawn
 
+    # prompting ends: napari collects garbage when layers go, which stops the window for a moment
+    collected: list[int] = []
+    collect = gc.collect
+    with monkeypatch.context() as patch:
+        patch.setattr(gc, "collect", lambda: collected.append(collect()))
+        desk.leave_labels()
+    assert len(collected) == 1
+
     # another label image is chosen while the layers of the first are coming
-    desk.leave_labels()
     assert names(viewer) == volume
     for name in ("cells", "nuclei"):
         desk.use(name)
