@@ -30,6 +30,7 @@ from tests.conftest import PROJECT
 from tests.peaks import block_peaks
 from volseg.images.image import Volume, open_volume
 from volseg.pipelines.segmentation import Plan, make_plan, run
+from volseg.pipelines.segmentation.estimates import estimate
 from volseg.pipelines.segmentation.inputs import slice_prompts
 from volseg.pipelines.segmentation.plan import PlannedOracle
 from volseg.pipelines.segmentation.predictors import OraclePredictor
@@ -107,7 +108,12 @@ def cut_otherwise(plan: Plan, drawn: Drawn) -> Plan:
         return plan
     z, y, x = (c * n for c, n in zip(plan.geometry.chunk, drawn.cut, strict=True))
     geometry = plan.geometry.model_copy(update={"owned": 1, "compose_shape": (z, y, x)})
-    return plan.model_copy(update={"geometry": geometry})
+    source, labels = plan.source, plan.labels
+    estimates = estimate(
+        source.shape, source.dtype, geometry, plan.predictor, plan.objects, labels.dtype,
+        plan.existing is not None,
+    )  # fmt: skip
+    return plan.model_copy(update={"geometry": geometry, "estimates": estimates})
 
 
 def whole(volume: Volume, plan: Plan) -> np.ndarray[Any, Any]:
