@@ -14,6 +14,7 @@ import typer
 from volseg.cli.command import run_app
 from volseg.cli.options import AsJson
 from volseg.errors import InputError
+from volseg.options import with_parameters
 
 Progress = Annotated[
     Literal["none", "jsonl"],
@@ -68,11 +69,7 @@ def _telling(run: Callable[..., dict[str, Any]]) -> Callable[..., None]:
 
     own = inspect.signature(run, eval_str=True)
     more = [added("progress", Progress, "none"), added("as_json", AsJson, False)]
-    del call.__wrapped__  # its signature is not this one's
-    parameters = [*own.parameters.values(), *more]
-    call.__signature__ = own.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in parameters}
-    return call
+    return with_parameters(call, [*own.parameters.values(), *more], None)
 
 
 def check_server() -> None:

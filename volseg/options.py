@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -89,13 +89,19 @@ def flattened(
                 given[name] = model.of(**{f: v for f, v in fields.items() if v is not None})
             return function(*positional, **given)
 
-        del call.__wrapped__  # its signature is not this one's
-        result = hints.get("return", inspect.Signature.empty)
-        call.__signature__ = inspect.Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
-        call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": result}
-        return call
+        return with_parameters(call, parameters, hints.get("return", inspect.Signature.empty))
 
     return decorate
+
+
+def with_parameters(
+    wrapper: Callable[..., Result], parameters: Sequence[inspect.Parameter], result: Any
+) -> Callable[..., Result]:
+    """Give a wrapper of `functools.wraps` parameters of its own, which typer and Prefect then see; return it."""
+    del wrapper.__wrapped__  # type: ignore[attr-defined]  # its signature is not this one's
+    wrapper.__signature__ = inspect.Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": result}
+    return wrapper
 
 
 def _is_options(hint: Any) -> bool:

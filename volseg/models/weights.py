@@ -49,10 +49,18 @@ def at_url(spec: ModelSpec, text: str) -> ModelSpec:
     name = re.sub(r"[^A-Za-z0-9._-]", "_", parts.path.rpartition("/")[2])[-80:]
     place = hashlib.sha256(url.encode()).hexdigest()[:16]
     path = weights_folder() / f"{place}-{name or 'checkpoint.pth'}"
-    recorded = path.with_name(path.name + ".sha256")
-    if sha256 is None and recorded.is_file():
-        sha256 = recorded.read_text().strip()
+    sha256 = sha256 or first_digest(path)
     return replace(spec, name=url, sha256=sha256, url=url, path=path, licence="unknown")
+
+
+def first_digest(path: Path) -> str | None:
+    """Return the digest that was written down when weights without a known one were first fetched, None before."""
+    record = _record(path)
+    return record.read_text("utf-8").strip() if record.is_file() else None
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
 
 
 @lru_cache(maxsize=32)
@@ -92,7 +100,7 @@ def _checked(spec: ModelSpec) -> Path:
     """
     found = sha256_of(spec.path)
     if spec.sha256 is None:
-        spec.path.with_name(spec.path.name + ".sha256").write_text(found + "\n")
+        _record(spec.path).write_text(found + "\n", "utf-8")
     elif found != spec.sha256:
         raise ModelUnavailableError(
             f"the weights of {spec.name} at {spec.path} have SHA-256 {found}, but {spec.sha256} "

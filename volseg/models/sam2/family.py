@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from volseg.errors import NotThereError, UnknownModelError
 from volseg.models.spec import Cost, ModelSpec
-from volseg.models.weights import at_path, weights_folder
+from volseg.models.weights import at_path, first_digest, weights_folder
 
 if TYPE_CHECKING:
     from volseg.models.model import Network
@@ -93,7 +93,7 @@ class Sam2Family:
             cost=size.cost,
         )
         if file is None:
-            return _with_digest(spec)
+            return replace(spec, sha256=first_digest(spec.path))
         path = Path(file.removeprefix("file://")).expanduser()
         if not path.is_file():
             raise NotThereError(f"no checkpoint at {path}")
@@ -118,14 +118,6 @@ class Sam2Family:
     def card(self, spec: ModelSpec) -> str | None:
         """Return None: what is known stands in the spec."""
         return None
-
-
-def _with_digest(spec: ModelSpec) -> ModelSpec:
-    """The digest of an official checkpoint, which is written down when it was first fetched."""
-    recorded = spec.path.with_name(spec.path.name + ".sha256")
-    if not recorded.is_file():
-        return spec
-    return replace(spec, sha256=recorded.read_text("utf-8").strip())
 
 
 FAMILY = Sam2Family()
