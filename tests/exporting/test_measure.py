@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from volseg.exporting.crofton import Crossings, factors
-from volseg.exporting.crossing_loop import RunCrossings
 from volseg.exporting.measure import measure
-from volseg.exporting.runs import runs_of
 from volseg.exporting.selection import select
-from volseg.exporting.tally import numbered
 from volseg.images.labels import Labels
+from volseg.measurement.crofton import Crossings, factors
+from volseg.measurement.crossing_loop import RunCrossings
+from volseg.measurement.runs import runs_of
+from volseg.measurement.tally import numbered
 
 
 def surface_of(

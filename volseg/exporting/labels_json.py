@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import StorageError
-from volseg.exporting.runs import runs_of
 from volseg.exporting.selection import Selection
+from volseg.measurement.runs import runs_of
 from volseg.progress import Progress
 
 _LOG = logging.getLogger(__name__)

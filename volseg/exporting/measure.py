@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.exporting.ahead import in_order
-from volseg.exporting.crofton import Crossings
-from volseg.exporting.runs import Runs, runs_of
 from volseg.exporting.selection import BLOCK_BYTES, Selection
-from volseg.exporting.tally import Tally, numbered
 from volseg.geometry import Region
+from volseg.measurement.crofton import Crossings
+from volseg.measurement.runs import Runs, runs_of
+from volseg.measurement.tally import Tally, numbered
 from volseg.progress import Progress, silent
 
 _SurfaceCounter = Callable[[Region, NDArray[Any], Runs], Tally | None]
@@ -124,7 +124,7 @@ def _surface_counter(selection: Selection) -> _SurfaceCounter:
     """What counts the surfaces of blocks: at once for small selections, compiled for large ones."""
     shape, scale, dtype = selection.shape, selection.scale, selection.labels.dtype
     if prod(shape) >= COMPILED_FROM:
-        from volseg.exporting.crossing_loop import RunCrossings
+        from volseg.measurement.crossing_loop import RunCrossings
 
         compiled = RunCrossings(shape, scale, dtype)
 

@@ -315,6 +315,8 @@ def _summary(ledger: Ledger) -> RunSummary | None:
         plan = ledger.read_plan()
     except (NotThereError, PlanMismatchError):
         return None  # what is left of a run that was being removed
+    if plan.get("format") != "volseg-plan":
+        return None  # another kind of work
     report = ledger.read_json(REPORT)
     sessions = sorted(ledger.read_all("sessions"), key=lambda one: one["started"])
     done = sum(1 for _ in ledger.store.list(ledger.key("done")))

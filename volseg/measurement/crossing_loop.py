@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volseg.exporting.crofton import directions, factors
-from volseg.exporting.runs import Runs
-from volseg.exporting.tally import numbered
 from volseg.images.mode_loop import compiled
+from volseg.measurement.crofton import directions, factors
+from volseg.measurement.runs import Runs
+from volseg.measurement.tally import numbered
 
 
 @compiled
