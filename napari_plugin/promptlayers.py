@@ -190,13 +190,14 @@ class PromptLayers:
         yield
         while event.type == "mouse_move":
             path.append(self._place(event))
-            moved = moved or bool(np.abs(np.asarray(event.pos, float) - pressed).max() > CLICK_PX)
+            moved = moved or _is_apart(event.pos, pressed)
             if moved:
                 self._draw_under_mouse(path, modifiers)
             yield
         self._drawn = None
         layer.mouse_pan = True
         path.append(self._place(event))
+        moved = moved or _is_apart(event.pos, pressed)  # a busy window hears of no move between
         if moved and not modifiers:
             return  # the picture was moved, or turned
         refusal = self._refusal(path, moved=moved)
@@ -259,6 +260,11 @@ class PromptLayers:
         """Where the mouse is, in voxels (z, y, x) of level 0."""
         z, y, x = self.points.world_to_data(event.position)[-3:]
         return float(z), float(y), float(x)
+
+
+def _is_apart(at: Sequence[float], pressed: np.ndarray) -> bool:
+    """Whether the mouse is so far from where it was pressed that it is no click."""
+    return bool(np.abs(np.asarray(at, float) - pressed).max() > CLICK_PX)
 
 
 def slice_in_view(viewer: Any, layer: Any, *, has_time: bool) -> tuple[int, int]:

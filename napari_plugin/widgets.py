@@ -15,6 +15,7 @@ from napari_plugin.notices_widget import FeedbackPanel, show_notice
 from napari_plugin.opening_widget import OpenPanel
 from napari_plugin.overlap_widget import show_overlap
 from napari_plugin.prompting_widget import PromptPanel
+from napari_plugin.quick_presses import take_quick_presses
 
 
 def desk_with_notices(viewer: Any) -> Desk:
@@ -26,6 +27,7 @@ def desk_with_notices(viewer: Any) -> Desk:
         desk.said.connect(show_info)
         if window is not None:
             bind_new_button(desk.viewer)
+            take_quick_presses(desk.viewer)
         desk.asked.connect(lambda overlap, answer: show_overlap(overlap, answer, window))
     return desk
 

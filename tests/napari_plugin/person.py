@@ -75,6 +75,13 @@ class Person:
             assert time.monotonic() < end, "it did not come about"
             time.sleep(0.05)
 
+    def wait_told(self, told: Sequence[str], text: str, seconds: float = 60.0) -> None:
+        """Wait until the last thing that the window told has a text in it."""
+        end = time.monotonic() + seconds
+        while not self.see(lambda: bool(told) and text in told[-1]):
+            assert time.monotonic() < end, f"told {list(told)}, not {text!r}"
+            time.sleep(0.05)
+
     def wait_for_store(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Wait until something holds that is looked for outside of the window."""
         end = time.monotonic() + seconds

@@ -130,7 +130,7 @@ def test_marks_land_where_the_mouse_is_whatever_the_view(
         z, found = person.see(marks)
         assert z == 6 and found == [(voxel[1], voxel[2], 1)]
         person.drag([person.place(points, voxel), person.place(points, [8, *voxel[1:]])], "shift")
-        person.wait(lambda: told and "slices along z" in told[-1])
+        person.wait_told(told, "slices along z")
         assert person.see(marks) == (z, found)
         for _ in range(2):  # once around
             roll(person, "ctrl+e")
@@ -139,7 +139,7 @@ def test_marks_land_where_the_mouse_is_whatever_the_view(
         assert person.see(marks) == (z, found)
         # beside the image, and in 3D: refused
         person.click(person.place(points, (6, 70, 60)))
-        person.wait(lambda: "no image under the mouse" in told[-1])
+        person.wait_told(told, "no image under the mouse")
         roll(person, "ctrl+y")
         middle = person.middle(place.viewer.window._qt_viewer.canvas.native)
         person.click(middle)
@@ -148,6 +148,46 @@ def test_marks_land_where_the_mouse_is_whatever_the_view(
         roll(person, "ctrl+y")
 
     at_work(place.person, work)
+
+
+def test_a_second_press_at_once_is_a_mark_and_a_stroke_like_the_first(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    monkeypatch.setattr(place.person, "_settle", lambda *_: None)  # as fast as a hand
+    between = QApplication.doubleClickInterval()
+    QApplication.setDoubleClickInterval(5000)
+    points, labels, camera = place.layers.points, place.labels, place.viewer.camera
+
+    def marks() -> list[tuple[int, ...]]:
+        return [tuple(round(v) for v in one) for one in place.prompting.shown.marks.points]
+
+    def work(person: Person) -> None:
+        zoom, at = person.see(lambda: camera.zoom), person.place(points, (3, 20, 23))
+        person.click(at)
+        person.click((at[0] + 3, at[1]))
+        person.wait(lambda: len(marks()) == 2)
+        person.drag([at, person.place(points, (3, 40, 60))], "shift")
+        person.wait(lambda: place.prompting.shown.marks.box is not None)
+        assert person.see(lambda: camera.zoom) == zoom
+
+        def take_brush() -> None:
+            place.viewer.layers.selection.active = labels
+            labels.selected_label, labels.brush_size, labels.mode = 9, 3, "paint"
+
+        person.see(take_brush)
+        dab = person.place(labels, (3, 50, 10))
+        person.click(dab)
+        person.drag([dab, person.place(labels, (3, 50, 40))])
+        assert person.see(lambda: camera.zoom) == zoom
+
+    try:
+        at_work(place.person, work)
+    finally:
+        QApplication.setDoubleClickInterval(between)
+    wait_for(lambda: not place.editing.busy)
+    assert (place.stored()[3, 50, 10:40] == 9).all()
 
 
 def test_the_brush_works_on_the_object_that_is_prompted_and_taking_back_works_there(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from volseg.geometry import Triple
+
 if TYPE_CHECKING:
     from volseg.models.spec import ModelSpec
     from volseg.pipelines.segmentation.geometry import Geometry
@@ -144,11 +146,10 @@ def _track_bytes(shape: tuple[int, int, int], objects: int) -> int:
 
 def _composing_bytes(geometry: Geometry, itemsize: int, shared: bool) -> int:
     """A block in memory with all levels that it owns, counted and packed; where others write too, chunk by chunk."""
-    voxels = prod(geometry.compose_shape)
+    inside = _inside(geometry.compose_shape, geometry.levels[0].shape)
+    voxels = prod(inside)
     owned = range(geometry.owned)
-    packing = max(
-        _packing_bytes(geometry, i, geometry.compose_shape, itemsize, shared) for i in owned
-    )
+    packing = max(_packing_bytes(geometry, i, inside, itemsize, shared) for i in owned)
     counting = min(voxels, SCANNED_VOXELS) * SCANNED_BYTES
     block = voxels * itemsize
     if shared:
@@ -160,15 +161,22 @@ def _coarsening_bytes(geometry: Geometry, itemsize: int, shared: bool) -> int:
     """A block of a level that compose blocks don't own, and the voxels of the finer level below it."""
     needed = 0
     for i in range(geometry.owned, len(geometry.levels)):
-        block = prod(geometry.pyramid_shapes[i - 1]) * itemsize
+        inside = _inside(geometry.pyramid_shapes[i - 1], geometry.levels[i].shape)
+        block = prod(inside) * itemsize
         finer = min(
             block * prod(geometry.levels[i].factors), prod(geometry.levels[i - 1].shape) * itemsize
         )
         own = int(PAINTED * block) + int(1.25 * finer)
-        own += _packing_bytes(geometry, i, geometry.pyramid_shapes[i - 1], itemsize, shared)
+        own += _packing_bytes(geometry, i, inside, itemsize, shared)
         own += _cached_bytes(block + finer, geometry, itemsize) if shared else 0
         needed = max(needed, own)
     return needed
+
+
+def _inside(block: Triple, shape: Triple) -> Triple:
+    """The most of a block that lies in the image: others' storage objects may be far larger than what they hold."""
+    z, y, x = map(min, block, shape)
+    return z, y, x
 
 
 def _packing_bytes(
