@@ -130,6 +130,7 @@ class UnsavedDialog(QDialog):
         super().__init__(parent)
         self._editings, self._go_to = editings, go_to
         self._shown: object = None
+        self._rows: list[_Row] = []
         self.setWindowTitle("volseg: what is not saved")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setMinimumWidth(480)
@@ -147,19 +148,24 @@ class UnsavedDialog(QDialog):
         self.renew()
 
     def renew(self) -> None:
-        """Show how things stand, where that is something else."""
+        """Show how things stand; buttons stay where they are, under the mouse, while their ways out do."""
         found = [(one, standing_of(one)) for one in self._editings()]
-        now = [(one.name, standing, one.state.error, one.state.copies) for one, standing in found]
-        if now == self._shown:
-            return
-        self._shown = now
+        found = [(one, standing) for one, standing in found if standing.kind != "saved"]
+        now = [_ways_out(one, standing) for one, standing in found]
+        if now != self._shown:
+            self._shown = now
+            self._build(found)
+        for row, (_, standing) in zip(self._rows, found, strict=True):
+            row.tell(standing)
+
+    def _build(self, found: Sequence[tuple[LabelEditing, Standing]]) -> None:
         while (item := self.rows.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
-        for editing, standing in found:
-            if standing.kind != "saved":
-                self.rows.addWidget(_Row(editing, standing, self._go_to))
-        if not self.rows.count():
+        self._rows = [_Row(editing, standing, self._go_to) for editing, standing in found]
+        for row in self._rows:
+            self.rows.addWidget(row)
+        if not self._rows:
             self.rows.addWidget(QLabel("Everything is saved."))
         self.rows.addStretch()
 
@@ -172,7 +178,8 @@ class _Row(QWidget):
     ) -> None:
         super().__init__()
         self.editing = editing
-        self.said = QLabel("\n".join([standing.text, *_details(editing)]))
+        self._told = ""
+        self.said = QLabel()
         self.said.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.addWidget(self.said)
@@ -184,6 +191,13 @@ class _Row(QWidget):
                 row.addWidget(button)
             row.addStretch()
             layout.addLayout(row)
+
+    def tell(self, standing: Standing) -> None:
+        """Say what is the matter, where that is something else than before."""
+        text = "\n".join([standing.text, *_details(self.editing)])
+        if text != self._told:
+            self._told = text
+            self.said.setText(text)
 
     def _actions(
         self, standing: Standing, go_to: Callable[[LabelEditing], None]
@@ -225,6 +239,13 @@ class _Row(QWidget):
     def said_more(self, text: str) -> None:
         """Add a line."""
         self.said.setText(f"{self.said.text()}\n{text}")
+
+
+def _ways_out(editing: LabelEditing, standing: Standing) -> tuple[object, ...]:
+    """What decides which buttons there are."""
+    state = editing.state
+    kind = "conflict" if state.conflicts else standing.kind in ("offline", "saving")
+    return editing.name, kind, bool(state.unsaved), tuple(state.copies)
 
 
 def _details(editing: LabelEditing) -> list[str]:

@@ -89,17 +89,28 @@ class Person:
             assert time.monotonic() < end, "it did not come about"
             time.sleep(0.3)
 
-    def button(self, text: str, inside: Any = None) -> Any:
+    def button(self, text: str, inside: Any = None, seconds: float = 20.0) -> Any:
         """Return the visible button whose text begins so; waits for it."""
+        return self._of_button(text, inside, lambda button: button, seconds)
+
+    def _of_button(
+        self, text: str, inside: Any, look: Callable[[Any], T], seconds: float = 20.0
+    ) -> T:
+        """Wait for a button, and return what is seen of it in the same moment."""
         from qtpy.QtWidgets import QAbstractButton, QApplication
 
-        def look() -> Any:
+        def find() -> T | None:
             roots = QApplication.topLevelWidgets() if inside is None else [inside]
-            found = [one for root in roots for one in root.findChildren(QAbstractButton)]
-            return next((b for b in found if b.isVisible() and b.text().startswith(text)), None)
+            buttons = [one for root in roots for one in root.findChildren(QAbstractButton)]
+            shown = (b for b in buttons if b.isVisible() and b.text().startswith(text))
+            button = next(shown, None)
+            return None if button is None else look(button)
 
-        self.wait(look, 20)
-        return self.see(look)
+        end = time.monotonic() + seconds
+        while (found := self.see(find)) is None:
+            assert time.monotonic() < end, f"there is no button {text!r}"
+            time.sleep(0.05)
+        return found
 
     def window(self, kind: type) -> Any:
         """Return the visible window of a class, None where there is none."""
@@ -116,11 +127,7 @@ class Person:
     def middle(self, widget: Any) -> tuple[int, int]:
         """Return the middle of a widget on the screen, x and y in pixels."""
 
-        def look() -> tuple[int, int]:
-            point = widget.mapToGlobal(widget.rect().center())
-            return point.x(), point.y()
-
-        return self.see(look)
+        return self.see(lambda: _middle(widget))
 
     def place(self, layer: Any, voxel: Sequence[float]) -> tuple[int, int]:
         """Return where on the screen a voxel of level 0 is, x and y in pixels."""
@@ -134,7 +141,7 @@ class Person:
 
     def press(self, text: str, inside: Any = None) -> None:
         """Click on a button."""
-        self.click(self.middle(self.button(text, inside)))
+        self.click(self._of_button(text, inside, _middle))
 
     def click(self, at: tuple[int, int], *held: str) -> None:
         """Click at a place on the screen, with keys held."""
@@ -204,6 +211,11 @@ class Person:
         while not self.see(heard) and time.monotonic() < end:
             time.sleep(0.01)
         self.see(lambda: None)
+
+
+def _middle(widget: Any) -> tuple[int, int]:
+    point = widget.mapToGlobal(widget.rect().center())
+    return point.x(), point.y()
 
 
 def at_work(person: Person, does: Callable[[Person], None], seconds: float = 240.0) -> None:

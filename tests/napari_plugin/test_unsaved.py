@@ -135,10 +135,13 @@ def test_a_volume_that_went_away_is_told_and_no_ghost_is_made_of_it(place: Place
         assert place.desk.notices[-1].title.startswith("The volume went away")
         place.stroke(80)
         person.wait(lambda: "2 edits not saved" in place.sign.text())
-        assert not Path(place.url).exists()
-        Path(away).rename(place.url)  # the share is back
         person.click(person.middle(place.sign))
+        button = person.button("Try again now")
         person.press("Try again now")
+        person.wait(lambda: "2 edits not saved" in place.sign.text())
+        assert not Path(place.url).exists()
+        assert person.button("Try again now") is button  # no other one came under the mouse
+        Path(away).rename(place.url)  # the share is back
         place.waits_for_saved()
         assert (place.stored()[3, [40, 80], 30] == 7).all()
         person.press("Close", person.window(UnsavedDialog))
