@@ -1,4 +1,5 @@
 from .api import open as open  # noqa: A004
+from .api import pixels as pixels
 from .api import plan as plan
 from .api import run as run
 from .evaluation import evaluate as evaluate

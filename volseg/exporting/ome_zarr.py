@@ -74,6 +74,7 @@ def _copy_labels(copy: Volume, selection: Selection, shards: bool, progress: Pro
         chunks=labels.levels[selection.level].chunks[-3:],
         category=labels.metadata.category,
         keep_thin=labels.metadata.keep_thin,
+        classes=labels.metadata.classes,
     )
     if shards:
         made = _sharded(copy, made)

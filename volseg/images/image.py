@@ -5,7 +5,7 @@ Missing z, c and t, units and versions are dealt with here and in `metadata`, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -228,6 +228,7 @@ class Volume:
         overwrite_edits: bool = False,
         category: str | None = None,
         keep_thin: bool = False,
+        classes: Mapping[int, str] | None = None,
     ) -> Labels:
         """Create an empty label image with a whole pyramid; see `volseg.images.labels.create_labels`."""
         from volseg.images.labels import create_labels
@@ -243,6 +244,7 @@ class Volume:
             overwrite_edits=overwrite_edits,
             category=category,
             keep_thin=keep_thin,
+            classes=classes,
         )
 
     def check_output(self) -> None:

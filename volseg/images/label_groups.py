@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -53,6 +53,8 @@ class LabelMetadata:
         Level of the image whose grid is level 0 of the labels.
     keep_thin
         The pyramid lets background win only where there is nothing else; see `volseg.images.downsample`.
+    classes
+        Names of classes by number, where ids are class numbers; None where ids are objects.
     """
 
     def __init__(
@@ -61,23 +63,26 @@ class LabelMetadata:
         category: str | None = None,
         level: int = 0,
         keep_thin: bool = False,
+        classes: Mapping[int, str] | None = None,
     ) -> None:
         self.channel = channel
         self.category = category
         self.level = level
         self.keep_thin = keep_thin
+        self.classes = None if classes is None else dict(classes)
 
     def to_attributes(self) -> dict[str, Any]:
         """Return the attributes of the records group."""
-        return {
-            "volseg": {
-                "format": 1,
-                "channel": self.channel,
-                "category": self.category,
-                "level": self.level,
-                "keep_thin": self.keep_thin,
-            }
+        said: dict[str, Any] = {
+            "format": 1,
+            "channel": self.channel,
+            "category": self.category,
+            "level": self.level,
+            "keep_thin": self.keep_thin,
         }
+        if self.classes is not None:
+            said["classes"] = {str(number): name for number, name in self.classes.items()}
+        return {"volseg": said}
 
 
 def read_label_metadata(store: Store) -> LabelMetadata:
@@ -94,10 +99,15 @@ def read_label_metadata(store: Store) -> LabelMetadata:
                 said.get("category"),
                 int(said.get("level") or 0),
                 bool(said.get("keep_thin", False)),
+                _read_classes(said.get("classes")),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise NotOmeZarrError(f"{store.location}/{key} is damaged") from None
     return LabelMetadata()
+
+
+def _read_classes(said: Any) -> dict[int, str] | None:
+    return None if said is None else {int(number): str(name) for number, name in said.items()}
 
 
 def write_groups(
@@ -118,7 +128,7 @@ def write_groups(
     """
     version, root = volume.ngff_version, volume.output_store
     axes, datasets = _described(volume, metadata.level)
-    with _claim(root, name, version, _content(volume, name, axes, datasets)):
+    with _claim(root, name, version, _content(volume, name, axes, datasets, metadata)):
         _write_inside(volume, root.sub(f"labels/{name}"), dtype, chunks, metadata)
         list_in_group(root, name, version)
     with suppress(
@@ -137,7 +147,7 @@ def write_groups_aside(
 ) -> None:
     """Write the same to an empty place, from which it will be moved to where it belongs."""
     axes, datasets = _described(volume, metadata.level)
-    content = _content(volume, name, axes, datasets)
+    content = _content(volume, name, axes, datasets, metadata)
     _write_inside(volume, place, dtype, chunks, metadata)
     put_group(place, "", volume.ngff_version, ngff_attributes(volume.ngff_version, content))
 
@@ -198,19 +208,34 @@ def _datasets(
 
 
 def _content(
-    volume: Volume, name: str, axes: Sequence[Axis], datasets: Sequence[Dataset]
+    volume: Volume,
+    name: str,
+    axes: Sequence[Axis],
+    datasets: Sequence[Dataset],
+    metadata: LabelMetadata,
 ) -> dict[str, Any]:
     version = volume.ngff_version
     rule = {"description": LABEL_MARK}
     entry = multiscale_document(version, name, axes, datasets, type="mode", metadata=rule)
-    return {
-        "multiscales": [entry],
-        "image-label": {
-            "version": version,
-            "colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}],
-            "source": {"image": _source(volume)},
-        },
+    shown: dict[str, Any] = {
+        "version": version,
+        "colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}],
+        "source": {"image": _source(volume)},
     }
+    if metadata.classes:  # colours and properties of the same ids: validators insist
+        numbers = sorted(metadata.classes)
+        shown["colors"] = [{"label-value": n, "rgba": color_of(n)} for n in numbers]
+        shown["properties"] = [{"label-value": n, "class": metadata.classes[n]} for n in numbers]
+    return {"multiscales": [entry], "image-label": shown}
+
+
+def color_of(object_id: int) -> list[int]:
+    """Return the RGBA colour (0..255) of an id: hues by the golden ratio, so that neighbours in number differ."""
+    import colorsys
+
+    hue = (object_id * 0.6180339887498949) % 1.0
+    r, g, b = colorsys.hsv_to_rgb(hue, 0.75, 0.75 + 0.25 * (object_id % 2))
+    return [round(255 * r), round(255 * g), round(255 * b), 255]
 
 
 def checked_channel(volume: Volume, channel: int | Sequence[int] | None) -> int | list[int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -156,6 +156,11 @@ class Labels:
         return self.metadata.channel
 
     @property
+    def classes(self) -> dict[int, str]:
+        """Names of classes by number, where ids are class numbers; unnamed ones are left out."""
+        return dict(self.metadata.classes or {})
+
+    @property
     def grid(self) -> Grid:
         """The grid of storage objects of level 0."""
         return self._levels[0].grid
@@ -268,6 +273,7 @@ def create_labels(
     overwrite_edits: bool = False,
     category: str | None = None,
     keep_thin: bool = False,
+    classes: Mapping[int, str] | None = None,
 ) -> Labels:
     """Create an empty label image with a whole pyramid of empty levels beside an image.
 
@@ -296,6 +302,9 @@ def create_labels(
         What the objects are.
     keep_thin
         Keep thin objects alive in coarse levels, at the price of swelling; see `volseg.images.downsample`.
+    classes
+        Names of classes by number: ids are class numbers, such as scribbles' or a classifier's; numbers without a name
+        are valid. Coarse levels keep thin strokes then.
 
     Raises
     ------
@@ -311,11 +320,11 @@ def create_labels(
         If the place can't be written; then nothing is left behind.
     """
     options: dict[str, Any] = {"level": level, "channel": channel, "chunks": chunks}
-    options |= {"category": category, "keep_thin": keep_thin}
+    options |= {"category": category, "keep_thin": keep_thin, "classes": classes}
     permission = Permission(overwrite, overwrite_edits)
     there = check_label_image(volume, name, permission)
     if there.kind == "nothing":
-        metadata = _checked(volume, dtype, level, channel, category, keep_thin)
+        metadata = _checked(volume, dtype, level, channel, category, keep_thin, classes)
         write_groups(volume, name, np.dtype(dtype), chunks or LABEL_CHUNKS, metadata)
     else:
         with labels_made_aside(volume, name, dtype, permission=permission, **options):
@@ -335,13 +344,14 @@ def labels_made_aside(
     chunks: Sequence[int] | None = None,
     category: str | None = None,
     keep_thin: bool = False,
+    classes: Mapping[int, str] | None = None,
     permission: Permission = NO_PERMISSION,
 ) -> Iterator[Labels]:
     """Give an empty label image to fill, and put it in its place once that has succeeded; see `create_labels`.
 
     Until then, and when anything goes wrong, what was there under this name stays.
     """
-    metadata = _checked(volume, dtype, level, channel, category, keep_thin)
+    metadata = _checked(volume, dtype, level, channel, category, keep_thin, classes)
     there = check_label_image(volume, name, permission)
     root, version = volume.output_store, volume.ngff_version
     at = None if root.location == volume.location else root.location
@@ -388,12 +398,30 @@ def _checked(
     channel: int | Sequence[int] | None,
     category: str | None,
     keep_thin: bool,
+    classes: Mapping[int, str] | None,
 ) -> LabelMetadata:
     kind = np.dtype(dtype)
     if kind.kind not in "iu":
         raise InputError(f"labels are whole numbers; {kind} is not an integer type")
     volume.level(level)
-    return LabelMetadata(checked_channel(volume, channel), category, level, keep_thin)
+    named = None if classes is None else _checked_classes(classes, kind)
+    thin = keep_thin or named is not None
+    return LabelMetadata(checked_channel(volume, channel), category, level, thin, named)
+
+
+def _checked_classes(classes: Mapping[int, str], dtype: np.dtype[Any]) -> dict[int, str]:
+    """Return names of classes by number, ascending."""
+    largest = int(np.iinfo(dtype).max)
+    found: dict[int, str] = {}
+    for number, name in sorted(classes.items()):
+        if not 0 < int(number) <= largest:
+            raise InputError(
+                f"class {number}: expected numbers from 1 to {largest} ({dtype}); 0 is not labelled"
+            )
+        if not str(name).strip():
+            raise InputError(f"class {number} has an empty name; leave it out where it has none")
+        found[int(number)] = str(name)
+    return found
 
 
 def listed_names(volume: Volume) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError, UnsupportedFormatError
 from volseg.geometry import Region
+from volseg.images.label_groups import color_of
 from volseg.images.metadata import RECORDS, group_key, to_json
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ def publish_properties(labels: Labels, rows: Sequence[ObjectRow], most: int = 10
     first: dict[int, ObjectRow] = {}
     for row in sorted(rows, key=_place):
         first.setdefault(row.id, row)
+    for number, name in (labels.metadata.classes or {}).items():  # where ids are class numbers
+        first[number] = replace(first.get(number, ObjectRow(number)), class_=name)
     chosen = [first[number] for number in sorted(first)[:most]]
     while True:
         found = labels.store.get_with_etag(key)
@@ -232,12 +235,3 @@ def _property(row: ObjectRow) -> dict[str, Any]:
     if row.voxels:
         content["voxels"] = row.voxels
     return content
-
-
-def color_of(object_id: int) -> list[int]:
-    """Return the RGBA colour (0..255) of an id: hues by the golden ratio, so that neighbours in number differ."""
-    import colorsys
-
-    hue = (object_id * 0.6180339887498949) % 1.0
-    r, g, b = colorsys.hsv_to_rgb(hue, 0.75, 0.75 + 0.25 * (object_id % 2))
-    return [round(255 * r), round(255 * g), round(255 * b), 255]

@@ -60,6 +60,7 @@ def _copy(labels: Labels, target: Volume, level: int, progress: Progress) -> Non
         channel=_channel(labels, target),
         category=labels.metadata.category,
         keep_thin=labels.metadata.keep_thin,
+        classes=labels.metadata.classes,
     )
     blocks = list(_blocks(made))
     for time in range(labels.n_times):

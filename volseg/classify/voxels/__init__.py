@@ -1,0 +1,1 @@
+"""Classes of voxels from scribbles: strokes → samples → trees → probabilities."""

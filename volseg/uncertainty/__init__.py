@@ -1,0 +1,1 @@
+"""Where a classifier is unsure, and where a person's next stroke helps."""
