@@ -20,6 +20,7 @@ from volseg.editing.selection import Selection
 from volseg.editing.tools import check_split_memory, seed_lists, split_mask
 from volseg.errors import InputError
 from volseg.geometry import Region, joined, region_origin, region_shape, shifted, slices
+from volseg.images.objects import MODEL
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -81,9 +82,21 @@ class Editor(Painting):
         InputError
             If there is no object of this id.
         """
-        if label < 1:
-            raise InputError(f"delete({label}): expected an id above 0")
-        self._rename({label: 0}, "delete", progress, ids=[label])
+        self.delete_all([label], progress=progress)
+
+    def delete_all(self, labels: Sequence[int], *, progress: Progress = silent) -> None:
+        """Make all voxels of several objects background, as one operation that is undone at once.
+
+        Raises
+        ------
+        InputError
+            If there is no object of one of the ids.
+        """
+        for label in labels:
+            if label < 1:
+                raise InputError(f"delete({label}): expected an id above 0")
+        if len(labels):
+            self._rename(dict.fromkeys(labels, 0), "delete", progress, ids=list(labels))
 
     def set_class(self, label: int, class_: str | None) -> None:
         """Say what an object is, as "nucleus"; None takes it back.
@@ -93,15 +106,36 @@ class Editor(Painting):
         InputError
             If there is no object of this id.
         """
+        self.set_classes({label: class_})
+
+    def set_classes(self, classes: Mapping[int, str | None]) -> None:
+        """Say what several objects are, as one operation; a class that a model gave becomes a person's.
+
+        Raises
+        ------
+        InputError
+            If there is no object of one of the ids.
+        """
         self._check_open()
-        old = self._classes().get(label)
-        if old is None:
-            self._check_exists(label)
-        if old != class_:
+        rows = self.labels.objects.rows()
+        known, given = self._classes(rows), {row.id: row for row in rows}
+        changes: dict[int, tuple[str | None, str | None]] = {}
+        for label, class_ in classes.items():
+            old = known.get(label)
+            if old is None and (label not in given or self.pending):
+                self._check_exists(label)
+            by_model = label in given and (given[label].class_by or "").startswith(MODEL)
+            if old != class_ or by_model:
+                changes[label] = (old, class_)
+        if changes:
+            before = {
+                str(label): [given[label].class_by, given[label].class_confidence]
+                for label in changes
+                if label in given
+            }
+            details = {"ids": list(changes), "given_by": before}
             with self._operating:
-                self.push(
-                    Operation("set_class", classes={label: (old, class_)}, details={"ids": [label]})
-                )
+                self.push(Operation("set_class", classes=changes, details=details))
 
     def split(
         self,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.editing.deltas import Delta
-from volseg.editing.record import Record
+from volseg.editing.record import Operation, Record
 from volseg.geometry import Region, Triple, joined
 from volseg.images.objects import ObjectRow
 
@@ -54,9 +54,7 @@ def update_rows(labels: Labels, records: Iterable[Record]) -> None:
         rows = dict(rows)
         for key, change in changes.items():
             _change_row(labels, rows, key, change)
-        for label, name in classes.items():
-            for key in [key for key in rows if key[1] == label]:
-                rows[key] = replace(rows[key], class_=name)
+        _give_classes(rows, classes)
         return rows
 
     labels.objects.change(changed)
@@ -82,9 +80,7 @@ def rescan_rows(labels: Labels, records: Iterable[Record]) -> None:
                     rows[key] = _row(labels, rows.get(key), key, *found[key], change)
                 elif key[0] == time:
                     rows.pop(key, None)
-        for label, name in classes.items():
-            for key in [key for key in rows if key[1] == label]:
-                rows[key] = replace(rows[key], class_=name)
+        _give_classes(rows, classes)
         return rows
 
     labels.objects.change(changed)
@@ -191,9 +187,31 @@ def _per_id(delta: Delta) -> Iterable[tuple[int, int, int, Region]]:
             yield label, number if gain else 0, 0 if gain else number, region
 
 
-def _classes(records: Iterable[Record]) -> dict[int, str | None]:
+_Class = tuple[str | None, str | None, float | None]
+"""A class, who gave it, and how sure a model was."""
+
+
+def _give_classes(rows: dict[RowKey, ObjectRow], classes: dict[int, _Class]) -> None:
+    """Put classes into the rows of objects, with who gave them; an object that was never listed gets a row."""
+    unlisted = classes.keys() - {key[1] for key in rows}
+    rows |= {(0, one): ObjectRow(one) for one in unlisted if classes[one][0] is not None}
+    for key in list(rows):
+        if key[1] in classes:
+            name, by, sure = classes[key[1]]
+            rows[key] = replace(rows[key], class_=name, class_by=by, class_confidence=sure)
+
+
+def _class(operation: Operation, label: int, name: str | None, annotator: str) -> _Class:
+    """An undo gives a class back to whoever gave it before."""
+    before = operation.details.get("given_by", {}).get(str(label))
+    if operation.kind == "undo" and before is not None:
+        return (name, before[0], before[1])
+    return (name, None if name is None else annotator, None)
+
+
+def _classes(records: Iterable[Record]) -> dict[int, _Class]:
     return {
-        label: new
+        label: _class(operation, label, new, record.annotator)
         for record in records
         for operation in record.operations
         for label, (_, new) in operation.classes.items()

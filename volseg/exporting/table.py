@@ -91,9 +91,10 @@ def columns_of(selection: Selection, found: Measurements) -> dict[str, list[Any]
     Returns
     -------
     dict
-        id, class, parent, layer, channel, voxels, volume_um3, surface_um2 (or perimeter_um for a
-        single slice), bbox_z0 … bbox_x1, centroid_z … in voxels and centroid_z_um …, axis_1_um …
-        (longest first), sphericity, slices, confidence (of the whole object), mean_confidence and
+        id, class, class_by, class_confidence, parent, layer, channel, voxels, volume_um3,
+        surface_um2 (or perimeter_um for a single slice), bbox_z0 … bbox_x1, centroid_z … in voxels
+        and centroid_z_um …, axis_1_um … (longest first), sphericity, slices, confidence (of the
+        whole object), mean_confidence and
         min_confidence (over its slices), annotator, created, modified, and per channel
         intensity_mean, _std, _min, _max. Unknown is None.
     """
@@ -105,6 +106,8 @@ def columns_of(selection: Selection, found: Measurements) -> dict[str, list[Any]
     table: dict[str, list[Any]] = {
         "id": [int(i) for i in found.ids],
         "class": [r.class_ if r else None for r in rows],
+        "class_by": [r.class_by if r else None for r in rows],
+        "class_confidence": [r.class_confidence if r else None for r in rows],
         "parent": [r.parent if r else None for r in rows],
         "layer": [selection.labels.name] * len(rows),
         "channel": [_channel(r.channel if r else selection.labels.channel) for r in rows],

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TABLE_KEY = f"{RECORDS}/objects.json"
 _FORMAT = "volseg-objects"
+MODEL = "model:"
+"""What `class_by` begins with where a model gave the class."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,11 @@ class ObjectRow:
     time
         Time index.
     class_
-        What it is, as "nucleus"; None if not said.
+        What it is, as "nucleus"; None if not said. A person's word comes before a model's.
+    class_by
+        Who gave the class: a person, or `MODEL` and the model's name and hash; None if not known.
+    class_confidence
+        0..1, how sure a model is of the class; None where a person gave it.
     parent
         Id of the object of another label image that it lies in (cells → organelles).
     channel
@@ -58,6 +64,8 @@ class ObjectRow:
     id: int
     time: int = 0
     class_: str | None = None
+    class_by: str | None = None
+    class_confidence: float | None = None
     parent: int | None = None
     channel: int | list[int] | None = None
     bbox: Region | None = None
@@ -72,6 +80,18 @@ class ObjectRow:
         """Return the row as it is stored: `class` without the underscore, None left out."""
         given = {key: value for key, value in asdict(self).items() if value is not None}
         return {key.rstrip("_"): value for key, value in given.items()}
+
+    def class_of_person(self, category: str | None) -> str | None:
+        """Return the class if a person gave it, else None.
+
+        Parameters
+        ----------
+        category
+            What the label image says all its objects are, which is nobody's word on one of them.
+        """
+        if self.class_ is None or (self.class_by or "").startswith(MODEL):
+            return None
+        return None if self.class_by is None and self.class_ == category else self.class_
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ObjectRow:

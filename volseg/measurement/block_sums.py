@@ -270,6 +270,8 @@ def _channel(
         detail = sorted_(band)
         add[f"detail_{k}"] = groups.add(detail * detail)
         add[f"inner_{k}"] = groups.add(detail * detail * (1 - edge))
+        low[f"inner_{k}"] = groups.low(np.where(edge > 0, MOST, detail))
+        high[f"inner_{k}"] = groups.high(np.where(edge > 0, -MOST, detail))
         low[f"detail_{k}"], high[f"detail_{k}"] = groups.low(detail), groups.high(detail)
     dy, dx = (
         sorted_(_shifted(steps, ahead, margin) - _shifted(steps, behind, margin))

@@ -29,8 +29,8 @@ INTENSITY = (
 )  # fmt: skip
 SCALES = 3
 """Bands of the starlet transform: details of about 1, 2 and 4 voxels."""
-BAND = ("energy", "inner", "max", "min")
-"""Of each band: its root mean square, the same away from the edge, its greatest and its least value."""
+BAND = ("energy", "max", "min", "inner_energy", "inner_max", "inner_min")
+"""Of each band: its root mean square, its greatest and its least value; and the same away from the object's edge."""
 GRADIENT = ("gradient_y", "gradient_x", "gradient_yx", "gradient_coherence")
 NEIGHBOURS = ("neighbors_touching", "neighbor_distance", "neighbor_distance_5", "neighbors_near")
 

@@ -154,7 +154,10 @@ def _channel(
     }
     inner = n - of(sums.add, "edge")
     for k in range(SCALES):
-        found[f"texture_inner_{2**k}"] = np.sqrt(of(sums.add, f"inner_{k}") / inner) * unit
+        known = np.where(inner > 0, unit, np.nan)
+        found[f"texture_inner_energy_{2**k}"] = np.sqrt(of(sums.add, f"inner_{k}") / inner) * unit
+        found[f"texture_inner_max_{2**k}"] = of(sums.high, f"inner_{k}") * known
+        found[f"texture_inner_min_{2**k}"] = of(sums.low, f"inner_{k}") * known
         found[f"texture_energy_{2**k}"] = np.sqrt(of(sums.add, f"detail_{k}") / n) * unit
         found[f"texture_max_{2**k}"] = of(sums.high, f"detail_{k}") * unit
         found[f"texture_min_{2**k}"] = of(sums.low, f"detail_{k}") * unit

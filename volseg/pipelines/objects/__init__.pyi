@@ -1,4 +1,10 @@
+from .classification import Classified as Classified
+from .classification import classify as classify
+from .job import Measured as Measured
 from .job import measure as measure
+from .learning import ObjectModel as ObjectModel
+from .learning import TrainResult as TrainResult
+from .learning import train as train
 from .options import FeatureOptions as FeatureOptions
 from .plan import MeasurePlan as MeasurePlan
 from .planner import make_plan as make_plan
