@@ -138,7 +138,7 @@ def _written(source: ObjectSource, model: ObjectModel, classes: Found) -> Classi
     """Bring classes into the table of objects, in one change."""
     labels = source.labels
     category = labels.metadata.category
-    given_by = MODEL + model.model.name
+    given_by = MODEL + model.name
     listed = {(row.time, row.id) for row in labels.objects.rows()}
     missing = classes.keys() - listed
     scanned: dict[ObjectKey, ObjectRow] = {}
@@ -162,6 +162,4 @@ def _written(source: ObjectSource, model: ObjectModel, classes: Found) -> Classi
     rows = labels.objects.change(changed)
     labels.objects.publish()
     counts = Counter(row.class_ for row in rows.values() if row.class_ is not None)
-    return Classified(
-        str(source.volume.location), source.name, model.model.name, dict(counts), people[0]
-    )
+    return Classified(str(source.volume.location), source.name, model.name, dict(counts), people[0])

@@ -15,7 +15,7 @@ from volseg.classify.objects.training import Learned, Samples, learn, names_of
 from volseg.errors import InputError
 from volseg.measurement.definition import FeatureDefinition
 from volseg.measurement.table import FeatureRows
-from volseg.models.learned import LearnedModel, load_learned, refuse_existing, save_model
+from volseg.models.folder import ENDING, check_target, read_model, write_model
 from volseg.pipelines.objects.job import run
 from volseg.pipelines.objects.options import FeatureOptions
 from volseg.pipelines.objects.planner import make_plan
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from volseg.images.image import Volume
 
 KIND = "objects"
+CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,16 @@ class ObjectModel:
         The classifier.
     definition
         The features that it was trained on.
-    model
+    place
         Its folder.
+    sha256
+        Names it.
     """
 
     learned: Learned
     definition: FeatureDefinition
-    model: LearnedModel
+    place: str
+    sha256: str
 
     @classmethod
     def load(cls, place: str) -> ObjectModel:
@@ -52,12 +56,18 @@ class ObjectModel:
 
         Raises
         ------
-        UnknownModelError, ModelUnavailableError
+        ModelUnavailableError
             There is none, it is of another kind, or it is damaged.
         """
-        found = load_learned(place, KIND)
-        definition = FeatureDefinition.model_validate(found.about["definition"])
-        return cls(Learned.load(found.files), definition, found)
+        manifest, files = read_model(place, KIND)
+        definition = FeatureDefinition.model_validate(manifest["definition"])
+        return cls(Learned.load(files), definition, place, manifest["sha256"])
+
+    @property
+    def name(self) -> str:
+        """Name and digest for people and tables."""
+        last = self.place.rstrip("/").rpartition("/")[2].removesuffix(ENDING)
+        return f"{last}@{self.sha256[:12]}"
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,7 @@ def train(
     InputError
         Fewer than two classes, images whose features differ, no such kind, a target that exists.
     """
-    refuse_existing(out, overwrite)
+    check_target(out, KIND, overwrite=overwrite)
     if kind != "auto":
         find_family(kind)
     opened = as_sources(sources, labels_at)
@@ -172,7 +182,8 @@ def train(
         "labels": counts,
         "images": len(opened),
     }
-    sha256 = save_model(out, KIND, about, learned.files(), _card(learned, counts, definition))
+    files = {**learned.files(), CARD: _card(learned, counts, definition).encode()}
+    sha256 = write_model(out, KIND, about, files, overwrite=overwrite)
     return TrainResult(out, sha256, learned, counts)
 
 
