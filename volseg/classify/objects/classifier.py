@@ -1,7 +1,4 @@
-"""The interface of classifiers of objects, and finding one by name: ours, and those of entry points.
-
-An entry point of the group ``volseg.classifiers`` names a `Family`.
-"""
+"""The interface of classifiers of objects: what a family of them is, and what its members do."""
 
 from __future__ import annotations
 
@@ -12,10 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from volseg.errors import InputError, ModelUnavailableError
-from volseg.extensions import extensions
+from volseg.errors import ModelUnavailableError
 
-GROUP = "volseg.classifiers"
 Inputs = NDArray[np.float32]
 """Features (n, features), NaN where not defined; or patches (n, channels + 1, z, y, x), the object's mask last."""
 
@@ -53,28 +48,6 @@ class Family:
     inputs: Literal["features", "patches"]
     fit: Callable[[Inputs, NDArray[np.int64], int, Mapping[str, Any]], Classifier]
     load: Callable[[Mapping[str, bytes]], Classifier]
-
-
-def families() -> dict[str, Family]:
-    """Return the families by name: ours, then those of other packages."""
-    from volseg.classify.objects import logistic, trees
-
-    own = (logistic.FAMILY, trees.FAMILY)
-    return {one.name: one for one in (*extensions(GROUP, Family), *own)}
-
-
-def find_family(name: str) -> Family:
-    """Return a family by name.
-
-    Raises
-    ------
-    InputError
-        There is none of this name.
-    """
-    known = families()
-    if name not in known:
-        raise InputError(f"--kind {name!r}: expected auto or one of {', '.join(sorted(known))}")
-    return known[name]
 
 
 def need(package: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volseg.classify.objects.classifier import Classifier, Family, Inputs, find_family
+from volseg.classify.objects.classifier import Classifier, Family, Inputs
+from volseg.classify.objects.families import find_family
 from volseg.classify.objects.folds import region_folds
 from volseg.errors import InputError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volseg.classify.objects.classifier import find_family
+from volseg.classify.objects.families import find_family
 from volseg.classify.objects.training import Learned, Samples, learn, names_of
 from volseg.errors import InputError
 from volseg.measurement.definition import FeatureDefinition
