@@ -112,3 +112,40 @@ def test_scribbles_of_one_class_or_none_are_refused(
     empty.write_objects(((0, 1), (0, 90), (0, 101)), data)
     said = volseg("pixels", "train", plane, "--scribbles", "empty", *how)
     assert said.status == 2 and "look like ids of objects" in said.err
+
+
+def test_next_names_regions_once(volseg: Command, plane: str, model: str) -> None:
+    none = volseg("next", plane, "scribbles")
+    assert none.status == 2 and "volseg pixels apply --maps" in none.err
+    names = ["--labels", "seen", "--maps", "seen"]
+    assert volseg("pixels", "apply", plane, "--model", model, *names).status == 0
+    found = []
+    for _ in range(3):
+        said = volseg("next", plane, "scribbles", "--json")
+        assert said.status == 0, said.err
+        found += [json.dumps(one["region"]) for one in json.loads(said.out)]
+    assert len(set(found)) == len(found) > 0
+    shown = volseg("next", plane, "scribbles", "--count", 50)
+    assert shown.status == 0 and "no further region" in shown.err
+
+
+def test_classes_are_scored_against_true_ones(volseg: Command, plane: str, tmp_path: Path) -> None:
+    import tifffile
+
+    truth = np.full((1, 90, 101), 3, np.uint8)
+    truth[:, :, 50:] = 7
+    tifffile.imwrite(tmp_path / "truth.tif", truth)
+    volume = library.open(plane)
+    made = volume.create_labels("given", "uint8", classes={3: "left"})
+    found = truth.copy()
+    found[:, :, 40:50] = 7
+    made.write_objects(((0, 1), (0, 90), (0, 101)), found)
+    how = ["evaluate", plane, "given", "--truth", tmp_path / "truth.tif", "--semantic"]
+    said = volseg(*how, "--json")
+    assert said.status == 0, said.err
+    told = json.loads(said.out)
+    wanted = [40 / 50, 51 / 61]
+    assert [one["iou"] for one in told["classes"]] == pytest.approx(wanted)
+    assert told["mean_iou"] == pytest.approx(np.mean(wanted))
+    assert "class 3 left" in volseg(*how).out
+    assert volseg(*how[:-1], "--partial").status == 2

@@ -57,6 +57,14 @@ def _evaluate(
     every: Annotated[
         bool, typer.Option("--all", help="Score every true object, prompted or not.")
     ] = False,
+    semantic: Annotated[
+        bool,
+        typer.Option("--semantic", help="Ids are class numbers: IoU per class and confusion."),
+    ] = False,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="With --semantic: leave out voxels that are 0 in truth."),
+    ] = False,
     labels_at: LabelsAt = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,6 +76,15 @@ def _evaluate(
     from volseg.images.labels import open_labels
     from volseg.storage.files import file_to_write
 
+    if semantic:
+        if page is not None or preprocess is not None:
+            raise InputError("--semantic goes with neither --page nor --preprocess")
+        _evaluate_semantic(
+            open_volume(url, labels_at), name, truth, (partial, level, time), as_json
+        )
+        return
+    if partial:
+        raise InputError("--partial goes with --semantic")
     renderings = _renderings(preprocess, level)
     if page is not None:
         file_to_write(page)
@@ -93,6 +110,23 @@ def _evaluate(
         image = volume if volume.levels[-1].index >= level else None
         write_page(report, page, image=image, level=level, time=time, **shown)
     _tell(report, baseline, gains, as_json)
+
+
+def _evaluate_semantic(
+    volume: Volume, name: str, truth: str, how: tuple[bool, int, int], as_json: bool
+) -> None:
+    """Score class numbers; `how`: whether truth is partial, level, time."""
+    from volseg.evaluation import evaluate_semantic
+    from volseg.images.labels import open_labels
+
+    labels = open_labels(volume, name)
+    warn_of_unfinished(volume, name)
+    partial, level, time = how
+    with Bars() as bars:
+        report = evaluate_semantic(
+            labels, truth, partial=partial, level=level, time=time, progress=bars
+        )
+    typer.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
 
 
 def _renderings(text: str | None, level: int) -> list[str]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volseg.cli.bars import Bars
 from volseg.cli.declared import as_typed
-from volseg.cli.options import AsJson, LabelsAt, Url
+from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
 from volseg.engine.devices import on_device
 from volseg.errors import InputError, InterruptedRunError
 from volseg.options import flattened
 from volseg.pipelines.options import RunOptions
 from volseg.pipelines.pixels.options import PixelApplyOptions, PixelTrainOptions
+
+if TYPE_CHECKING:
+    from volseg.images.image import Volume
 
 Model = Annotated[str, typer.Option(metavar="MODEL", help="Folder or URL of the classifier.")]
 
@@ -25,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     room.command("train")(_train)
     room.command("apply")(_apply)
     app.add_typer(room, name="pixels")
+    app.command("next")(_next)
 
 
 @flattened(as_typed)
@@ -85,3 +90,52 @@ def _apply(
             "interrupted; the same command with --resume goes on where it was"
         ) from None
     typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
+
+
+def _next(
+    url: Url,
+    name: LabelName,
+    maps: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Maps to go by; the only ones by default.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many regions.")] = 1,
+    time: Annotated[int, typer.Option(min=0, help="Time point.")] = 0,
+    labels_at: LabelsAt = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the next regions that a stroke would help in; none is ever told twice."""
+    from volseg.classify.voxels.maps import Maps
+    from volseg.images.image import open_volume
+    from volseg.images.labels import open_labels
+    from volseg.uncertainty.queue import offer_next
+
+    volume = open_volume(url, labels_at)
+    labels = open_labels(volume, name)
+    found = offer_next(labels, Maps(volume, _maps_name(volume, maps)), count, time=time)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found]))
+        return
+    typer.echo("     z      y      x  region (z, y, x)               class           entropy  why")
+    for one in found:
+        z, y, x = one.centre
+        region = ", ".join(f"{low}:{high}" for low, high in one.region)
+        kind = one.class_name or str(one.class_number)
+        typer.echo(f"{z:6} {y:6} {x:6}  {region:<29}  {kind:<14}  {one.entropy:7.3f}  {one.why}")
+    if len(found) < count:
+        typer.echo(f"no further region: {len(found)} of {count}", err=True)
+
+
+def _maps_name(volume: Volume, name: str | None) -> str:
+    """Return the maps that are meant."""
+    from volseg.classify.voxels.maps import map_names
+
+    if name is not None:
+        return name
+    names = map_names(volume)
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise InputError(
+            f"{volume.location} has no maps: write some with `volseg pixels apply --maps NAME`"
+        )
+    raise InputError(f"{volume.location} has several maps, {', '.join(names)}: choose with --maps")

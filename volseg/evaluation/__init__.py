@@ -11,6 +11,7 @@ from volseg.evaluation.page import write_page
 from volseg.evaluation.preprocessing import PreprocessingTable, compare_preprocessing
 from volseg.evaluation.report import BoxScore, ObjectScore, Report
 from volseg.evaluation.scoring import evaluate, metric_names
+from volseg.evaluation.semantic import SemanticReport, evaluate_semantic
 
 __all__ = [
     "Agreement",
@@ -19,10 +20,12 @@ __all__ = [
     "ObjectScore",
     "PreprocessingTable",
     "Report",
+    "SemanticReport",
     "annotator_agreement",
     "compare_preprocessing",
     "evaluate",
     "evaluate_boxes",
+    "evaluate_semantic",
     "metric_names",
     "otsu_component",
     "otsu_components",

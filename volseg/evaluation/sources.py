@@ -116,7 +116,8 @@ class LabelImageSource:
 
     def classes(self) -> dict[int, str]:
         """Class per object id from the object table."""
-        return {row.id: row.class_ for row in self.labels.objects.rows() if row.class_}
+        rows = self.labels.objects.rows()
+        return self.labels.classes | {row.id: row.class_ for row in rows if row.class_}
 
 
 @dataclass(frozen=True)
