@@ -1,4 +1,4 @@
-"""`volseg objects`: features of objects, their classes learned from a few, and what follows from them."""
+"""`volseg objects measure`, `label`, `train`, `classify`: features of objects, and classes learned from a few."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from typing import Annotated
 
 import typer
 
+from volseg.cli import sorting
 from volseg.cli.bars import Bars
 from volseg.cli.declared import as_typed
 from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
+from volseg.cli.sorting import Sources
 from volseg.engine.devices import on_device
 from volseg.errors import InputError
 from volseg.options import flattened
 from volseg.pipelines.objects.options import FeatureOptions
 from volseg.pipelines.options import RunOptions
 
-Sources = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="URL NAME…", help="Images with the name of their labels; 'plate/*.zarr' cells, too."
-    ),
-]
 Model = Annotated[str, typer.Option(metavar="MODEL", help="Folder of a classifier.")]
 PlanOnly = Annotated[bool, typer.Option("--plan-only", help="Print the plan and do nothing.")]
 
@@ -33,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     room.command("label")(_label)
     room.command("train")(_train)
     room.command("classify")(_classify)
+    sorting.add_to(room)
     app.add_typer(room, name="objects")
 
 

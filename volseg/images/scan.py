@@ -174,6 +174,35 @@ def nesting_violations(
     InputError
         If the grids differ.
     """
+    shares = nesting_shares(children, parents, client=client, threads=threads, progress=progress)
+    result = []
+    for (t, child), share in sorted(shares.items()):
+        outside = share.pop(0, 0)
+        if outside or len(share) != 1:
+            result.append(NestingViolation(t, child, share, outside))
+    return result
+
+
+def nesting_shares(
+    children: Labels,
+    parents: Labels,
+    *,
+    client: Client | None = None,
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> dict[tuple[int, int], dict[int, int]]:
+    """Return the voxels of each object, by time and id, in each object of another label image; 0: in none.
+
+    Parameters
+    ----------
+    children, parents, client, threads, progress
+        As for `nesting_violations`.
+
+    Raises
+    ------
+    InputError
+        If the grids differ.
+    """
     if (children.shape, children.n_times) != (parents.shape, parents.n_times):
         raise InputError(
             f"{children.name} has {children.shape} voxels at {children.n_times} times and {parents.name} "
@@ -187,12 +216,7 @@ def nesting_violations(
             share[parent] = share.get(parent, 0) + voxels
         if progress is not None:
             progress("nesting", done, len(jobs), f"{len(shares)} objects")
-    result = []
-    for (t, child), share in sorted(shares.items()):
-        outside = share.pop(0, 0)
-        if outside or len(share) != 1:
-            result.append(NestingViolation(t, child, share, outside))
-    return result
+    return shares
 
 
 def _share_job(

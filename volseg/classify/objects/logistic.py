@@ -60,12 +60,32 @@ def scaled(
 def fit(
     inputs: Inputs, classes: NDArray[np.int64], count: int, settings: Mapping[str, Any]
 ) -> Logistic:
-    """Learn; the strength of regularisation is chosen by cross-validation where every class has enough labels."""
+    """Learn; features that tell the classes apart are held back less.
+
+    Each feature is weighed by the share of its variance that lies between the classes (its correlation ratio), so that
+    of a hundred features and as few labels those count that say something. The strength of regularisation is chosen by
+    cross-validation where every class has enough labels.
+    """
     middle, width = _scale(inputs)
     features = scaled(inputs, middle, width)
-    strength = _strength(features, classes, count)
-    weights = _weights(features, classes, count, strength)
+    worth = _correlation_ratios(features, classes, count)
+    strength = _strength(features * worth, classes, count)
+    weights = _weights(features * worth, classes, count, strength)
+    weights[:-1] *= worth[:, None]
     return Logistic(middle, width, weights)
+
+
+def _correlation_ratios(
+    features: NDArray[np.float64], classes: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """Share of each feature's variance that lies between the classes (features,), their mean square made 1."""
+    middle = features.mean(axis=0)
+    between = np.zeros(features.shape[1])
+    for one in range(count):
+        mine = features[classes == one]
+        between += len(mine) * (mine.mean(axis=0) - middle) ** 2
+    found = between / (((features - middle) ** 2).sum(axis=0) + 1e-12)
+    return found / np.sqrt((found**2).mean() + 1e-24)
 
 
 def _scale(inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

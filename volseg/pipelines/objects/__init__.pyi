@@ -1,3 +1,5 @@
+from .choosing import NextObject as NextObject
+from .choosing import next_objects as next_objects
 from .classification import Classified as Classified
 from .classification import classify as classify
 from .job import Measured as Measured
@@ -6,5 +8,10 @@ from .learning import ObjectModel as ObjectModel
 from .learning import TrainResult as TrainResult
 from .learning import train as train
 from .options import FeatureOptions as FeatureOptions
+from .parents import Parents as Parents
+from .parents import find_parents as find_parents
 from .plan import MeasurePlan as MeasurePlan
 from .planner import make_plan as make_plan
+from .selecting import select_classes as select_classes
+from .summary import Summary as Summary
+from .summary import summarise as summarise
