@@ -168,9 +168,9 @@ def _summary(
     pooled: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
     for (g, _, c, f), values in columns.items():
         pooled.setdefault((f, c, g), []).append(values)
-    values = {key: np.concatenate(parts) for key, parts in sorted(pooled.items())}
-    rows += [_row(g, None, c, f, found) for (f, c, g), found in values.items()]
-    return Summary(tuple(rows), tuple(_comparisons(pooled, grouped)), values)
+    together = {key: np.concatenate(parts) for key, parts in sorted(pooled.items())}
+    rows += [_row(g, None, c, f, found) for (f, c, g), found in together.items()]
+    return Summary(tuple(rows), tuple(_comparisons(pooled, grouped)), together)
 
 
 def _row(
