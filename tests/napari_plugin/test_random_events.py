@@ -39,31 +39,12 @@ from volseg.propagation.window import MaskWindow
 from volseg.storage.objects import Store
 
 EVENTS, LONG_EVENTS, LOOK_EVERY = 500, 5000, 100
+EVENTS_IN_3D = 5
+"""In a row: without a GPU every frame casts rays through the volume, and most events are refused there."""
 FREEZE_S = 0.5
 KEYS = [
-    "q",
-    "k",
-    "j",
-    "n",
-    "u",
-    "w",
-    "g",
-    "h",
-    "m",
-    "i",
-    "2",
-    "3",
-    "4",
-    "5",
-    "6",
-    "ctrl+z",
-    "ctrl+shift+z",
-    "ctrl+e",
-    "ctrl+t",
-    "ctrl+y",
-    "Left",
-    "Right",
-]
+    *"qkjnuwghmi23456", "ctrl+z", "ctrl+shift+z", "ctrl+e", "ctrl+t", "ctrl+y", "Left", "Right",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -226,6 +207,7 @@ class Session:
         viewer.reset_view()
         self.person = Person(viewer)
         self.done: list[str] = []
+        self._in_3d = 0
         self.other = open_volume(url).labels["cells"].edit("anna", flush_after=None)
 
     # --- events
@@ -317,8 +299,17 @@ class Session:
             kind = kinds[int(self.rng.choice(len(kinds), p=shares))]
             self.done.append(kind.__name__)
             kind()
+            self.leave_3d()
             if number % LOOK_EVERY == 0:
                 self.look()
+
+    def leave_3d(self) -> None:
+        """Go back to slices by the key, after some events in the 3D view."""
+        spatial = self.person.see(lambda: self.viewer.dims.ndisplay == 3)
+        self._in_3d = self._in_3d + 1 if spatial else 0
+        if self._in_3d > EVENTS_IN_3D:
+            self.person.to_canvas()
+            self.person.key("ctrl+y")
 
     # --- what must hold
 
