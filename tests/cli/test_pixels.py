@@ -149,3 +149,44 @@ def test_classes_are_scored_against_true_ones(volseg: Command, plane: str, tmp_p
     assert told["mean_iou"] == pytest.approx(np.mean(wanted))
     assert "class 3 left" in volseg(*how).out
     assert volseg(*how[:-1], "--partial").status == 2
+
+
+def test_strokes_of_a_sparse_tiff_keep_their_numbers_and_get_names(
+    volseg: Command, plane: str, tmp_path: Path
+) -> None:
+    import tifffile
+
+    strokes = np.zeros((90, 101), np.uint8)
+    strokes[20, 5:25], strokes[70, 70:90] = 3, 7
+    tifffile.imwrite(tmp_path / "strokes.tif", strokes)
+    how = ["import-labels", tmp_path / "strokes.tif", plane]
+    said = volseg(*how, "drawn", "--classes", "3=left,7=right")
+    assert said.status == 0, said.err
+    labels = library.open(plane).labels["drawn"]
+    np.testing.assert_array_equal(np.asarray(labels.levels[0])[0], strokes)
+    assert labels.classes == {3: "left", 7: "right"} and labels.metadata.keep_thin
+    said = volseg(*how, "other", "--classes", "left=3")
+    assert said.status == 2 and "1=background" in said.err
+
+
+def test_rois_of_named_classes_become_strokes(volseg: Command, plane: str, tmp_path: Path) -> None:
+    first, second = (
+        [[[10, 10], [40, 10], [40, 14], [10, 14]]],
+        [[[60, 50], [90, 50], [90, 53], [60, 53]]],
+    )
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": ring},
+            "properties": {"classification": {"name": name}},
+        }
+        for ring, name in ((first, "left"), (second, "right"))
+    ]
+    path = tmp_path / "rois.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    said = volseg("import-labels", path, plane, "rois", "--classes", "3=left,7=right")
+    assert said.status == 0, said.err
+    found = np.asarray(library.open(plane).labels["rois"].levels[0])[0]
+    assert set(np.unique(found)) == {0, 3, 7} and found[12, 20] == 3 and found[51, 70] == 7
+    said = volseg("import-labels", path, plane, "others", "--classes", "3=left")
+    assert said.status == 2 and "'right'" in said.err

@@ -138,6 +138,13 @@ def _import_labels(
         bool,
         typer.Option("--components", help="A mask: each component (26 neighbours) is an object."),
     ] = False,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N=NAME,…",
+            help="Ids are class numbers, as scribbles': 1=background,2=membrane.",
+        ),
+    ] = None,
     axes: Annotated[str | None, typer.Option(help="Axes of an image file, such as zyx.")] = None,
     time: Annotated[int | None, typer.Option(min=0, help="Time point of the labels.")] = None,
     series: Series = None,
@@ -149,6 +156,7 @@ def _import_labels(
     """Make a label image from labels that exist already."""
     from volseg.images.image import open_volume
     from volseg.importing import SourceOptions, import_label_layers
+    from volseg.importing.class_numbers import read_classes
 
     volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:
@@ -158,6 +166,7 @@ def _import_labels(
             names or (),
             layer=layer,
             components=components,
+            classes=read_classes(classes),
             axes=axes,
             time=time,
             overwrite=overwrite,

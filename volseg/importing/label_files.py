@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ def import_labels(
     axes: str | None = None,
     time: int | None = None,
     components: bool = False,
+    classes: Mapping[int, str] | None = None,
     overwrite: bool = False,
     overwrite_edits: bool = False,
     progress: Progress | None = None,
@@ -76,6 +77,9 @@ def import_labels(
         Time point that labels of a single one belong to (default 0).
     components : bool
         The file is a mask: each component of equal voxels (26 neighbours) becomes an object.
+    classes : mapping of int to str, optional
+        Ids are class numbers, as scribbles': their names. Objects that the file gives one of these classes get its
+        number.
     overwrite : bool
         Replace a label image of this name that volseg wrote, and keep it in the trash.
     overwrite_edits : bool
@@ -98,13 +102,13 @@ def import_labels(
     told, text = progress or silent, os.fspath(file)
     permission = _allowed(text, volume, [name], overwrite, overwrite_edits)
     with _layers(text, volume, axes, components, options) as found:
-        chosen = _chosen(text, found, layer)
+        chosen = _numbered(_chosen(text, found, layer), classes)
         if len(chosen) > 1:
             raise InputError(
                 f"{printable(text)}: has the layers {_listed(chosen)}; choose one of them, or import all with "
                 "import_label_layers"
             )
-        return _write(chosen[0], volume, name, _facts(chosen[0]), time, permission, told)
+        return _write(chosen[0], volume, name, _facts(chosen[0], classes), time, permission, told)
 
 
 def import_label_layers(
@@ -116,6 +120,7 @@ def import_label_layers(
     axes: str | None = None,
     time: int | None = None,
     components: bool = False,
+    classes: Mapping[int, str] | None = None,
     overwrite: bool = False,
     overwrite_edits: bool = False,
     progress: Progress | None = None,
@@ -128,7 +133,7 @@ def import_label_layers(
     names : sequence of str
         One per layer; or one, to which the layers' names are added where there are several; or none, for the names that
         the layers have in the file.
-    file, volume, layer, axes, time, components, overwrite, overwrite_edits, progress, options
+    file, volume, layer, axes, time, components, classes, overwrite, overwrite_edits, progress, options
         As in `import_labels`.
 
     Raises
@@ -138,14 +143,14 @@ def import_label_layers(
     """
     told, text = progress or silent, os.fspath(file)
     with _layers(text, volume, axes, components, options) as found:
-        chosen = _chosen(text, found, layer)
+        chosen = _numbered(_chosen(text, found, layer), classes)
         called = _names(text, chosen, names)
         permission = _allowed(text, volume, called, overwrite, overwrite_edits)
         if len(chosen) > 1:
             for one in chosen:
                 _check(one, volume, time, told)
         return [
-            _write(one, volume, name, _facts(one), time, permission, told)
+            _write(one, volume, name, _facts(one, classes), time, permission, told)
             for one, name in zip(chosen, called, strict=True)
         ]
 
@@ -246,8 +251,15 @@ def _listed(layers: list[LabelLayer]) -> str:
     return ", ".join(printable(one.name or "one without a name") for one in layers)
 
 
-def _facts(layer: LabelLayer) -> dict[str, Any]:
-    return {"channel": layer.channel, "category": layer.category, "objects": layer.objects}
+def _numbered(layers: list[LabelLayer], classes: Mapping[int, str] | None) -> list[LabelLayer]:
+    from volseg.importing.class_numbers import as_class_numbers
+
+    return layers if classes is None else [as_class_numbers(one, classes) for one in layers]
+
+
+def _facts(layer: LabelLayer, classes: Mapping[int, str] | None) -> dict[str, Any]:
+    facts = {"channel": layer.channel, "category": layer.category, "objects": layer.objects}
+    return facts | {"classes": classes}
 
 
 def _write(
@@ -271,6 +283,7 @@ def _write(
         level=level,
         channel=_channel(facts.get("channel"), volume),
         category=facts.get("category"),
+        classes=facts.get("classes"),
         permission=permission,
     ) as labels:
         regions = slabs(labels.grid, 4)

@@ -16,6 +16,7 @@ from volseg.progress import Progress, silent
 if TYPE_CHECKING:
     from volseg.classify.voxels.classifier import VoxelClassifier
     from volseg.classify.voxels.definition import FeatureDefinition
+    from volseg.classify.voxels.features import VoxelFeatures
     from volseg.classify.voxels.samples import Samples
     from volseg.classify.voxels.strokes import Strokes
     from volseg.images.image import Volume
@@ -191,10 +192,31 @@ def _definition(images: Sequence[_Image], options: PixelTrainOptions) -> Feature
     )
 
 
-def _samples(image: _Image, definition: FeatureDefinition) -> Samples:
+def features_of(
+    volume: Volume, scribbles: str, time: int, options: PixelTrainOptions
+) -> VoxelFeatures:
+    """Return what computes the features that a classifier of these scribbles would be trained on."""
+    image = _open(volume, scribbles, options)
+    return _features(image, _definition([image], options), time)
+
+
+def _features(image: _Image, definition: FeatureDefinition, time: int) -> VoxelFeatures:
     from volseg.classify.voxels.features import VoxelFeatures
-    from volseg.classify.voxels.samples import joined, sample
     from volseg.pipelines.pixels.inputs import limits_of
+
+    limits = limits_of(image.volume, image.level, time, image.channels)
+    return VoxelFeatures(
+        image.volume,
+        definition,
+        level=image.level,
+        time=time,
+        channels=image.channels,
+        limits=limits,
+    )
+
+
+def _samples(image: _Image, definition: FeatureDefinition) -> Samples:
+    from volseg.classify.voxels.samples import joined, sample
 
     parts = []
     for time in np.unique(image.strokes.places[:, 0]).tolist():
@@ -203,15 +225,7 @@ def _samples(image: _Image, definition: FeatureDefinition) -> Samples:
                 f"{image.labels.location} has strokes at time {time}, but the image has "
                 f"{image.volume.n_times} time points"
             )
-        limits = limits_of(image.volume, image.level, time, image.channels)
-        features = VoxelFeatures(
-            image.volume,
-            definition,
-            level=image.level,
-            time=time,
-            channels=image.channels,
-            limits=limits,
-        )
+        features = _features(image, definition, time)
         parts.append(sample(image.strokes, features, time))
         features.close()
     return joined(parts)
