@@ -9,13 +9,13 @@ import typer
 
 from volseg.cli import sorting
 from volseg.cli.bars import Bars
-from volseg.cli.declared import as_typed
+from volseg.cli.declared import Set, as_typed, read_values
 from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
 from volseg.cli.sorting import Sources
 from volseg.engine.devices import on_device
 from volseg.errors import InputError
 from volseg.options import flattened
-from volseg.pipelines.objects.options import FeatureOptions
+from volseg.pipelines.objects.options import FeatureOptions, PatchOptions
 from volseg.pipelines.options import RunOptions
 
 Model = Annotated[str, typer.Option(metavar="MODEL", help="Folder of a classifier.")]
@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     room.command("label")(_label)
     room.command("train")(_train)
     room.command("classify")(_classify)
+    room.command("export-patches")(_export_patches)
     sorting.add_to(room)
     app.add_typer(room, name="objects")
 
@@ -99,8 +100,15 @@ def _train(
     out: Annotated[str, typer.Option(metavar="MODEL", help="Folder to write.")],
     features: FeatureOptions,
     run: RunOptions,
-    kind: Annotated[str, typer.Option(help="auto, logistic, trees, or a package's own.")] = "auto",
+    kind: Annotated[
+        str, typer.Option(help="auto, logistic, trees, network, or a package's own.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of what is random in it.")] = 0,
+    settings_file: Annotated[
+        str | None,
+        typer.Option("--settings", metavar="FILE", help="Of a network, as JSON or TOML."),
+    ] = None,
+    set_: Set = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is there.")
     ] = False,
@@ -118,6 +126,7 @@ def _train(
             kind=kind,
             options=features,
             seed=seed,
+            settings=read_values(settings_file, set_),
             overwrite=overwrite,
             labels_at=labels_at,
             cluster=run.cluster,
@@ -157,3 +166,32 @@ def _classify(
                 progress=bars,
             )
             typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
+
+
+@flattened(as_typed)
+def _export_patches(
+    url: Url,
+    name: LabelName,
+    out: Annotated[str, typer.Option(metavar="FILE", help="NumPy archive (.npz) to write.")],
+    patches: PatchOptions,
+    every: Annotated[
+        bool, typer.Option("--all", help="All objects, not only those that people labelled.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file.")] = False,
+    labels_at: LabelsAt = None,
+) -> None:
+    """Write what a network sees of objects: patches, with the mask last, ids, times and classes."""
+    from volseg.images.image import open_volume
+    from volseg.pipelines.objects.patch_files import write_patches
+
+    with Bars() as bars:
+        count = write_patches(
+            open_volume(url, labels_at),
+            name,
+            out,
+            patches,
+            every=every,
+            overwrite=overwrite,
+            progress=bars,
+        )
+    typer.echo(f"{out}: {count} patches")

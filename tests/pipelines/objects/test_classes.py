@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.bench.discs import Scene, textured_discs
@@ -173,4 +174,36 @@ def test_what_does_not_fit_is_refused_in_one_line(volseg: Volseg, url: str, tmp_
     assert (
         "was changed since it was written"
         in volseg("objects", "classify", url, "cells", "--model", model).err
+    )
+
+
+def test_a_network_on_patches_and_what_it_sees(
+    volseg: Volseg, url: str, scene: Scene, tmp_path: Path
+) -> None:
+    model = tmp_path / "m.model"
+    settings = ("--set", "epochs=40", "--set", "size=24", "--set", "width=4")
+    done(volseg("objects", "train", url, "cells", "--out", model, "--kind", "network", *settings))
+    done(volseg("objects", "classify", url, "cells", "--model", model))
+    found = rows(url)
+    right = [found[i + 1].class_ == scene.classes[i] for i in range(LABELLED, 64)]
+    assert sum(right) >= 0.8 * len(right)
+    wrong = volseg(
+        "objects", "train", url, "cells", "--out", tmp_path / "n.model", "--set", "epochs=3"
+    )
+    assert wrong.status == 2 and "patches" in wrong.err
+    done(
+        volseg(
+            "objects", "export-patches", url, "cells", "--out", tmp_path / "p.npz", "--size", "20"
+        )
+    )
+    with np.load(tmp_path / "p.npz") as file:
+        patches, ids, classes = file["patches"], file["id"], file["class"]
+    assert patches.shape == (LABELLED, 2, 1, 20, 20)
+    assert classes.tolist() == [scene.classes[i - 1] for i in ids]
+    y, x = (int(v) for v in np.argwhere(scene.labels == 1).mean(axis=0).round())
+    np.testing.assert_array_equal(
+        patches[0, 0, 0], scene.image[0, y - 10 : y + 10, x - 10 : x + 10]
+    )
+    np.testing.assert_array_equal(
+        patches[0, 1, 0], scene.labels[y - 10 : y + 10, x - 10 : x + 10] == 1
     )

@@ -5,7 +5,7 @@ An entry point of the group ``volseg.classifiers`` names a `Family`.
 
 from __future__ import annotations
 
-from volseg.classify.objects import logistic, trees
+from volseg.classify.objects import logistic, network, trees
 from volseg.classify.objects.classifier import Family
 from volseg.errors import InputError
 from volseg.extensions import extensions
@@ -15,7 +15,7 @@ GROUP = "volseg.classifiers"
 
 def families() -> dict[str, Family]:
     """Return the families by name: ours, then those of other packages."""
-    own = (logistic.FAMILY, trees.FAMILY)
+    own = (logistic.FAMILY, trees.FAMILY, network.FAMILY)
     return {one.name: one for one in (*extensions(GROUP, Family), *own)}
 
 

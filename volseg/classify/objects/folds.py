@@ -11,7 +11,10 @@ FOLDS = 5
 
 
 def region_folds(
-    images: NDArray[np.int64], centroids: NDArray[np.float64], classes: NDArray[np.int64]
+    images: NDArray[np.int64],
+    centroids: NDArray[np.float64],
+    classes: NDArray[np.int64],
+    count: int = FOLDS,
 ) -> tuple[NDArray[np.int64], str]:
     """Part objects into regions of about as many objects.
 
@@ -23,6 +26,8 @@ def region_folds(
         z, y, x in micrometres.
     classes : ndarray of int64 (n,)
         Index of each one's class.
+    count
+        How many regions.
 
     Returns
     -------
@@ -30,17 +35,17 @@ def region_folds(
     how
         "image", "region", or "class" where regions would leave out all of a class, so that objects are dealt by class.
     """
-    if len(np.unique(images)) >= FOLDS:
+    if len(np.unique(images)) >= count:
         numbers = np.unique(images, return_inverse=True)[1]
-        found, how = numbers % FOLDS, "image"
+        found, how = numbers % count, "image"
     else:
         found, how = np.zeros(len(images), np.int64), "region"
         for image in np.unique(images):
             mine = np.flatnonzero(images == image)
-            found[mine] = _bisected(centroids[mine], FOLDS)
+            found[mine] = _bisected(centroids[mine], count)
     if _leaves_every_class(found, classes):
         return found, how
-    return stratified_folds(classes, FOLDS), "class"
+    return stratified_folds(classes, count), "class"
 
 
 def stratified_folds(classes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

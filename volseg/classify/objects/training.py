@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from volseg.classify.objects.classifier import Classifier, Family, Inputs
 from volseg.classify.objects.families import find_family
-from volseg.classify.objects.folds import region_folds
+from volseg.classify.objects.folds import FOLDS, region_folds
 from volseg.errors import InputError
 
 MANY = 200
 """Labels from which on trees are tried beside logistic regression."""
+FEWER_FOLDS = 3
+"""Of what takes long to train."""
 TEMPERATURES = tuple(float(2.0 ** (k / 8)) for k in range(-24, 25))
 
 
@@ -224,7 +226,8 @@ def _held_out(
     count = len(samples.names)
     if np.bincount(samples.classes, minlength=count).min() < 2:
         return None
-    folds, parted = region_folds(samples.images, samples.centroids, samples.classes)
+    parts = FOLDS if family.inputs == "features" else FEWER_FOLDS
+    folds, parted = region_folds(samples.images, samples.centroids, samples.classes, parts)
     found = np.zeros((len(samples), count))
     for fold in np.unique(folds):
         held = folds == fold

@@ -15,6 +15,7 @@ from volseg.pipelines.objects.sources import ObjectSource
 
 if TYPE_CHECKING:
     from volseg.images.image import Volume
+    from volseg.measurement.table import FeatureTable
     from volseg.progress import Progress
 
 How = Literal["random", "unsure", "each"]
@@ -90,7 +91,7 @@ def next_objects(
     definition = None if loaded is None else loaded.definition
     table = measure(volume, name, definition=definition, progress=progress).table
     known = source.classes_of_people()
-    found = [one for one in _all(table, loaded, volume, name) if (one.time, one.id) not in known]
+    found = [one for one in _all(table, loaded, source) if (one.time, one.id) not in known]
     if class_ is not None:
         found = [one for one in found if one.class_ == class_]
     order = np.random.default_rng(seed).permutation(len(found)).tolist()
@@ -102,8 +103,8 @@ def next_objects(
     return shuffled[:count]
 
 
-def _all(table: Any, model: ObjectModel | None, volume: Volume, name: str) -> list[NextObject]:
-    voxel = np.array(volume.labels[name].scale)
+def _all(table: FeatureTable, model: ObjectModel | None, source: ObjectSource) -> list[NextObject]:
+    voxel = np.array(source.labels.scale)
     found = []
     if model is None:
         for part in table.parts():
@@ -112,7 +113,7 @@ def _all(table: Any, model: ObjectModel | None, volume: Volume, name: str) -> li
             ):
                 found.append(NextObject(t, i, _rounded(at)))
         return found
-    for part, probabilities in predicted(table.parts(), model):
+    for part, probabilities in predicted(source, table, model):
         ranked = np.sort(probabilities, axis=1)
         best = probabilities.argmax(axis=1)
         for row in range(len(part)):

@@ -15,6 +15,7 @@ from volseg.images.objects import MODEL, ObjectRow
 from volseg.measurement.table import FeatureRows, FeatureTable
 from volseg.pipelines.objects.job import measure
 from volseg.pipelines.objects.learning import ObjectModel
+from volseg.pipelines.objects.patches import patch_reader
 from volseg.pipelines.objects.sources import ObjectKey, ObjectSource, as_sources
 from volseg.progress import Progress, silent
 
@@ -105,16 +106,18 @@ def classify(
         restart=restart,
         progress=progress,
     )
-    classes = classes_of(found.table, loaded, progress or silent)
+    classes = classes_of(source, found.table, loaded, progress or silent)
     return _written(source, loaded, classes)
 
 
-def classes_of(table: FeatureTable, model: ObjectModel, progress: Progress = silent) -> Found:
+def classes_of(
+    source: ObjectSource, table: FeatureTable, model: ObjectModel, progress: Progress = silent
+) -> Found:
     """Return class and confidence of every row of a table, read a part at a time."""
     found: Found = {}
     names = model.learned.names
     total = len(table)
-    for part, probabilities in predicted(table.parts(), model):
+    for part, probabilities in predicted(source, table, model):
         best = probabilities.argmax(axis=1)
         sure = probabilities[np.arange(len(part)), best].round(4)
         rows = zip(
@@ -127,11 +130,16 @@ def classes_of(table: FeatureTable, model: ObjectModel, progress: Progress = sil
 
 
 def predicted(
-    parts: Iterator[FeatureRows], model: ObjectModel
+    source: ObjectSource, table: FeatureTable, model: ObjectModel
 ) -> Iterator[tuple[FeatureRows, NDArray[np.float64]]]:
     """Yield rows with the probability of each class (n, classes)."""
-    for part in parts:
-        yield part, model.learned.probabilities(part.values)
+    reader = None if model.patch is None else patch_reader(source, model.definition, model.patch)
+    for part in table.parts():
+        if reader is None:
+            yield part, model.learned.probabilities(part.values)
+        else:
+            for some, patches in reader.parts(part):
+                yield some, model.learned.probabilities(patches)
 
 
 def _written(source: ObjectSource, model: ObjectModel, classes: Found) -> Classified:

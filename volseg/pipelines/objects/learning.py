@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from volseg.classify.objects.families import find_family
 from volseg.classify.objects.training import Learned, Samples, learn, names_of
 from volseg.errors import InputError
+from volseg.geometry import Triple
 from volseg.measurement.definition import FeatureDefinition
 from volseg.measurement.table import FeatureRows
 from volseg.models.folder import ENDING, check_target, read_model, write_model
 from volseg.pipelines.objects.job import run
-from volseg.pipelines.objects.options import FeatureOptions
+from volseg.pipelines.objects.options import FeatureOptions, PatchOptions
+from volseg.pipelines.objects.patches import patch_reader, patch_size
 from volseg.pipelines.objects.planner import make_plan
 from volseg.pipelines.objects.sources import ObjectKey, ObjectSource, as_sources
 from volseg.progress import Progress, silent
@@ -39,6 +41,8 @@ class ObjectModel:
         The classifier.
     definition
         The features that it was trained on.
+    patch
+        Voxels (z, y, x) of the patches that it looks at; None: it looks at features.
     place
         Its folder.
     sha256
@@ -47,6 +51,7 @@ class ObjectModel:
 
     learned: Learned
     definition: FeatureDefinition
+    patch: Triple | None
     place: str
     sha256: str
 
@@ -61,7 +66,9 @@ class ObjectModel:
         """
         manifest, files = read_model(place, KIND)
         definition = FeatureDefinition.model_validate(manifest["definition"])
-        return cls(Learned.load(files), definition, place, manifest["sha256"])
+        size = manifest["patch"]
+        patch = None if size is None else (int(size[0]), int(size[1]), int(size[2]))
+        return cls(Learned.load(files), definition, patch, place, manifest["sha256"])
 
     @property
     def name(self) -> str:
@@ -137,7 +144,7 @@ def train(
     out
         Folder to write, on a disk or in a bucket.
     kind
-        ``auto``, ``logistic``, ``trees``, or one of an entry point; see `volseg.classify.objects.training.learn`.
+        ``auto``, ``logistic``, ``trees``, ``network``, or an entry point's; see `volseg.classify.objects.training`.
     options
         Which features.
     seed
@@ -149,7 +156,7 @@ def train(
     cluster, workers, progress
         As in `measure`.
     settings
-        Of the kind.
+        Of the kind, and of its patches (`PatchOptions`).
 
     Raises
     ------
@@ -157,8 +164,15 @@ def train(
         Fewer than two classes, images whose features differ, no such kind, a target that exists.
     """
     check_target(out, KIND, overwrite=overwrite)
-    if kind != "auto":
-        find_family(kind)
+    sees_patches = kind != "auto" and find_family(kind).inputs == "patches"
+    given = dict(settings or {})
+    if given and not sees_patches:
+        raise InputError(
+            f"--set {next(iter(given))}: settings are for kinds that look at patches; leave it out"
+        )
+    patch_options = PatchOptions.of(
+        **{n: given.pop(n) for n in PatchOptions.model_fields if n in given}
+    )
     opened = as_sources(sources, labels_at)
     classes = [one.classes_of_people() for one in opened]
     samples_of(opened, classes).check()
@@ -173,10 +187,19 @@ def train(
     rows = [_labelled(table.parts(), given) for table, given in zip(tables, classes, strict=True)]
     samples = samples_of(opened, classes, rows)
     samples.check()
-    learned = learn(samples, kind, {**(settings or {}), "seed": seed})
+    patch = None
+    if sees_patches:
+        patch = patch_size(opened[0].labels, rows, patch_options)
+        seen = [
+            patch_reader(one, definition, patch).read(part)
+            for one, part in zip(opened, rows, strict=True)
+        ]
+        samples = replace(samples, inputs=np.concatenate(seen))
+    learned = learn(samples, kind, {**given, "seed": seed})
     counts = {name: int((samples.classes == i).sum()) for i, name in enumerate(samples.names)}
     about = {
         "definition": definition.model_dump(mode="json"),
+        "patch": patch,
         "features": definition.hash,
         "classes": list(samples.names),
         "labels": counts,

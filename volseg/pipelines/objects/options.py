@@ -11,6 +11,7 @@ from volseg.features.tiling import MOST_ZOOM
 from volseg.options import Options
 
 MOST_RING = 32
+MOST_PATCH = 256
 
 
 def read_channels(given: Any) -> Any:
@@ -52,4 +53,15 @@ class FeatureOptions(Options):
     )
     zoom: float = Field(
         1.0, gt=0, le=MOST_ZOOM, description="With --embedding: model pixels per voxel."
+    )
+
+
+class PatchOptions(Options):
+    """What a classifier that looks at pictures sees of each object."""
+
+    size: int | None = Field(
+        None, ge=4, le=MOST_PATCH, description="Voxels of a patch in y and x; else as objects need."
+    )
+    depth: int | None = Field(
+        None, ge=1, le=MOST_PATCH, description="Voxels of a patch in z; else as objects need."
     )
