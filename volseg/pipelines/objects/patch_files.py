@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,11 +75,11 @@ def write_patches(
     size = patch_size(source.labels, [picked], options)
     patches = patch_reader(source, measured.plan.definition, size).read(picked)
     classes = np.array([known.get(keys[at], "") for at in chosen.tolist()])
+    arrays: dict[str, Any] = {"patches": patches, "id": picked.ids, "time": picked.times}
+    arrays["class"] = classes
     partial = path.with_name(f".volseg-partial-{secrets.token_hex(6)}.npz")
     try:
-        np.savez_compressed(
-            partial, patches=patches, id=picked.ids, time=picked.times, **{"class": classes}
-        )
+        np.savez_compressed(partial, **arrays)
         os.replace(partial, path)
     except OSError as error:
         raise explain(error) from error
