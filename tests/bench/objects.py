@@ -1,9 +1,9 @@
 """Benchmark `objects`: classes of objects learned from a few labels, beside what peers do with the same labels.
 
 `python tests/bench/objects.py [discs] [infected] [debris] [real] [network] [million] [features] [margin]` prints one
-JSON line each; all without an argument. Generated sets are made anew from seeds; of the real ones classifiers learn from
-the pictures that train and are scored on those that validate (`split.json`). The peer's recipe is a random forest of
-100 trees on area and mean brightness, on real pictures on area and the mean embedding.
+JSON line each; all without an argument. Generated sets are made anew from seeds. On real ones classifiers learn from
+pictures that train and are scored on those that validate (`split.json`). The peer's recipe is a random forest of 100
+trees on area and mean brightness, on real pictures on area and the mean embedding.
 """
 
 from __future__ import annotations
