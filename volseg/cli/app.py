@@ -12,6 +12,7 @@ from volseg import __version__
 from volseg.cli import (
     cloud,
     demo,
+    editing,
     edits,
     evaluating,
     models,
@@ -48,6 +49,7 @@ def make_app() -> typer.Typer:
         pixels,
         results,
         evaluating,
+        editing,
         edits,
         models,
         objects,

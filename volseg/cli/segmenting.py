@@ -33,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     room = typer.Typer(no_args_is_help=True, help="Make and check prompts files.")
     room.command("from-labels")(_prompts_from_labels)
     room.command("from-boxes")(_prompts_from_boxes)
+    room.command("from-points")(_prompts_from_points)
     room.command("check")(_check_prompts)
     app.add_typer(room, name="prompts")
 
@@ -60,9 +61,22 @@ def _embed(
 @flattened(as_typed)
 def _segment(
     url: Url,
-    prompts: Annotated[str, typer.Option(metavar="FILE", help="Prompts file (JSON).")],
     options: SegmentOptions,
     run: RunOptions,
+    prompts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Prompts file (JSON).")
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[ID=]Z,Y,X", help="In place of a file: an object each, or ID's."),
+    ] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(metavar="[ID=]Z,Y0,X0,Y1,X1", help="As --point.")
+    ] = None,
+    points: Annotated[
+        str | None,
+        typer.Option(metavar="CSV", help="Columns z, y, x (and id, label), or napari's points."),
+    ] = None,
     settings_file: SettingsFile = None,
     set_: Set = None,
     plan_only: Annotated[
@@ -80,15 +94,20 @@ def _segment(
         raise InputError("--resume and --restart exclude each other")
     chosen = options.model_copy(update={"settings": read_values(settings_file, set_)})
     cluster = run.cluster or "local"
+    asked = _prompts(prompts, point, box, points, chosen)
     with on_device(run.device, cluster), _resumable():
         if flow and not plan_only:
+            if prompts is None:
+                raise InputError(
+                    "--flow takes --prompts FILE: 'volseg prompts from-points' makes one"
+                )
             place = {"url": url, "prompts": prompts, "labels_at": labels_at}
             given = chosen.model_dump() | run.model_dump() | place | {"cluster": cluster}
             with Bars() as bars:
                 result = run_flow("segment", [given.pop("url"), *as_arguments(given)], bars)
             typer.echo(json.dumps(result) if as_json else result["text"])
             return
-        plans = make_plans(open_volume(url, labels_at), prompts, chosen, resume=run.resume)
+        plans = make_plans(open_volume(url, labels_at), asked, chosen, resume=run.resume)
         for plan in plans:
             if plan_only:
                 typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
@@ -98,6 +117,26 @@ def _segment(
             with Bars() as bars:
                 done = run_on_cluster(plan, cluster, workers=run.workers, progress=bars, **run.how)
             typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
+
+
+def _prompts(
+    file: str | None,
+    point: list[str] | None,
+    box: list[str] | None,
+    points: str | None,
+    options: SegmentOptions,
+) -> str | PromptSet:
+    """The prompts: a file's, or those that were typed."""
+    from volseg.prompts import typed_prompts
+
+    typed = bool(point or box or points)
+    if (file is None) is not typed:
+        raise InputError("give --prompts FILE, or --point, --box and --points; one of the two")
+    if file is not None:
+        return file
+    return typed_prompts(
+        point or (), box or (), points, layer=options.labels or "objects", time=options.time
+    )
 
 
 @contextmanager
@@ -175,6 +214,33 @@ def _prompts_from_boxes(
     if out is not None:
         file_to_write(out)
     prompts = prompts_from_boxes(boxes_of_image(table, image), layer=layer, channel=channel)
+    if out is None:
+        typer.echo(prompts.to_json())
+        return
+    _write(prompts, out, overwrite)
+
+
+def _prompts_from_points(
+    table: Annotated[
+        str,
+        typer.Argument(metavar="CSV", help="Columns z, y, x (and id, label), or napari's points."),
+    ],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Prompts file to write; else printed.")
+    ] = None,
+    layer: Annotated[
+        str, typer.Option(help="Name of the layer, and so of the labels.")
+    ] = "objects",
+    overwrite: Overwrite = False,
+    time: Time = 0,
+) -> None:
+    """Write one prompt per point of a table; points of one id are one object's."""
+    from volseg.prompts import typed_prompts
+    from volseg.storage.files import file_to_write
+
+    if out is not None:
+        file_to_write(out)
+    prompts = typed_prompts(table=table, layer=layer, time=time)
     if out is None:
         typer.echo(prompts.to_json())
         return

@@ -12,6 +12,7 @@ from volseg.prompts.models import (
     Scribble,
 )
 from volseg.prompts.reading import as_prompts, load_prompts, parse_prompts
+from volseg.prompts.typed import typed_prompts
 
 __all__ = [
     "Layer",
@@ -24,4 +25,5 @@ __all__ = [
     "load_prompts",
     "parse_prompts",
     "prompts_from_labels",
+    "typed_prompts",
 ]
