@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from volseg.images.image import open_volume as open  # noqa: A004
-from volseg.pipelines import pixels
+from volseg.pipelines import objects, pixels
 from volseg.pipelines.segmentation.job import run_on_cluster as run
 from volseg.pipelines.segmentation.planner import make_plans as plan
 
-__all__ = ["open", "pixels", "plan", "run"]
+__all__ = ["objects", "open", "pixels", "plan", "run"]

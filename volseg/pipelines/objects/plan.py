@@ -23,7 +23,7 @@ CHANNEL_VOXEL_BYTES = 16
 VOXELS_PER_SECOND = 4e5
 OBJECT_BYTES = 16 * 1024
 """For each object that is brought together at once, and each channel."""
-EMBEDDINGS_PER_SECOND = 2.0
+EMBEDDINGS_PER_SECOND = 5.0
 GROUP_OBJECTS = 16384
 """Objects that are brought together at once, about."""
 
@@ -141,7 +141,7 @@ class MeasurePlan(_Frozen):
         seconds = self.voxels * (1 + len(self.definition.channels)) / VOXELS_PER_SECOND
         if self.definition.embedding is not None:
             z, y, x = self.source.shape
-            tiles = z * -(-y // 128) * -(-x // 128) * self.source.times
+            tiles = z * -(-y // 192) * -(-x // 192) * self.source.times
             seconds += tiles / EMBEDDINGS_PER_SECOND
         return seconds
 
