@@ -165,7 +165,7 @@ def real_set(
     with tempfile.TemporaryDirectory() as folder:
         for at, (stem, validates, image, labels, semantic) in enumerate(pictures(name)):
             volume = as_volume(f"{folder}/{stem}.zarr", image, labels)
-            rows, definition = measured(volume, "cells", embedding="nano")
+            rows, definition = measured(volume, "cells", embedding="nano", zoom=0.5)
             parts.append(rows)
             for one in rows.ids.tolist():
                 kinds, counts = np.unique(semantic[labels == one], return_counts=True)
