@@ -34,6 +34,12 @@ from volseg.measurement.table import FeatureRows, FeatureTable, write_table
 from volseg.pipelines.objects import FeatureOptions, measure
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SPINE = {
+    **dict.fromkeys((1, 3, 4, 9, 12, 13, 14), "vertebra"),
+    **dict.fromkeys((2, 5, 7, 8, 10, 11, 15), "disc"),
+    6: "canal",
+}
+"""The kinds of `mr_spine`, whose picture of classes numbers each vertebra and each disc."""
 SETS = ("mr_spine", "mr_heart", "photo_concrete", "ct_heart")
 
 
@@ -161,6 +167,7 @@ def real_set(
 ) -> tuple[FeatureRows, FeatureDefinition, NDArray[np.str_], NDArray[np.bool_], NDArray[np.int64]]:
     """Rows of all objects, their definition and classes, whether each validates, and its picture."""
     parts, classes, held, images = [], [], [], []
+    groups = SPINE if name == "mr_spine" else {}
     definition: FeatureDefinition | None = None
     with tempfile.TemporaryDirectory() as folder:
         for at, (stem, validates, image, labels, semantic) in enumerate(pictures(name)):
@@ -169,7 +176,8 @@ def real_set(
             parts.append(rows)
             for one in rows.ids.tolist():
                 kinds, counts = np.unique(semantic[labels == one], return_counts=True)
-                classes.append(str(kinds[counts.argmax()]))
+                kind = int(kinds[counts.argmax()])
+                classes.append(groups.get(kind, str(kind)))
             held += [validates] * len(rows)
             images += [at] * len(rows)
     assert definition is not None

@@ -17,7 +17,7 @@ from volseg.measurement.brightness import BINS, BrightnessScale
 from volseg.measurement.crofton import directions
 from volseg.measurement.definition import SCALES, FeatureDefinition
 from volseg.measurement.starlet import details, reach
-from volseg.measurement.sums import Columns, Grouping, ObjectSums, unique_pairs
+from volseg.measurement.sums import Columns, Grouping, ObjectSums
 from volseg.measurement.tally import numbered
 
 _T = TypeVar("_T", bound=np.generic)
@@ -227,12 +227,13 @@ def _surroundings(objects: _Objects, margin: Triple, ring: int) -> _Surroundings
     pairs = []
     for other in (greatest, least):
         mask = (core > 0) & (other != core)
-        pairs.append(np.stack([core[mask], other[mask]], axis=1))
+        low, high = np.minimum(core[mask], other[mask]), np.maximum(core[mask], other[mask])
+        pairs.append(low.astype(np.int64) * nobody + high)
     return _Surroundings(
         edge.reshape(-1),
         np.concatenate([np.flatnonzero(first), np.flatnonzero(second)]),
         np.concatenate([greatest[first], least[second]]),
-        unique_pairs(objects.ids[np.concatenate(pairs)]),
+        objects.ids[np.stack(np.divmod(np.unique(np.concatenate(pairs)), nobody), axis=1)],
     )
 
 

@@ -91,7 +91,10 @@ def unique_pairs(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the different pairs (m, 2) of ids above 0, the lower id first, sorted."""
     if not len(pairs):
         return np.empty((0, 2), np.int64)
-    return np.unique(np.sort(pairs, axis=1), axis=0)
+    low, high = pairs.min(axis=1), pairs.max(axis=1)
+    order = np.lexsort((high, low))
+    found = np.stack([low[order], high[order]], axis=1)
+    return found[np.concatenate([[True], (found[1:] != found[:-1]).any(axis=1)])]
 
 
 class Grouping:

@@ -207,3 +207,40 @@ def test_a_network_on_patches_and_what_it_sees(
     np.testing.assert_array_equal(
         patches[0, 1, 0], scene.labels[y - 10 : y + 10, x - 10 : x + 10] == 1
     )
+
+
+def test_what_no_person_labelled_teaches_nothing(volseg: Volseg, url: str, tmp_path: Path) -> None:
+    """Classes of a model, and those that a layer's name gives to all its objects, change no byte of what is learned."""
+    done(volseg("objects", "train", url, "cells", "--out", tmp_path / "a.model"))
+    labels = open_volume(url).labels["cells"]
+    for i in range(LABELLED + 1, 65):
+        labels.objects.set(i, class_="fine" if i % 2 else "oddity", class_by=MODEL + "other@1")
+    done(volseg("objects", "train", url, "cells", "--out", tmp_path / "b.model"))
+    first, second = (
+        {f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("a.model", "b.model")
+    )
+    assert first == second
+    labels.objects.set(64, class_="oddity", class_by="ben")
+    done(volseg("objects", "train", url, "cells", "--out", tmp_path / "c.model"))
+    assert (tmp_path / "c.model" / "manifest.json").read_bytes() != first["manifest.json"]
+
+
+def test_a_category_of_a_layer_is_nobodys_word() -> None:
+    assert ObjectRow(1, class_="nucleus").class_of_person("nucleus") is None
+    assert ObjectRow(1, class_="nucleus").class_of_person(None) == "nucleus"
+    assert ObjectRow(1, class_="nucleus", class_by="anna").class_of_person("nucleus") == "nucleus"
+    assert ObjectRow(1, class_="nucleus", class_by=MODEL + "m@1").class_of_person(None) is None
+    assert ObjectRow.from_json({"id": 3, "class": "nucleus"}).class_by is None  # of an older table
+
+
+def test_all_of_it_in_a_bucket(volseg: Volseg, s3_url: str) -> None:
+    url, model = f"{s3_url}/v.zarr", f"{s3_url}/m.model"
+    scene = textured_discs(5, count=16, radius=8)
+    scene.write(url)
+    given = [f"{i + 1}={scene.classes[i]}" for i in range(10)]
+    done(volseg("objects", "label", url, "cells", *given, "--annotator", "anna"))
+    done(volseg("objects", "train", url, "cells", "--out", model))
+    done(volseg("objects", "classify", url, "cells", "--model", model))
+    found = rows(url)
+    assert len(found) == 16 and all(row.class_ for row in found.values())
+    done(volseg("objects", "drop", url, "cells", "--class", scene.classes[0], "--labels", "rest"))
