@@ -10,6 +10,7 @@ import typer
 
 from volseg import __version__
 from volseg.cli import (
+    automatic,
     cloud,
     demo,
     editing,
@@ -46,6 +47,7 @@ def make_app() -> typer.Typer:
         demo,
         volumes,
         segmenting,
+        automatic,
         pixels,
         results,
         evaluating,

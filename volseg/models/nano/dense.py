@@ -19,12 +19,12 @@ from volseg.errors import ModelUnavailableError
 from volseg.models.dense import DenseSpec, Place, check_inputs
 from volseg.models.nano.architecture import CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE
 from volseg.models.nano.dense_network import DenseNetwork
-from volseg.models.nano.versions import version_folder
+from volseg.models.nano.versions import DENSE_RECORD, version_folder
 from volseg.models.nano.weights import read_weights, write_weights
 
 __all__ = ["NanoDenseModel", "Parent", "load", "save"]
 
-WEIGHTS, RECORD = "dense.pt", "dense_weights.json"
+WEIGHTS, RECORD = "dense.pt", DENSE_RECORD
 TRAIN = "train it with 'python -m volseg.training.dense'"
 CUDA_BATCH = 16
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from volseg.errors import ModelUnavailableError
 from volseg.models.nano import versions
 from volseg.models.spec import Cost, ModelSpec
 
 if TYPE_CHECKING:
+    from volseg.models.dense import DenseModel, DenseSpec
     from volseg.models.model import Network
 
 COST = Cost(60 << 20, 120 << 20, 100_000_000, 0.12, 0.015)
@@ -57,6 +59,29 @@ class NanoFamily:
         from volseg.models.sam.network import SamNetwork
 
         return SamNetwork(load(folder=path.parent), offers_single=False), spec
+
+    def dense_spec(self, spec: ModelSpec) -> DenseSpec | None:
+        """Return what is known of a version's dense model, None where none ships with it."""
+        import json
+
+        from volseg.models.dense import DenseSpec
+
+        try:
+            record = json.loads((spec.path.parent / versions.DENSE_RECORD).read_text())
+            digest, parent = str(record["sha256"]), str(record["parent"]["sha256"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelUnavailableError(
+                f"{spec.path.parent / versions.DENSE_RECORD} is no record of a dense model's weights: {error!r}"
+            ) from error
+        return DenseSpec(spec.name, digest, parent, spec.img_size, spec.arrays[0][1])
+
+    def load_dense(self, spec: ModelSpec, device: str) -> DenseModel:
+        """Load a version's dense model."""
+        from volseg.models.nano.dense import load
+
+        return load(device, spec.path.parent)
 
     def card(self, spec: ModelSpec) -> str | None:
         """Return the model card of a version."""

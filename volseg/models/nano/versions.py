@@ -15,6 +15,7 @@ from volseg.errors import ModelUnavailableError, UnknownModelError
 
 PACKAGE = Path(__file__).parent
 RECORD = "weights.json"
+DENSE_RECORD = "dense_weights.json"
 CARD = "MODEL_CARD.md"
 
 

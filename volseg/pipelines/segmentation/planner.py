@@ -86,7 +86,7 @@ def make_plan(
     layer = next(one for one in checked.layers if one.name == layer_name)
     checked.check_inside(volume.shape, volume.n_times, volume.n_channels)
     channel = layer.channel if chosen.channel is None else chosen.channel
-    source = _source(volume, level, time, channel)
+    source = source_of(volume, level, time, channel)
     objects = objects_of(checked, layer_name, time)
     if not objects:
         raise InputError(f"no object of layer {layer_name!r} has a prompt at time point {time}")
@@ -94,9 +94,9 @@ def make_plan(
     there = None if existing is None else existing_labels(volume, name, source, objects)
     wanted = Zooming(checked_zoom(chosen.zoom), objects, layer_name, name if resume else None)
     batches = (encode_batch, decode_batch)
-    predictor = _predictor(volume, source, chosen.model, wanted, chosen.preprocess, batches)
-    spec = _spec(predictor)
-    tile = source.shape[1] if predictor.kind == "oracle" else _tile_size(predictor, source.shape)
+    predictor = predictor_of(volume, source, chosen.model, wanted, chosen.preprocess, batches)
+    spec = spec_of(predictor)
+    tile = source.shape[1] if predictor.kind == "oracle" else tile_size(predictor, source.shape)
     levels = label_levels(volume, level) if there is None else levels_of(there)
     geometry = choose_geometry(levels, tile, window, group)
     return Plan(
@@ -112,7 +112,7 @@ def make_plan(
         objects=tuple(objects),
         existing=existing,
         url=str(volume.location.url),
-        labels_at=_labels_at(volume),
+        labels_at=labels_at_of(volume),
         overwrite=chosen.overwrite,
         overwrite_edits=chosen.overwrite and chosen.overwrite_edits,
         estimates=estimate(
@@ -173,12 +173,14 @@ def _existing(options: SegmentOptions) -> IntoExisting | None:
     return IntoExisting(overwrite_edits=edits) if into else None
 
 
-def _labels_at(volume: Volume) -> str | None:
+def labels_at_of(volume: Volume) -> str | None:
+    """Return where labels lie, None for beside the image."""
     place = volume.output_store.location
     return None if place == volume.location else str(place.url)
 
 
-def _source(volume: Volume, level: int, time: int, channel: int | Sequence[int] | None) -> Source:
+def source_of(volume: Volume, level: int, time: int, channel: int | Sequence[int] | None) -> Source:
+    """Return what is looked at, once it was found to exist."""
     if not 0 <= level < len(volume.levels):
         raise InputError(
             f"level {level} does not exist; {volume.location} has {len(volume.levels)} levels, from 0"
@@ -214,7 +216,7 @@ def _channels(volume: Volume, channel: int | Sequence[int] | None) -> tuple[int,
     return chosen
 
 
-def _predictor(
+def predictor_of(
     volume: Volume,
     source: Source,
     model: str | dict[str, Any],
@@ -294,13 +296,14 @@ def _digest_of(spec: ModelSpec) -> str:
     return again
 
 
-def _tile_size(predictor: PlannedModel, shape: Triple) -> int:
+def tile_size(predictor: PlannedModel, shape: Triple) -> int:
+    """Return the side of a tile in voxels."""
     from volseg.features.tiling import Tiling
 
     return Tiling(shape[1:], predictor.img_size, predictor.zoom, predictor.overlap).size
 
 
-def _spec(predictor: PlannedModel | PlannedOracle) -> ModelSpec | None:
+def spec_of(predictor: PlannedModel | PlannedOracle) -> ModelSpec | None:
     """What is known of the planned model."""
     if predictor.kind == "oracle":
         return None
