@@ -99,17 +99,30 @@ def _parents(
     url: Url,
     child: Annotated[str, typer.Argument(metavar="CHILD", help="Label image of what lies inside.")],
     parent: Annotated[str, typer.Argument(metavar="PARENT", help="Label image of what holds it.")],
+    semantic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NEW", help="Also a label image of classes: PARENT without CHILD, and CHILD."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    overwrite_edits: OverwriteEdits = False,
     labels_at: LabelsAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell each object of CHILD the object of PARENT that holds at least half of it; list orphans."""
     from volseg.images.image import open_volume
+    from volseg.pipelines.objects.nested import nested_classes
     from volseg.pipelines.objects.parents import find_parents
 
+    if semantic is None and (overwrite or overwrite_edits):
+        raise InputError("--overwrite is for a new label image; name it with --semantic NEW")
+    volume = open_volume(url, labels_at, writable=True)
     with Bars() as bars:
-        found = find_parents(
-            open_volume(url, labels_at, writable=True), child, parent, progress=bars
-        )
+        if semantic is not None:
+            given = {"overwrite": overwrite, "overwrite_edits": overwrite_edits}
+            nested_classes(volume, child, parent, semantic, progress=bars, **given)
+        found = find_parents(volume, child, parent, progress=bars)
     typer.echo(json.dumps(found.to_json()) if as_json else found.describe())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from skimage.measure import regionprops
 
 from tests.pipelines.segmentation.volumes import make_truth, make_volume
-from volseg.errors import InputError
+from volseg.errors import InputError, MemoryBudgetError
 from volseg.images.create import create_volume
 from volseg.images.image import Volume, open_volume
+from volseg.measurement.block_sums import margin_of, sum_block
 from volseg.pipelines.objects import FeatureOptions, make_plan, measure
 from volseg.pipelines.objects import job as jobs
 from volseg.pipelines.objects.places import place_of_table
+from volseg.pipelines.objects.plan import CHANNEL_VOXEL_BYTES, OBJECT_BYTES, VOXEL_BYTES
 
 SCALE = (2.0, 0.5, 0.5)
 
@@ -145,6 +148,23 @@ def test_channels_times_and_types(tmp_path: Path, dtype: str) -> None:
                 expected, rel=1e-4
             )
     assert "perimeter_crofton" in names and "surface_area" not in names
+
+
+def test_a_block_takes_no_more_memory_than_planned(volume: Volume) -> None:
+    plan = make_plan(volume, "truth", block=(7, 70, 90))
+    wide = [n + 2 * m for n, m in zip(plan.block, margin_of(plan.definition), strict=True)]
+    rng = np.random.default_rng(0)
+    blocks = np.kron(np.arange(1, 122).reshape(1, 11, 11), np.ones((wide[0], 11, 11)))
+    labels = blocks[:, : wide[1], : wide[2]].astype(np.uint32)
+    image = rng.integers(0, 255, labels.shape, np.uint8)
+    tracemalloc.start()
+    sum_block(labels, [image], (0, 0, 0), plan.definition, plan.scales_of(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (VOXEL_BYTES + CHANNEL_VOXEL_BYTES) * labels.size + 121 * OBJECT_BYTES
+    assert plan.memory_per_worker > peak
+    with pytest.raises(MemoryBudgetError, match="fewer --channels"):
+        plan.check_budget(plan.memory_per_worker - 1)
 
 
 def test_nothing_to_measure_gives_an_empty_table(tmp_path: Path) -> None:

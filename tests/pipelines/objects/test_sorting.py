@@ -84,6 +84,14 @@ def test_each_object_finds_its_parent(volseg: Volseg, tmp_path: Path) -> None:
     rows = {row.id: row.parent for row in open_volume(url).labels["parts"].objects.rows()}
     assert rows == {1: 7, 2: 7, 4: 3, 5: None, 6: None}
     assert volseg("objects", "parents", url, "parts", "parts").status == 2
+    done(volseg("objects", "parents", url, "parts", "cells", "--semantic", "kinds"))
+    kinds = open_volume(url).labels["kinds"]
+    np.testing.assert_array_equal(
+        kinds.read(whole), np.where(parts > 0, 2, np.where(cells > 0, 1, 0))
+    )
+    assert kinds.metadata.classes == {1: "cells without parts", 2: "parts"}
+    again = volseg("objects", "parents", url, "parts", "cells", "--semantic", "kinds")
+    assert again.status == 2 and "--overwrite" in again.err
 
 
 def test_the_next_objects_are_unlabelled_and_the_least_sure_come_first(
