@@ -13,6 +13,7 @@ from volseg.cli import (
     automatic,
     cloud,
     demo,
+    doctor,
     editing,
     edits,
     evaluating,
@@ -45,6 +46,7 @@ def make_app() -> typer.Typer:
     app.callback()(_options_of_all)
     rooms = (
         demo,
+        doctor,
         volumes,
         segmenting,
         automatic,

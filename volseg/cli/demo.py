@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this room."""
     app.command("demo")(_demo)
+    app.command("sample")(_sample)
 
 
 def _demo(
@@ -58,6 +59,38 @@ look at it:
     )
     if as_json:
         typer.echo(json.dumps(result.to_json()))
+
+
+def _sample(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which; without one they are listed.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder to write; NAME by default.")
+    ] = None,
+    overwrite: Overwrite = False,
+    overwrite_edits: OverwriteEdits = False,
+) -> None:
+    """Make a small volume to try things on, with its true labels and prompts; needs no network."""
+    from volseg.demo.samples import LABELS, SAMPLES, write_sample
+
+    if name is None:
+        for one, sample in SAMPLES.items():
+            typer.echo(f"{one:<12} {sample.what}")
+        return
+    with Bars() as bars:
+        folder = write_sample(
+            name,
+            out or name,
+            overwrite=overwrite,
+            overwrite_edits=overwrite_edits,
+            progress=bars,
+        )
+    volume, prompts = (shlex.quote(str(folder / one)) for one in ("volume.zarr", "prompts.json"))
+    typer.echo(
+        f"{folder}: volume.zarr, raw.tif, truth.tif, prompts.json\n"
+        f"try: volseg segment {volume} --prompts {prompts} --labels {LABELS}"
+    )
 
 
 def _way() -> tuple[str, Segment]:

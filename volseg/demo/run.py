@@ -104,7 +104,7 @@ def run_demo(
     ExistsError
         If the folder holds anything but an earlier demonstration, or one without `overwrite`.
     """
-    with _made_folder(out, Permission(overwrite, overwrite_edits)) as folder:
+    with made_folder(out, Permission(overwrite, overwrite_edits)) as folder:
         return _run(folder, segment, progress)
 
 
@@ -116,7 +116,7 @@ def _run(folder: Path, segment: Segment, progress: Progress) -> DemoResult:
         made = make_volume()
         progress("make", 1, 1)
     with clock.stage("import"):
-        _import(made, folder, progress)
+        import_made(made, folder, progress)
     with clock.stage("segment"):
         segment(str(folder / "volume.zarr"), str(folder / "prompts.json"), LABELS, progress)
     with clock.stage("export"):
@@ -149,7 +149,7 @@ def _paths(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _made_folder(out: str | Path, permission: Permission) -> Iterator[Path]:
+def made_folder(out: str | Path, permission: Permission) -> Iterator[Path]:
     """A marked, empty folder; where the demonstration fails, the one that it replaced comes back."""
     target = writable_place(out)
     folder = target.local_path
@@ -171,7 +171,7 @@ def _made_folder(out: str | Path, permission: Permission) -> Iterator[Path]:
         raise
 
 
-def _import(made: SyntheticVolume, folder: Path, progress: Progress) -> None:
+def import_made(made: SyntheticVolume, folder: Path, progress: Progress) -> None:
     """Write the image as TIFF and import it, write the truth, and one point per true object."""
     import tifffile
 
