@@ -10,7 +10,16 @@ import pytest
 import scipy.ndimage
 
 import volseg
-from tests.pipelines.pixels.conftest import Striped, make_volume, scribbled, squares, write
+from tests.images.validation import validate_image
+from tests.pipelines.pixels.conftest import (
+    SHAPE,
+    WHOLE,
+    Striped,
+    make_volume,
+    scribbled,
+    squares,
+    write,
+)
 from volseg.classify.voxels.maps import Maps
 from volseg.engine.cancel import Cancel
 from volseg.errors import (
@@ -62,6 +71,9 @@ def test_maps_are_probabilities_and_entropy_with_levels_by_mean_and_maximum(
     np.testing.assert_array_equal((seen[1] > seen[0])[sure], (classes == 2)[sure])
     assert seen[2][np.abs(seen[0] - seen[1]) < 20].min() > 240
     assert [c.name for c in maps.volume.channels] == ["background", "bright", "entropy"]
+    path = maps.volume.location.local_path
+    assert path is not None
+    validate_image(path)
 
 
 def test_any_cut_into_blocks_gives_the_same_bytes(
@@ -192,3 +204,31 @@ def test_several_images_train_together(tmp_path: Path) -> None:
         volseg.pixels.train([(volumes[0], "scribbles")], embedding="none")
     result = volseg.pixels.train([(v, "scribbles") for v in volumes], embedding="none")
     assert result.strokes == {1: 2, 2: 2}
+
+
+@pytest.mark.long
+def test_on_an_object_store_through_workers(s3_url: str) -> None:
+    """Two channels on S3: two workers write what one process does."""
+    image, truth = squares(5)
+    volume = volseg.create_volume(
+        f"{s3_url}/a.zarr",
+        axes="czyx",
+        shape=(2, *SHAPE),
+        dtype="uint8",
+        scale_um=(0.05, 0.01, 0.01),
+    )
+    for channel, data in enumerate((image, 255 - image)):
+        volume.write(WHOLE, data, channel=channel)
+    write(volume.create_labels("s", classes={1: "background"}), scribbled(truth))
+    model = f"{s3_url}/models/a.model"
+    volseg.pixels.train([(volume, "s")], model, embedding="none")
+    here = volseg.pixels.apply(volume, model, labels="here", instances="here-o", maps="here")
+    names = {"labels": "there", "instances": "there-o", "maps": "there"}
+    there = volseg.pixels.apply(volume, model, cluster="local", workers=2, **names)
+    for one, other in (("here", "there"), ("here-o", "there-o")):
+        found = [
+            np.asarray(volseg.open(volume.location.url).labels[n].levels[0]) for n in (one, other)
+        ]
+        np.testing.assert_array_equal(*found)
+    assert (np.asarray(here.labels.levels[0]) == truth).mean() > 0.95
+    assert there.report["status"] == "done"

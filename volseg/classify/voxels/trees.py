@@ -17,17 +17,18 @@ from volseg.errors import InputError, ModelUnavailableError
 if TYPE_CHECKING:
     import lightgbm
 
-MOST_TREES = 50
-"""Few, so that a slice is classified while one looks at it."""
+ROUNDS = 50
+"""Trees, of each class where there are more than two: few, so that a slice is classified while one looks at it."""
 PARAMETERS: dict[str, Any] = {
-    "num_leaves": 8,
-    "learning_rate": 0.1,
-    "min_data_in_leaf": 5,
+    # by tests/bench/pixels.py on what trains: few features a split, bins as fine as the samples are
+    "num_leaves": 63,
+    "learning_rate": 0.05,
+    "min_data_in_leaf": 1,
+    "min_data_in_bin": 1,
     "min_sum_hessian_in_leaf": 1e-3,
     "lambda_l2": 1.0,
-    "max_bin": 63,
-    "feature_fraction": 0.3,
-    "extra_trees": True,
+    "max_bin": 255,
+    "feature_fraction_bynode": 0.1,
     "seed": 20,
     "deterministic": True,
     "force_row_wise": True,
@@ -79,7 +80,7 @@ class Trees:
             else {"objective": "multiclass", "num_class": classes}
         )
         data = library.Dataset(features, targets, weight=weights, feature_name=list(names))
-        return Trees(library.train({**PARAMETERS, **kind}, data, MOST_TREES), classes)
+        return Trees(library.train({**PARAMETERS, **kind}, data, ROUNDS), classes)
 
     @staticmethod
     def of_text(text: str, classes: int) -> Trees:

@@ -76,7 +76,11 @@ class TrainResult:
         lines = [f"{self.place}: {len(self.classifier.definition.names)} features"]
         for n, name in sorted(self.classifier.classes.items()):
             called = f"{n} {name}" if name else str(n)
-            lines.append(f"  class {called}: {self.strokes[n]} strokes, {self.voxels[n]} voxels")
+            strokes, voxels = (
+                f"{count} {noun}{'' if count == 1 else 's'}"
+                for count, noun in ((self.strokes[n], "stroke"), (self.voxels[n], "voxel"))
+            )
+            lines.append(f"  class {called}: {strokes}, {voxels}")
         return "\n".join(lines)
 
 

@@ -197,7 +197,12 @@ def verify_run(volume: Volume, plan: str | None = None) -> Verification:
     result = Verification(summary.plan_hash)
     outputs: dict[str, Output] = {}
     recorded: Mapping[str, Any] = {}
-    for block, marker in walk(Plan.from_json(ledger.read_plan()), ledger):
+    plan_read = ledger.read_plan()
+    if plan_read.get("format") != "volseg-plan":
+        raise InputError(
+            f"run {summary.plan_hash[:12]} classified voxels; runs of `volseg segment` alone can be verified"
+        )
+    for block, marker in walk(Plan.from_json(plan_read), ledger):
         if marker is None:
             result.missing_blocks.append(f"{block.stage}/{block.id}")
             continue
@@ -315,8 +320,10 @@ def _summary(ledger: Ledger) -> RunSummary | None:
         plan = ledger.read_plan()
     except (NotThereError, PlanMismatchError):
         return None  # what is left of a run that was being removed
-    if plan.get("format") != "volseg-plan":
+    said = _labels_and_model(plan)
+    if said is None:
         return None  # another kind of work
+    labels, model = said
     report = ledger.read_json(REPORT)
     sessions = sorted(ledger.read_all("sessions"), key=lambda one: one["started"])
     done = sum(1 for _ in ledger.store.list(ledger.key("done")))
@@ -324,21 +331,31 @@ def _summary(ledger: Ledger) -> RunSummary | None:
     last: dict[str, Any] = sessions[-1] if sessions else never
     status = str(last["status"])
     if status == "running":
-        status = "running" if _is_held(ledger, plan["labels"]["name"]) else "broken off"
+        status = "running" if _is_held(ledger, labels) else "broken off"
     ended = last.get("ended", time.time() if status == "running" else last["started"])
     stages = (report or {}).get("stages", {}).values()
     known = sum(c["done"] + c["resumed"] + c["quarantined"] for c in stages)
-    predictor = plan["predictor"]
     return RunSummary(
         ledger.plan_hash,
-        plan["labels"]["name"],
-        predictor["name"] if predictor["kind"] == "sam" else "oracle",
+        labels,
+        model,
         status,
         done,
         max(done, known),
         float(ended - last["started"]),
         float(sessions[0]["started"]) if sessions else 0.0,
     )
+
+
+def _labels_and_model(plan: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the label image that a plan writes, and by what; None where it writes none."""
+    if plan.get("format") == "volseg-plan":
+        predictor = plan["predictor"]
+        name = predictor["name"] if predictor["kind"] == "sam" else "oracle"
+        return plan["labels"]["name"], name
+    if plan.get("format") == "volseg-pixels-plan":
+        return plan["outputs"]["labels"], f"classifier {plan['classifier']['sha256'][:12]}"
+    return None
 
 
 def _is_held(ledger: Ledger, labels: str) -> bool:
