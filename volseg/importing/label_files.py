@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _KEPT = (
     ("class_", "class", str),
+    ("class_by", "class_by", str),
+    ("class_confidence", "class_confidence", int | float),
     ("parent", "parent", int),
     ("confidence", "confidence", int | float),
     ("annotator", "annotator", str),

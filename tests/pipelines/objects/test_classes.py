@@ -85,6 +85,13 @@ def _reaches_every_export(
     assert table[64]["class_by"] == found[64].class_by and table[2]["class_confidence"] == ""
     done(volseg("export", url, "cells", "--out", folder / "a.json"))
     assert MODEL in (folder / "a.json").read_text()
+    done(volseg("import-labels", folder / "a.json", url, "again"))
+    again = {row.id: row for row in open_volume(url).labels["again"].objects.rows()}
+    for i in (1, 2, 64):
+        assert again[i].class_by == found[i].class_by
+        assert again[i].class_confidence == found[i].class_confidence
+    said = done(volseg("objects", "label", url, "again", "--csv", folder / "a.csv"))
+    assert f"{LABELLED} objects labelled" in said.out  # a model's classes are nobody's word
     done(volseg("export", url, "cells", "--format", "coco", "--out", folder / "a.coco.json"))
     coco = json.loads((folder / "a.coco.json").read_text())
     assert {one["name"] for one in coco["categories"]} == {"coarse", "fine", "oddity"}

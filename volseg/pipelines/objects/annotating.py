@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from volseg.errors import InputError
+from volseg.images.objects import MODEL
 from volseg.images.table_text import unescaped
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 def read_classes(given: Sequence[str], table: str | None = None) -> dict[int, str | None]:
     """Read classes by id: ``6=nucleus``, ``7,8=debris``, ``6=`` for none; and a CSV file with columns id and class.
+
+    Of a table that `volseg export` wrote, the classes that a model gave are left out: they are nobody's word.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def _read_table(file: str) -> dict[int, str | None]:
         text, name = (row["id"] or "").strip(), unescaped(row["class"] or "").strip()
         if not text.isdigit() or int(text) == 0:
             raise InputError(f"{file}, line {number}: id {text!r}; expected a whole number above 0")
-        if name:
+        if name and not unescaped(row.get("class_by") or "").startswith(MODEL):
             found[int(text)] = name
     return found
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volseg.errors import InputError
-from volseg.geometry import Region, Triple, intersection, region_origin, slices, whole_region
+from volseg.geometry import (
+    Grid,
+    Region,
+    Triple,
+    intersection,
+    region_origin,
+    region_shape,
+    slices,
+    whole_region,
+)
 from volseg.measurement.table import FeatureRows
 
 if TYPE_CHECKING:
@@ -24,9 +33,49 @@ ROOM = 1.5
 """A patch is so many times as wide as all but a tenth of the objects."""
 STEP, LEAST, WIDEST, DEEPEST = 8, 16, 64, 16
 AT_ONCE = 256
+KEPT_BYTES = 64 << 20
+"""Of storage objects that are kept, for each channel and for the labels."""
 
 
-@dataclass(frozen=True)
+class _Blocks:
+    """Reads regions by whole storage objects, and keeps those read last: neighbours lie in the same ones.
+
+    Parameters
+    ----------
+    read
+        Region and time -> voxels.
+    grid
+        Of the array's storage objects.
+    """
+
+    def __init__(self, read: Callable[[Region, int], NDArray[Any]], grid: Grid) -> None:
+        self._read, self._grid = read, grid
+        self._kept: OrderedDict[tuple[int, Triple], NDArray[Any]] = OrderedDict()
+
+    def __call__(self, region: Region, time: int) -> NDArray[Any]:
+        """Return the voxels of a region."""
+        found: NDArray[Any] | None = None
+        for index in self._grid.index_of(region):
+            block, box = self._block(time, index), self._grid.region(index)
+            part = intersection(box, region)
+            if part is None:
+                continue
+            if found is None:
+                found = np.empty(region_shape(region), block.dtype)
+            found[slices(part, region_origin(region))] = block[slices(part, region_origin(box))]
+        assert found is not None, "a region has voxels"
+        return found
+
+    def _block(self, time: int, index: Triple) -> NDArray[Any]:
+        key = (time, index)
+        if key not in self._kept:
+            self._kept[key] = self._read(self._grid.region(index), time)
+            while len(self._kept) > 1 and sum(b.nbytes for b in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
 class PatchReader:
     """Reads patches.
 
@@ -42,16 +91,30 @@ class PatchReader:
         Voxels (z, y, x) of a patch; what lies outside of the volume is the channel's least value in the patch.
     """
 
-    volume: Volume
-    labels: Labels
-    level: int
-    channels: tuple[int, ...]
-    size: Triple
+    def __init__(
+        self,
+        volume: Volume,
+        labels: Labels,
+        level: int,
+        channels: tuple[int, ...],
+        size: Triple,
+    ) -> None:
+        self.size, self.channels, self._labels = size, channels, labels
+        self._ids = _Blocks(lambda region, time: labels.read(region, time=time), labels.grid)
+        grid = volume.levels[level].grid
+
+        def of_channel(channel: int) -> _Blocks:
+            def read(region: Region, time: int) -> NDArray[Any]:
+                return volume.read(region, level=level, time=time, channel=channel)
+
+            return _Blocks(read, grid)
+
+        self._image = [of_channel(channel) for channel in channels]
 
     def read(self, rows: FeatureRows) -> NDArray[np.float32]:
         """Return the patches of objects (n, channels + 1, z, y, x), the mask (0 or 1) last."""
         found = np.zeros((len(rows), len(self.channels) + 1, *self.size), np.float32)
-        voxel = np.array(self.labels.scale)
+        voxel = np.array(self._labels.scale)
         for at in range(len(rows)):
             centre = np.rint(rows.centroids[at] / voxel).astype(int)
             self._fill(found[at], int(rows.times[at]), int(rows.ids[at]), centre)
@@ -70,16 +133,15 @@ class PatchReader:
             (int(c) - n // 2, int(c) - n // 2 + n) for c, n in zip(centre, self.size, strict=True)
         )
         wanted: Region = (z, y, x)
-        inside = intersection(wanted, whole_region(self.labels.shape))
+        inside = intersection(wanted, whole_region(self._labels.shape))
         if inside is None:
             return
         where = slices(inside, region_origin(wanted))
-        for at, channel in enumerate(self.channels):
-            values = self.volume.read(inside, level=self.level, time=time, channel=channel)
-            plain = np.nan_to_num(values.astype(np.float32))
+        for at, read in enumerate(self._image):
+            plain = np.nan_to_num(read(inside, time).astype(np.float32))
             patch[at] = plain.min()
             patch[at][where] = plain
-        patch[-1][where] = self.labels.read(inside, time=time) == one
+        patch[-1][where] = self._ids(inside, time) == one
 
 
 def patch_size(labels: Labels, rows: Sequence[FeatureRows], options: PatchOptions) -> Triple:

@@ -20,7 +20,7 @@ MODEL_BYTES = 1400 << 20
 VOXEL_BYTES = 96
 CHANNEL_VOXEL_BYTES = 16
 """Bytes at once for each voxel of a block with its margin; and more for each channel that is kept beside it."""
-VOXELS_PER_SECOND = 4e5
+VOXELS_PER_SECOND = 2e6
 OBJECT_BYTES = 16 * 1024
 """For each object that is brought together at once, and each channel."""
 EMBEDDINGS_PER_SECOND = 5.0
