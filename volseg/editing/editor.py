@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volseg.editing.bulk import DeltaCollector, collect, places_of
+from volseg.editing.classes import class_changes, given_by, renamed_classes
 from volseg.editing.deltas import Place, bounding_region, id_counts
 from volseg.editing.ids import IdClaims
 from volseg.editing.options import EditorOptions
@@ -20,7 +21,6 @@ from volseg.editing.selection import Selection
 from volseg.editing.tools import check_split_memory, seed_lists, split_mask
 from volseg.errors import InputError
 from volseg.geometry import Region, joined, region_origin, region_shape, shifted, slices
-from volseg.images.objects import MODEL
 from volseg.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -119,21 +119,12 @@ class Editor(Painting):
         self._check_open()
         rows = self.labels.objects.rows()
         known, given = self._classes(rows), {row.id: row for row in rows}
-        changes: dict[int, tuple[str | None, str | None]] = {}
-        for label, class_ in classes.items():
-            old = known.get(label)
-            if old is None and (label not in given or self.pending):
+        for label in classes:
+            if known.get(label) is None and (label not in given or self.pending):
                 self._check_exists(label)
-            by_model = label in given and (given[label].class_by or "").startswith(MODEL)
-            if old != class_ or by_model:
-                changes[label] = (old, class_)
+        changes = class_changes(classes, known, given)
         if changes:
-            before = {
-                str(label): [given[label].class_by, given[label].class_confidence]
-                for label in changes
-                if label in given
-            }
-            details = {"ids": list(changes), "given_by": before}
+            details = {"ids": list(changes), "given_by": given_by(changes, given)}
             with self._operating:
                 self.push(Operation("set_class", classes=changes, details=details))
 
@@ -328,7 +319,7 @@ class Editor(Painting):
             collect(
                 self._places(names, rows), self.block, change, self._grid, collector, progress, kind
             )
-            classes = _renamed_classes(names, kind, self._classes(rows))
+            classes = renamed_classes(names, kind, self._classes(rows))
             for old in names:  # one that is there loses voxels, or at least its class
                 if not collector.counts.get(old) and old not in classes:
                     raise self._no_object(old)
@@ -407,17 +398,3 @@ class Editor(Painting):
     def __repr__(self) -> str:
         state = "closed" if self._closed else str(self.pending)
         return f"Editor({str(self.labels.location)!r}, {self.annotator!r}, {state})"
-
-
-def _renamed_classes(
-    names: Mapping[int, int], kind: str, classes: Mapping[int, str | None]
-) -> dict[int, tuple[str | None, str | None]]:
-    """Return what a renaming does to classes: gone with a deleted or merged object, taken along by a relabelled one."""
-    changes: dict[int, tuple[str | None, str | None]] = {}
-    for old, new in names.items():
-        class_ = classes.get(old)
-        if class_ is not None:
-            changes[old] = (class_, None)
-            if kind == "relabel":
-                changes[new] = (None, class_)
-    return changes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from volseg.errors import AlreadyWrittenError, ChangedError, NotThereError, UnsupportedFormatError
@@ -78,8 +78,7 @@ class ObjectRow:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as it is stored: `class` without the underscore, None left out."""
-        given = {key: value for key, value in asdict(self).items() if value is not None}
-        return {key.rstrip("_"): value for key, value in given.items()}
+        return {key.rstrip("_"): value for key, value in vars(self).items() if value is not None}
 
     def class_of_person(self, category: str | None) -> str | None:
         """Return the class if a person gave it, else None.
