@@ -51,8 +51,10 @@ class VoxelClassifier:
         definition: FeatureDefinition,
         names: Mapping[int, str],
         about: Mapping[str, Any] | None = None,
+        *,
+        live: bool = False,
     ) -> VoxelClassifier:
-        """Train on samples; the same samples give the same bytes.
+        """Train on samples, for a preview where `live`; the same samples give the same bytes.
 
         Raises
         ------
@@ -65,7 +67,7 @@ class VoxelClassifier:
                 f"the scribbles are all of class {', '.join(map(str, numbers)) or 'none'}; draw strokes of at least "
                 "two classes, background being one"
             )
-        trees = Trees.train(samples.features, targets, samples.weights, definition.names)
+        trees = Trees.train(samples.features, targets, samples.weights, definition.names, live=live)
         classes = {int(number): names.get(int(number)) for number in numbers}
         return VoxelClassifier(definition, classes, trees, about=about or {})
 

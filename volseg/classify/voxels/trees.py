@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     import lightgbm
 
 ROUNDS = 50
-"""Trees, of each class where there are more than two: few, so that a slice is classified while one looks at it."""
+"""Trees, of each class where there are more than two."""
+LIVE_TREES = 50
+"""Trees in all of a live preview, so that a slice is classified while one looks at it."""
 PARAMETERS: dict[str, Any] = {
     # by tests/bench/pixels.py on what trains: few features a split, bins as fine as the samples are
-    "num_leaves": 63,
-    "learning_rate": 0.05,
-    "min_data_in_leaf": 1,
+    "num_leaves": 31,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 2,
     "min_data_in_bin": 1,
     "min_sum_hessian_in_leaf": 1e-3,
     "lambda_l2": 1.0,
@@ -35,6 +37,7 @@ PARAMETERS: dict[str, Any] = {
     "verbosity": -1,
     "num_threads": 1,
 }
+LIVE: dict[str, Any] = {"num_leaves": 15, "max_bin": 63}
 
 
 class Trees:
@@ -58,6 +61,8 @@ class Trees:
         targets: NDArray[np.int64],
         weights: NDArray[np.float64],
         names: Sequence[str],
+        *,
+        live: bool = False,
     ) -> Trees:
         """Train on samples.
 
@@ -71,6 +76,8 @@ class Trees:
             (n,) above 0.
         names
             Of the features.
+        live
+            Fewer and smaller trees, for a preview.
         """
         library = _library()
         classes = int(targets.max()) + 1
@@ -80,7 +87,12 @@ class Trees:
             else {"objective": "multiclass", "num_class": classes}
         )
         data = library.Dataset(features, targets, weight=weights, feature_name=list(names))
-        return Trees(library.train({**PARAMETERS, **kind}, data, ROUNDS), classes)
+        chosen, rounds = {**PARAMETERS, **kind}, ROUNDS
+        if live:
+            rounds = LIVE_TREES if classes == 2 else max(1, LIVE_TREES // classes)
+            rate = PARAMETERS["learning_rate"] * ROUNDS / rounds
+            chosen |= LIVE | {"learning_rate": min(0.5, rate)}
+        return Trees(library.train(chosen, data, rounds), classes)
 
     @staticmethod
     def of_text(text: str, classes: int) -> Trees:

@@ -56,6 +56,8 @@ class Seen:
 class Preview:
     """Classifies places in view; a newer request cancels an older one that is not done.
 
+    Its trees are fewer and smaller than those of `train`, so that an answer comes while one looks.
+
     Parameters
     ----------
     volume
@@ -162,7 +164,10 @@ class Preview:
             samples = self._samples(strokes)
             self._go_on(number)
             definition = self._opened().definition
-            self._trained = said, VoxelClassifier.train(samples, definition, labels.classes)
+            self._trained = (
+                said,
+                VoxelClassifier.train(samples, definition, labels.classes, live=True),
+            )
         return self._trained[1]
 
     def _samples(self, strokes: Strokes) -> Samples:
