@@ -43,11 +43,11 @@ class WatershedSettings:
     """
 
     foreground: float = 0.5
-    prominence: float = 0.08
+    prominence: float = 0.1
     seed: float = 0.15
     smallest: int = 12
-    boundary: float = 0.25
-    confidence: float = 0.6
+    boundary: float = 0.5
+    confidence: float = 0.8
 
 
 DEFAULT = WatershedSettings()
