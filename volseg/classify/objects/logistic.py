@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from volseg.classify.objects.classifier import Family, Inputs, class_weights, need
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (0.01, 0.1, 1.0)
 """Inverse strengths of regularisation that are tried where there are enough labels."""
 STRENGTH = 0.3
-FOLDS = 4
+FOLDS = 3
 _WEIGHTS = "logistic.npz"
 
 
