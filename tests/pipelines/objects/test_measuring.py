@@ -186,3 +186,20 @@ def test_what_can_t_be_measured_is_told(tmp_path: Path, volume: Volume) -> None:
             "truth",
             definition=make_plan(volume, "truth").definition.model_copy(update={"flat": True}),
         )
+
+
+def test_no_cut_changes_the_embedding_of_an_object(tmp_path: Path) -> None:
+    """Tiles that overlap, a cache that one run fills and the next reads."""
+    truth = make_truth((1, 40, 56), 5, seed=4)
+    volume = make_volume(str(tmp_path / "v.zarr"), truth, scale_um=SCALE)
+    options = FeatureOptions.of(embedding="nano", zoom=8.0, channels="none")
+    files = []
+    for block in ((1, 40, 56), (1, 23, 31)):
+        plan = make_plan(volume, "truth", options, block=block)
+        jobs.run(plan, volume, restart=True)
+        files.append(stored(volume, plan))
+    assert files[0] == files[1]
+    rows, names = measure(volume, "truth", options).table.rows(), plan.definition.names
+    numbers = rows.values[:, names.index("embedding_mean-0") :]
+    assert numbers.shape == (5, 256) and np.isfinite(numbers).all()
+    assert len(np.unique(numbers[:, 0])) == 5
