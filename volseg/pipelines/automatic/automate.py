@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from volseg.images.image import Volume
     from volseg.images.labels import Labels
     from volseg.pipelines.segmentation.job import RunResult
+    from volseg.pipelines.segmentation.plan import Plan as SegmentPlan
     from volseg.prompts import PromptSet
 
 NOTHING = "nothing was found that looks like an object"
@@ -148,7 +149,7 @@ def stored_proposals(plan: AutoPlan, volume: Volume) -> PromptSet | None:
     return as_prompts(json.loads(text)) if text else None
 
 
-def segment_plan(plan: AutoPlan, volume: Volume, proposals: PromptSet, resume: bool) -> Any:
+def segment_plan(plan: AutoPlan, volume: Volume, proposals: PromptSet, resume: bool) -> SegmentPlan:
     """Return the plan that segments proposals as the automatic plan looks at the image."""
     from volseg.pipelines.segmentation.options import SegmentOptions
     from volseg.pipelines.segmentation.planner import make_plan as plan_segments
@@ -164,7 +165,8 @@ def segment_plan(plan: AutoPlan, volume: Volume, proposals: PromptSet, resume: b
         into_existing=plan.existing,
         overwrite_edits=plan.overwrite_edits,
     )
-    return plan_segments(volume, proposals, options, resume=resume)
+    found = plan_segments(volume, proposals, options, resume=resume)
+    return found.model_copy(update={"merge_claims": True})
 
 
 def automatic(

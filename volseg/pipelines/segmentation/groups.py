@@ -105,6 +105,8 @@ class Found:
         Groups with a quarantined block: their objects are not settled.
     tracks
         By object id.
+    merged
+        Of objects that were given up as another's: that one.
     recorded
         The run's record; None where the label image is new.
     composed
@@ -118,6 +120,7 @@ class Found:
     windows: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     broken: set[int] = field(default_factory=set)
     tracks: dict[int, TrackEntry] = field(default_factory=dict)
+    merged: dict[int, int] = field(default_factory=dict)
     recorded: Recorded | None = None
     composed: dict[Triple, str] = field(default_factory=dict)
     extents: dict[int, Extent] = field(default_factory=dict)

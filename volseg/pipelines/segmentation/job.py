@@ -47,7 +47,8 @@ class SegmentJob:
 
     @cached_property
     def stages(self) -> Sequence[Stage]:
-        """seed, propagate, settle, (record,) compose, the pyramid's levels, objects."""
+        """seed, propagate, settle, (claims, record,) compose, the pyramid's levels, objects."""
+        from volseg.pipelines.segmentation.claims_stage import ClaimsStage
         from volseg.pipelines.segmentation.groups import Found, make_groups
         from volseg.pipelines.segmentation.label_stages import ComposeStage, PyramidStage
         from volseg.pipelines.segmentation.mask_stages import PropagateStage, SeedStage, SettleStage
@@ -63,6 +64,7 @@ class SegmentJob:
             SeedStage(plan, groups, found),
             PropagateStage(plan, groups, found),
             SettleStage(plan, groups, found),
+            *([ClaimsStage(plan, found)] if plan.merge_claims else []),
             *([] if plan.existing is None else [RecordStage(plan, found)]),
             ComposeStage(plan, found),
             *(PyramidStage(plan, found, level) for level in coarse),

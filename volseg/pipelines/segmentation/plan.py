@@ -91,6 +91,8 @@ class Plan(_Frozen):
     labels: LabelImage
     objects: tuple[PromptedObject, ...]
     existing: IntoExisting | None = None
+    merge_claims: bool = False
+    """Of objects whose tracks lie on each other one stays: for prompts that a machine made."""
     # not in the hash:
     url: str
     labels_at: str | None
@@ -181,6 +183,7 @@ class Plan(_Frozen):
     def _hashed(self) -> dict[str, Any]:
         """What the hash is over; a part that came later is left out where it changes nothing."""
         absent = {"existing"} if self.existing is None else set()
+        absent |= set() if self.merge_claims else {"merge_claims"}
         return self.model_dump(mode="json", exclude=_NOT_HASHED | absent)
 
 

@@ -39,14 +39,16 @@ class ObjectsStage:
             if i in self.found.tracks
         ]
         incomplete = sorted(i for g in self.found.broken for i in self.groups[g])
-        known_ids = {row[0] for row in rows} | set(incomplete)
+        known_ids = {row[0] for row in rows} | set(incomplete) | set(self.found.merged)
         empty = sorted(one.id for one in self.plan.objects if one.id not in known_ids)
         recorded = self.found.recorded
         payload = {
             "rows": rows,
             "incomplete": incomplete,
             "empty": empty,
-            "gone": sorted(set(self.found.tracks) - set(self.found.extents)),
+            "gone": sorted(
+                (set(self.found.tracks) | set(self.found.merged)) - set(self.found.extents)
+            ),
             "doubts": doubts_of(self.found, self.plan.source.shape[0]),
             "settled": 0 if recorded is None else recorded.settled,
         }
