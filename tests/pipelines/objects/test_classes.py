@@ -142,11 +142,14 @@ def test_classes_of_a_table_and_several_images(
             [[i + 1, name] for i, name in enumerate(textured_discs(4, count=25).classes[:12])]
         )
     done(volseg("objects", "label", other, "cells", "--csv", tmp_path / "classes.csv"))
+    nothing = textured_discs(5, count=1)
+    Scene(nothing.image, nothing.labels * 0, ()).write(tmp_path / "empty.zarr")
     model = tmp_path / "m.model"
-    told = done(volseg("objects", "train", url, "cells", other, "cells", "--out", model, "--json"))
+    images = (url, "cells", other, tmp_path / "empty.zarr", "cells")
+    told = done(volseg("objects", "train", *images, "--out", model, "--json"))
     assert sum(json.loads(told.out)["labels"].values()) == LABELLED + 12
     said = done(volseg("objects", "classify", tmp_path / "*.zarr", "cells", "--model", model))
-    assert len(said.out.splitlines()) == 2
+    assert len(said.out.splitlines()) == 3
     assert all(row.class_ for row in rows(str(other)).values())
 
 

@@ -15,7 +15,7 @@ from volseg.classify.objects.training import Learned, Samples, learn, names_of
 from volseg.errors import InputError
 from volseg.geometry import Triple
 from volseg.measurement.definition import FeatureDefinition
-from volseg.measurement.table import FeatureRows
+from volseg.measurement.table import FeatureRows, FeatureTable
 from volseg.models.folder import ENDING, check_target, read_model, write_model
 from volseg.pipelines.objects.job import run
 from volseg.pipelines.objects.options import FeatureOptions, PatchOptions
@@ -184,7 +184,7 @@ def train(
         run(plan, one.volume, cluster=cluster, workers=workers, progress=progress or silent).table
         for one, plan in zip(opened, plans, strict=True)
     ]
-    rows = [_labelled(table.parts(), given) for table, given in zip(tables, classes, strict=True)]
+    rows = [_labelled(table, given) for table, given in zip(tables, classes, strict=True)]
     samples = samples_of(opened, classes, rows)
     samples.check()
     patch = None
@@ -234,16 +234,17 @@ def samples_of(
     return Samples(together.values, index, names, np.concatenate(images), together.centroids)
 
 
-def _labelled(parts: Iterable[FeatureRows], given: Mapping[ObjectKey, str]) -> FeatureRows:
+def _labelled(table: FeatureTable, given: Mapping[ObjectKey, str]) -> FeatureRows:
     """The rows of labelled objects; those without voxels have none."""
     found = []
-    for part in parts:
+    for part in table.parts():
         keys = zip(part.times.tolist(), part.ids.tolist(), strict=True)
         chosen: NDArray[np.bool_] = np.array([key in given for key in keys], bool)
         found.append(part.chosen(chosen))
     if not found:
         empty = np.empty(0, np.int64)
-        return FeatureRows(empty, empty, np.empty((0, 3)), empty, np.empty((0, 0), np.float32))
+        nothing = np.empty((0, len(table.definition.names)), np.float32)
+        return FeatureRows(empty, empty, np.empty((0, 3)), empty, nothing)
     return FeatureRows.joined(found)
 
 
