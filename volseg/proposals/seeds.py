@@ -6,11 +6,16 @@ nothing.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 SLICES_SEEN = 1.5
 """A fragment is compared with the next slices however thin it is: slices may be further apart than it is wide."""
+WIDTH = 0.75
+"""Of the radius of a disc as large as a fragment: as far as that it is compared at least, as a model tells less depth
+than there is, and its deepest place moves from slice to slice."""
 
 
 def seeds_of(fragments: NDArray[np.void], anisotropy: float) -> NDArray[np.int64]:
@@ -38,7 +43,8 @@ def seeds_of(fragments: NDArray[np.void], anisotropy: float) -> NDArray[np.int64
     rank = np.empty(len(ordered), np.int64)
     rank[np.argsort(-ordered["height"].astype(np.int64), kind="stable")] = np.arange(len(ordered))
     places = np.stack([ordered["z"], ordered["y"], ordered["x"]], axis=1).astype(np.float64)
-    radius = ordered["radius"].astype(np.float64)
+    disc = np.sqrt(ordered["area"] / math.pi)
+    radius = np.maximum(ordered["radius"].astype(np.float64), WIDTH * disc)
     deep = np.maximum(radius / anisotropy, SLICES_SEEN)  # in slices
     reach = np.maximum(radius, deep * anisotropy)
     tree = cKDTree(places * (anisotropy, 1.0, 1.0))
