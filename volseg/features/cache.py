@@ -68,7 +68,7 @@ def cache_key(
     rendering : Rendering
         How voxels are shown.
     weights : str
-        SHA-256 of the weights.
+        SHA-256 of the weights, of a model with another's encoder those of the other.
     tiling : Tiling
         Tiles.
     """
@@ -353,7 +353,7 @@ def cache_of(
         Embeddings kept in memory.
     """
     identity = volume.identity(level)
-    key = cache_key(identity, level, time, rendering, spec.sha256 or "unknown", tiling)
+    key = cache_key(identity, level, time, rendering, spec.encoder_sha256 or "unknown", tiling)
     store = None if in_memory else volume.output_store.sub(f"{FOLDER}/{key}")
     versions = SourceVersions(volume, level, time, rendering.channels)
     is_far = store is not None and store.location.local_path is None

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from volseg.errors import ExistsError, InputError, ModelUnavailableError
+from volseg.errors import ExistsError, InputError, ModelUnavailableError, NotThereError
 from volseg.storage import Store, open_store, parse_url
 
 MANIFEST = "manifest.json"
@@ -98,6 +98,20 @@ def read_model(place: str, kind: str) -> tuple[dict[str, Any], dict[str, bytes]]
             f"{store.location} is no model: there is no {MANIFEST}; train one with --out"
         )
     return said, checked_files(said, kind, {n: store.get_or_none(n) for n in _names(said, store)})
+
+
+def read_manifest(place: str) -> dict[str, Any] | None:
+    """Read what a folder says of itself, unchecked; None where there is no manifest, or no such place.
+
+    Raises
+    ------
+    ModelUnavailableError
+        It is damaged.
+    """
+    try:
+        return _manifest(Store(parse_url(place), read_only=True))
+    except NotThereError:
+        return None
 
 
 def checked_files(

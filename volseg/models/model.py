@@ -14,12 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from volseg.errors import InputError
 from volseg.models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,35 @@ class Network(Protocol):
         `embedding` is that of one image, each array (1, C, H, W) float32; M is `ModelSpec.mask_size`.
         """
         ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A network whose decoder can learn while its encoder, and with it every embedding, stays as it is."""
+
+    @property
+    def decoder(self) -> torch.nn.Module:
+        """What makes masks and their scores of embeddings and prompts."""
+        ...
+
+    def masks(
+        self, embedding: dict[str, torch.Tensor], prompts: PromptBatch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Network.masks`; gradients reach the decoder."""
+        ...
+
+
+def tunable(network: Network, name: str) -> Tunable:
+    """Return a network as one whose decoder can learn.
+
+    Raises
+    ------
+    InputError
+        It is not; `name` names the model.
+    """
+    if not isinstance(network, Tunable):
+        raise InputError(f"the decoder of {name} can't be trained apart; use nano, or a SAM")
+    return network
 
 
 def precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:

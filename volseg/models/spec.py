@@ -73,6 +73,10 @@ class ModelSpec:
         What it takes.
     propagation : mapping
         Its settings of propagation, where they are not the defaults of `volseg.propagation.Settings`.
+    base : (str, str) or None
+        Name and digest of the model whose encoder it has, where only its decoder is its own.
+    file_sha256 : str or None
+        Digest of the file at `path`, where `sha256` names a folder of several files.
     """
 
     name: str
@@ -87,6 +91,13 @@ class ModelSpec:
     object_size: int
     cost: Cost
     propagation: Mapping[str, Any] = field(default_factory=lambda: IOU_SCORES)
+    base: tuple[str, str] | None = None
+    file_sha256: str | None = None
+
+    @property
+    def encoder_sha256(self) -> str | None:
+        """Digest of the weights that embeddings come from: models with one encoder share their embeddings."""
+        return self.sha256 if self.base is None else self.base[1]
 
     @property
     def embedding_dtype(self) -> np.dtype[np.void]:

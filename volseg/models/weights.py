@@ -83,6 +83,8 @@ def fetch_weights(spec: ModelSpec, progress: Progress | None = None) -> Path:
         The weights can't be fetched, or are not what they should be; the message says how to put
         them there by hand.
     """
+    if spec.file_sha256 is not None:
+        spec = replace(spec, sha256=spec.file_sha256)
     if spec.path.is_file():
         return _checked(spec)
     if spec.url is None:

@@ -33,6 +33,11 @@ class SamNetwork:
         """All its parameters."""
         return self.sam
 
+    @property
+    def decoder(self) -> torch.nn.Module:
+        """The mask decoder, its scores' head in it."""
+        return self.sam.mask_decoder
+
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute ``image`` (b, C, E, E) from images (b, 3, S, S), float32 in 0..255."""
         return {IMAGE: self.sam.image_encoder((images - self.sam.pixel_mean) / self.sam.pixel_std)}

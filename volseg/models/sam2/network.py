@@ -42,6 +42,12 @@ class Sam2Network:
         module: torch.nn.Module = self._model
         return module
 
+    @property
+    def decoder(self) -> torch.nn.Module:
+        """The mask decoder; of its parts those that an embedding went through already learn nothing more."""
+        decoder: torch.nn.Module = self._model.sam_mask_decoder
+        return decoder
+
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute ``image`` (b, 256, S / 16, S / 16), ``fine`` (b, 32, S / 4, S / 4) and ``middle``
         (b, 64, S / 8, S / 8) from images (b, 3, S, S), float32 in 0..255.
