@@ -34,7 +34,7 @@ RUN = 8
 BLOCK_VOXELS = 1 << 22
 """Most voxels of a block of labels, unless a single storage object has more."""
 SLICE_BYTES = 120
-"""Bytes per voxel of a slice while it is parted into fragments (measured: 96)."""
+"""Bytes per voxel of a slice while it is parted into fragments (estimated)."""
 CANDIDATE_BYTES, CONTACT_BYTES = 160, 700
 """Bytes of a fragment among all when seeds are found, and of a contact when fragments are joined."""
 _SECONDS_PER_TILE, _SECONDS_PER_VOXEL = 0.2, 1.5e-6

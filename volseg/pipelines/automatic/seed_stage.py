@@ -14,6 +14,7 @@ from volseg.pipelines.automatic.blocks import OneBlock
 from volseg.pipelines.automatic.worker_context import Opened, tables_name
 from volseg.pipelines.pixels.object_stages import unpacked
 from volseg.prompts.models import MAX_ID, Layer, Prompt, PromptedObject, PromptSet, RunLengthMask
+from volseg.proposals.chains import matches, swellings
 from volseg.proposals.seeds import seeds_of
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ class SeedStage(OneBlock):
     name = "seeds"
 
     def compute(self, block: Block, context: BlockContext) -> dict[str, Any]:
-        """Keep the fragments that are the highest within their radius, large and sure enough, and not yet labelled."""
+        """Keep one fragment an object: where it is largest, large and sure enough, and not yet labelled."""
         plan = self.plan
         opened = Opened.of(plan, context)
         tables = [
             unpacked(context.get(tables_name(z)))["table"] for z in range(plan.source.shape[0])
         ]
         fragments = np.concatenate(tables)
-        seeds = fragments[seeds_of(fragments, plan.anisotropy)]
+        largest = fragments[self._largest(tables, opened, context)]
+        seeds = largest[seeds_of(largest, plan.anisotropy)]
         large = seeds["area"] >= math.pi / 4 * plan.smallest**2
         seeds = seeds[large & (seeds["sure"] >= plan.confidence)]
         first = 1
@@ -51,6 +53,20 @@ class SeedStage(OneBlock):
         text = PromptSet(layers=(layer,), objects=tuple(objects)).to_json() if objects else ""
         context.put(PROPOSALS, text.encode())
         return {"proposals": len(objects), "fragments": len(fragments)}
+
+    def _largest(
+        self, tables: list[NDArray[np.void]], opened: Opened, context: BlockContext
+    ) -> NDArray[np.int64]:
+        """Follow fragments from slice to slice, and return where each object is largest, as rows of all tables."""
+        first = np.cumsum([0, *(len(table) for table in tables)])
+        links = []
+        for z in range(len(tables) - 1):
+            if not len(tables[z]) or not len(tables[z + 1]):
+                continue
+            pairs = matches(opened.fragments(z, context), opened.fragments(z + 1, context))
+            links += [(first[z] + a - 1, first[z + 1] + b - 1) for a, b in pairs.tolist()]
+        areas = np.concatenate([table["area"] for table in tables])
+        return swellings(areas, links, self.plan.anisotropy, len(tables))
 
     def _proposal(
         self, object_id: int, seed: np.void, opened: Opened, context: BlockContext
