@@ -66,7 +66,10 @@ def check_target(place: str, kind: str, *, overwrite: bool) -> None:
     ExistsError
         If something is there.
     """
-    store = Store(parse_url(place), read_only=True)
+    location = parse_url(place)
+    if location.local_path is not None and location.local_path.is_file():
+        raise ExistsError(f"{location} is a file; choose another folder for --out")
+    store = Store(location, read_only=True)
     if store.is_empty():
         return
     said = _manifest(store)
