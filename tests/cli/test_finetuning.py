@@ -16,8 +16,8 @@ Command = Callable[..., Said]
 QUICK = ("--steps", "8", "--replay", "1", "--slices", "1", "--json")
 
 
-def make_plane(url: Path, flip: bool = False) -> str:
-    """Six discs on noise, as labels of another writer: no table, two objects that a person accepted."""
+def make_plane(url: Path) -> str:
+    """Six discs on noise, as labels of another writer: no table."""
     volume = library.create_volume(
         str(url), axes="zyx", shape=(1, 70, 90), dtype="uint16", scale_um=(1, 1, 1)
     )
@@ -32,8 +32,6 @@ def make_plane(url: Path, flip: bool = False) -> str:
         truth[0, disc] = number + 1
     whole = ((0, 1), (0, 70), (0, 90))
     volume.write(whole, image.astype(np.uint16))
-    if flip:  # of objects that nobody looked at
-        truth[truth > 4] = 0
     volume.create_labels("cells").write_objects(whole, truth)
     return str(url)
 
@@ -82,6 +80,15 @@ def test_it_segments_with_its_own_hash_and_its_parents_embeddings(
     assert said.status == 0, said.err
     sha256 = json.loads(Path(tuned, "manifest.json").read_text())["sha256"]
     assert sha256 in said.out
+
+
+def test_it_brings_its_parents_dense_maps_along(tuned: str) -> None:
+    from volseg.models.dense_heads import find_dense
+    from volseg.models.registry import find_model
+
+    spec = find_model(tuned)
+    assert find_dense(spec) == find_dense(find_model("nano"))
+    find_dense(spec).check_parent(spec)
 
 
 def test_a_changed_byte_is_refused(volseg: Command, plane: str, tuned: str, tmp_path: Path) -> None:

@@ -125,10 +125,10 @@ class DenseSpec:
         InputError
             The weights differ.
         """
-        if self.parent_sha256 is not None and model.sha256 != self.parent_sha256:
+        if self.parent_sha256 is not None and model.encoder_sha256 != self.parent_sha256:
             raise InputError(
                 f"the dense model {self.name} was trained on embeddings of the weights {self.parent_sha256}, "
-                f"but {model.name} has {model.sha256}: use the model that it belongs to, or train it anew with "
+                f"but {model.name} has {model.encoder_sha256}: use the model that it belongs to, or train it anew with "
                 "'python -m volseg.training.dense'"
             )
 

@@ -14,6 +14,7 @@ from volseg.models.tuned.folder import CARD, KIND, WEIGHTS, Base, read_decoder, 
 from volseg.models.weights import weights_folder
 
 if TYPE_CHECKING:
+    from volseg.models.dense import DenseModel, DenseSpec
     from volseg.models.model import Network
 
 CHECKPOINTS = (".pth", ".pt", ".safetensors")
@@ -67,6 +68,21 @@ class TunedFamily:
         except RuntimeError as error:
             raise ModelUnavailableError(f"{path} does not fit {base.name}: {error}") from None
         return network, spec
+
+    def dense_spec(self, spec: ModelSpec) -> DenseSpec | None:
+        """Return what is known of the base's dense model, which takes the same embeddings; None where it has none."""
+        from volseg.models.dense_heads import DenseFamily
+        from volseg.models.families import family_of
+
+        base = _planned_base(spec)
+        family = family_of(base)
+        return family.dense_spec(base) if isinstance(family, DenseFamily) else None
+
+    def load_dense(self, spec: ModelSpec, device: str) -> DenseModel:
+        """Load the base's dense model."""
+        from volseg.models.dense_heads import load_dense
+
+        return load_dense(_planned_base(spec), device)
 
     def card(self, spec: ModelSpec) -> str | None:
         """Return the card in the folder."""
@@ -128,6 +144,12 @@ def _base_spec(base: Base) -> ModelSpec:
             f"the model was tuned from {base.name} with SHA-256 {base.sha256}, but here that is {spec.sha256}"
         )
     return spec
+
+
+def _planned_base(spec: ModelSpec) -> ModelSpec:
+    base = spec_base(spec)
+    assert base is not None
+    return _base_spec(base)
 
 
 def _base_network(base: Base) -> Network:

@@ -19,7 +19,7 @@ from volseg.training.losses import mask_losses, true_iou
 
 PROMPTS = 4  # of one tile in a step
 REPLAYED = 0.3  # of the steps are on what must not be forgotten
-RATE, DECAY, CLIP, AVERAGE = 2e-4, 0.01, 1.0, 0.97
+RATE, DECAY, CLIP, AVERAGE = 5e-5, 0.01, 1.0, 0.97
 Prompting = Callable[[Sequence[View], torch.device], PromptBatch]
 Tensors = dict[str, Tensor]
 
