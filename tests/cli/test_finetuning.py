@@ -121,3 +121,23 @@ def test_errors_in_one_line(
     said = volseg("finetune", *(word.format(**places) for word in arguments))
     assert said.status == 2 and told in said.err
     assert not Path(places["new"]).exists()
+
+
+def test_what_nobody_looked_at_teaches_nothing(volseg: Command, tmp_path: Path) -> None:
+    folders = []
+    for name in ("a", "b"):
+        url = make_plane(tmp_path / f"{name}.zarr")
+        labels = library.open(url).labels["cells"]
+        with labels.edit(annotator="annotator-1") as editor:
+            for id_, y, x in ((1, 18, 25), (2, 18, 54), (4, 52, 25)):
+                editor[0, y, x] = id_
+            if name == "b":  # the truth of all others is turned around
+                whole = np.asarray(labels.levels[0])[0]
+                editor[0] = np.where(np.isin(whole, (3, 5, 6)), 0, np.asarray(editor[0]))
+        folders.append(tmp_path / f"{name}.model")
+        said = volseg(
+            "finetune", url, "cells", "--out", str(folders[-1]), "--corrected-only", *QUICK
+        )
+        assert said.status == 0 and json.loads(said.out)["objects"] == 3, said.err
+    for path in folders[0].iterdir():
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes(), path.name
