@@ -28,7 +28,6 @@ EXTRAS = {
     "medical": ("highdicom",),
     "cloudfs": ("s3fs", "gcsfs", "adlfs"),
     "aws": ("boto3", "cryptography"),
-    "server": ("uvicorn", "argon2"),
 }
 """Modules that each extra brings."""
 LIBRARIES = ("numpy", "zarr", "dask", "torch", "segment-anything")
