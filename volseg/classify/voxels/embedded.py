@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 
 from volseg.classify.voxels.definition import EmbeddingDefinition
 from volseg.errors import ModelUnavailableError
+from volseg.models.dense_heads import find_dense, load_dense
 
 if TYPE_CHECKING:
     from volseg.features.cache import EmbeddingCache
     from volseg.features.reading import TileEncoder
     from volseg.features.tiling import Tile
     from volseg.images.image import Volume
-    from volseg.models.dense import DenseModel
+    from volseg.models.dense import DenseModel, DenseSpec
+    from volseg.models.spec import ModelSpec
 
 Planes = NDArray[np.float32]
 
 COMPONENTS = 16
 MAPS = ("foreground", "boundary", "depth", "affinity +0 +1 +0", "affinity +0 +0 +1")
+"""Maps that are taken, where the dense model has them."""
 KEPT_TILES = 64
 _SEED = 20
 
@@ -37,14 +40,14 @@ def define_embedding(model: str, zoom: float = 1.0) -> EmbeddingDefinition:
     fetch(model)
     spec = find_model(model)
     assert spec.sha256 is not None
-    dense = _dense_of(spec.sha256)
+    dense = _dense_of(spec)
     return EmbeddingDefinition(
         model=spec.name,
         sha256=spec.sha256,
         zoom=zoom,
         components=COMPONENTS,
-        dense_sha256=None if dense is None else dense.spec.sha256,
-        maps=() if dense is None else MAPS,
+        dense_sha256=None if dense is None else dense.sha256,
+        maps=() if dense is None else tuple(m.name for m in dense.maps if m.name in MAPS),
     )
 
 
@@ -105,12 +108,13 @@ class EmbeddedFeatures:
                 f"the classifier was trained with the weights {definition.sha256} of {definition.model}, but those "
                 f"here have SHA-256 {model.spec.sha256}; put the former in place, or train it anew"
             )
-        dense = None if definition.dense_sha256 is None else _dense_of(definition.sha256)
-        if definition.dense_sha256 not in (None, None if dense is None else dense.spec.sha256):
+        known = _dense_of(model.spec)
+        if definition.dense_sha256 not in (None, None if known is None else known.sha256):
             raise ModelUnavailableError(
                 f"the classifier was trained with the dense model {definition.dense_sha256}, which is not here; "
                 "train it anew"
             )
+        dense = None if definition.dense_sha256 is None else load_dense(model.spec)
         shown = list(range(min(3, len(channels))))  # a model sees three channels at most
         low, high = zip(*(limits[i] for i in shown), strict=True)
         whole = volume.is_rgb and len(shown) == 3
@@ -170,12 +174,9 @@ def projection(channels: int, components: int) -> Planes:
     return np.asarray((2 * bits - 1) / np.sqrt(channels), np.float32)
 
 
-def _dense_of(sha256: str) -> DenseModel | None:
-    """Return the dense model that takes embeddings of these weights."""
-    from volseg.models.nano import dense
-
+def _dense_of(spec: ModelSpec) -> DenseSpec | None:
+    """Return what is known of the dense model that takes a model's embeddings."""
     try:
-        model = dense.load()
+        return find_dense(spec)
     except ModelUnavailableError:
         return None
-    return model if model.spec.parent_sha256 == sha256 else None
