@@ -9,9 +9,10 @@ import typer
 
 from volseg.cli.bars import Bars
 from volseg.cli.declared import as_typed
+from volseg.cli.interrupts import resumable
 from volseg.cli.options import AsJson, LabelsAt, Url
 from volseg.engine.devices import on_device
-from volseg.errors import InputError, InterruptedRunError
+from volseg.errors import InputError
 from volseg.options import flattened
 from volseg.pipelines.automatic.options import AutoOptions
 from volseg.pipelines.options import RunOptions
@@ -50,29 +51,24 @@ def _auto(
     if proposals_out is not None:
         file_to_write(proposals_out)
     cluster = run.cluster or "local"
-    try:
-        with on_device(run.device, cluster), Bars() as bars:
-            plan = make_plan(open_volume(url, labels_at), options)
-            if plan_only:
-                typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
-                return
-            if proposals_out is not None and plan.method != "seeds":
-                raise InputError(
-                    "--proposals-out: regions have no proposals; the maps show tissue without gaps, or give "
-                    "--method seeds"
-                )
-            done = run_automatic(
-                plan,
-                cluster,
-                workers=run.workers,
-                progress=bars,
-                only_propose=proposals_out is not None,
-                **run.how,
+    with resumable(), on_device(run.device, cluster), Bars() as bars:
+        plan = make_plan(open_volume(url, labels_at), options)
+        if plan_only:
+            typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
+            return
+        if proposals_out is not None and plan.method != "seeds":
+            raise InputError(
+                "--proposals-out: regions have no proposals; the maps show tissue without gaps, or give "
+                "--method seeds"
             )
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "interrupted; the same command with --resume goes on where it was"
-        ) from None
+        done = run_automatic(
+            plan,
+            cluster,
+            workers=run.workers,
+            progress=bars,
+            only_propose=proposals_out is not None,
+            **run.how,
+        )
     if proposals_out is not None and done.proposals is not None:
         done.proposals.dump(proposals_out)
     typer.echo(json.dumps(done.to_json()) if as_json else done.describe())

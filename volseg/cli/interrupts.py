@@ -6,7 +6,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+from volseg.errors import InterruptedRunError
 
 MESSAGES = {
     2: "volseg: still removing what was begun; a third Ctrl-C leaves it behind\n",
@@ -51,3 +55,14 @@ def end_quietly() -> None:
     """Let a late Ctrl-C end the process without a word, for there is nothing left to remove."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say of a Ctrl-C, whenever it comes, how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "interrupted; the same command with --resume goes on where it was"
+        ) from None

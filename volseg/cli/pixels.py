@@ -10,9 +10,10 @@ import typer
 
 from volseg.cli.bars import Bars
 from volseg.cli.declared import as_typed
+from volseg.cli.interrupts import resumable
 from volseg.cli.options import AsJson, LabelName, LabelsAt, Url
 from volseg.engine.devices import on_device
-from volseg.errors import InputError, InterruptedRunError
+from volseg.errors import InputError
 from volseg.options import flattened
 from volseg.pipelines.options import RunOptions
 from volseg.pipelines.pixels.options import PixelApplyOptions, PixelTrainOptions
@@ -78,17 +79,12 @@ def _apply(
     if run.resume and run.restart:
         raise InputError("--resume and --restart exclude each other")
     cluster = run.cluster or "local"
-    try:
-        with on_device(run.device, cluster), Bars() as bars:
-            plan = make_plan(open_volume(url, labels_at), model, options)
-            if plan_only:
-                typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
-                return
-            done = run_on_cluster(plan, cluster, workers=run.workers, progress=bars, **run.how)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "interrupted; the same command with --resume goes on where it was"
-        ) from None
+    with resumable(), on_device(run.device, cluster), Bars() as bars:
+        plan = make_plan(open_volume(url, labels_at), model, options)
+        if plan_only:
+            typer.echo(json.dumps(plan.to_json()) if as_json else plan.describe())
+            return
+        done = run_on_cluster(plan, cluster, workers=run.workers, progress=bars, **run.how)
     typer.echo(json.dumps(done.to_json()) if as_json else done.describe())
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -12,9 +10,10 @@ import typer
 from volseg.cli.bars import Bars
 from volseg.cli.declared import Set, SettingsFile, as_arguments, as_typed, read_values
 from volseg.cli.flowing import run_flow
+from volseg.cli.interrupts import resumable
 from volseg.cli.options import AsJson, LabelsAt, Overwrite, Url, parse_range
 from volseg.engine.devices import on_device
-from volseg.errors import InputError, InterruptedRunError
+from volseg.errors import InputError
 from volseg.options import flattened
 from volseg.pipelines.options import LookOptions, RunOptions
 from volseg.pipelines.segmentation.options import SegmentOptions
@@ -95,7 +94,7 @@ def _segment(
     chosen = options.model_copy(update={"settings": read_values(settings_file, set_)})
     cluster = run.cluster or "local"
     asked = _prompts(prompts, point, box, points, chosen)
-    with on_device(run.device, cluster), _resumable():
+    with on_device(run.device, cluster), resumable():
         if flow and not plan_only:
             if prompts is None:
                 raise InputError(
@@ -137,17 +136,6 @@ def _prompts(
     return typed_prompts(
         point or (), box or (), points, layer=options.labels or "objects", time=options.time
     )
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Say of a Ctrl-C, whenever it comes, how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "interrupted; the same command with --resume goes on where it was"
-        ) from None
 
 
 def _tell_fleet(plan: Plan, cluster: str) -> None:

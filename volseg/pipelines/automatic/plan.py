@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from volseg.errors import MemoryBudgetError, PlanMismatchError
 from volseg.geometry import Triple
+from volseg.pipelines.hashed_plan import HashedPlan, check_memory
 from volseg.pipelines.segmentation.geometry import LabelLevel
 from volseg.pipelines.segmentation.plan import Predictor, Source
 
@@ -35,8 +33,21 @@ class Choice(_Frozen):
     diameter_um: float | None = None
 
 
-class AutoPlan(_Frozen):
+class AutoPlan(HashedPlan):
     """An automatic job, decided."""
+
+    not_hashed: ClassVar[frozenset[str]] = frozenset(
+        {
+            "choice",
+            "labels_at",
+            "overwrite",
+            "overwrite_edits",
+            "process_bytes",
+            "seconds_at_most",
+            "task_bytes",
+            "url",
+        }
+    )
 
     format: Literal["volseg-auto-plan"] = "volseg-auto-plan"
     version: Literal[1] = 1
@@ -68,13 +79,6 @@ class AutoPlan(_Frozen):
     seconds_at_most: float
 
     @property
-    def hash(self) -> str:
-        """Names the plan: 32 hex digits of SHA-256 over everything that changes geometry or output."""
-        value = self.model_dump(mode="json", exclude=_NOT_HASHED)
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    @property
     def memory_per_worker(self) -> int:
         """Bytes that a worker needs with its largest block."""
         return self.process_bytes + max(self.task_bytes.values())
@@ -85,32 +89,6 @@ class AutoPlan(_Frozen):
         z, y, x = self.source.voxel_um
         return z / float((y * x) ** 0.5)
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values, with its hash."""
-        return {**self.model_dump(mode="json"), "hash": self.hash}
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> AutoPlan:
-        """The plan of `to_json`.
-
-        Raises
-        ------
-        PlanMismatchError
-            It was written by another version of volseg, or changed since.
-        """
-        body = {key: part for key, part in value.items() if key != "hash"}
-        try:
-            plan = AutoPlan.model_validate(body)
-        except ValidationError as error:
-            raise PlanMismatchError(
-                f"the plan {value.get('hash')} is not one of this version of volseg; start anew with --restart"
-            ) from error
-        if plan.hash != value.get("hash"):
-            raise PlanMismatchError(
-                f"the plan says that its hash is {value.get('hash')}, but it is {plan.hash}; start anew with --restart"
-            )
-        return plan
-
     def check_budget(self, worker_bytes: int) -> None:
         """Refuse a plan whose largest block does not fit into a worker.
 
@@ -119,13 +97,7 @@ class AutoPlan(_Frozen):
         MemoryBudgetError
             With the numbers and what to change.
         """
-        stage, task = max(self.task_bytes.items(), key=lambda item: item[1])
-        need = self.process_bytes + task
-        if need > worker_bytes:
-            raise MemoryBudgetError(
-                f"a block of stage {stage!r} needs {need / 1e9:.2f} GB, but a worker may use "
-                f"{worker_bytes / 1e9:.2f} GB; use fewer workers or larger ones, or a coarser --level"
-            )
+        check_memory(self.process_bytes, self.task_bytes, worker_bytes, "or a coarser --level")
 
     def describe(self) -> str:
         """The plan for people, as `--plan-only` prints it."""
@@ -154,9 +126,3 @@ class AutoPlan(_Frozen):
         if self.method == "seeds":
             lines.append("then              proposals are segmented as a person's prompts")
         return "\n".join(lines)
-
-
-_NOT_HASHED = {
-    "choice", "url", "labels_at", "overwrite", "overwrite_edits", "process_bytes", "task_bytes",
-    "seconds_at_most",
-}  # fmt: skip

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +11,7 @@ from volseg.geometry import Grid, Region, Triple
 from volseg.measurement.block_sums import margin_of
 from volseg.measurement.brightness import BrightnessScale
 from volseg.measurement.definition import FeatureDefinition
+from volseg.pipelines.hashed_plan import HashedPlan
 
 PROCESS_BYTES = 400 << 20
 MODEL_BYTES = 1400 << 20
@@ -65,8 +64,10 @@ class LabelName(_Frozen):
     name: str
 
 
-class MeasurePlan(_Frozen):
+class MeasurePlan(HashedPlan):
     """A measuring job, decided."""
+
+    not_hashed: ClassVar[frozenset[str]] = frozenset({"labels_at", "url"})
 
     format: Literal["volseg-objects-plan"] = "volseg-objects-plan"
     version: Literal[1] = 1
@@ -80,17 +81,6 @@ class MeasurePlan(_Frozen):
     labels: LabelName
     url: str
     labels_at: str | None
-
-    @property
-    def hash(self) -> str:
-        """Names the plan: 32 hex digits of SHA-256 over everything that changes geometry or output."""
-        value = self.model_dump(mode="json", exclude={"url", "labels_at"})
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values, with its hash."""
-        return {**self.model_dump(mode="json"), "hash": self.hash}
 
     @property
     def grid(self) -> Grid:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from math import prod
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from volseg.errors import MemoryBudgetError, PlanMismatchError
 from volseg.geometry import Triple
+from volseg.pipelines.hashed_plan import HashedPlan, check_memory
 from volseg.pipelines.segmentation.geometry import LabelLevel
 
 
@@ -49,8 +47,21 @@ class PixelOutputs(_Frozen):
     maps: str | None
 
 
-class PixelPlan(_Frozen):
+class PixelPlan(HashedPlan):
     """A job that classifies voxels, decided."""
+
+    not_hashed: ClassVar[frozenset[str]] = frozenset(
+        {
+            "labels_at",
+            "model",
+            "overwrite",
+            "overwrite_edits",
+            "process_bytes",
+            "seconds_at_most",
+            "task_bytes",
+            "url",
+        }
+    )
 
     format: str = "volseg-pixels-plan"
     version: int = 1
@@ -73,13 +84,6 @@ class PixelPlan(_Frozen):
     seconds_at_most: float
 
     @property
-    def hash(self) -> str:
-        """Names the plan: 32 hex digits of SHA-256 over everything that changes geometry or output."""
-        value = self.model_dump(mode="json", exclude=_NOT_HASHED)
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    @property
     def memory_per_worker(self) -> int:
         """Bytes that a worker needs with its largest block."""
         return self.process_bytes + max(self.task_bytes.values())
@@ -90,32 +94,6 @@ class PixelPlan(_Frozen):
         named = [n for n, name in self.classifier.classes.items() if _is_background(name)]
         return min(named or self.classifier.classes)
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values, with its hash."""
-        return {**self.model_dump(mode="json"), "hash": self.hash}
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> PixelPlan:
-        """The plan of `to_json`.
-
-        Raises
-        ------
-        PlanMismatchError
-            It was written by another version of volseg, or changed since.
-        """
-        body = {key: part for key, part in value.items() if key != "hash"}
-        try:
-            plan = PixelPlan.model_validate(body)
-        except ValidationError as error:
-            raise PlanMismatchError(
-                f"the plan {value.get('hash')} is not one of this version of volseg; start anew with --restart"
-            ) from error
-        if plan.hash != value.get("hash"):
-            raise PlanMismatchError(
-                f"the plan says that its hash is {value.get('hash')}, but it is {plan.hash}; start anew with --restart"
-            )
-        return plan
-
     def check_budget(self, worker_bytes: int) -> None:
         """Refuse a plan whose largest block does not fit into a worker.
 
@@ -124,13 +102,7 @@ class PixelPlan(_Frozen):
         MemoryBudgetError
             With the numbers and what to change.
         """
-        stage, task = max(self.task_bytes.items(), key=lambda item: item[1])
-        need = self.process_bytes + task
-        if need > worker_bytes:
-            raise MemoryBudgetError(
-                f"a block of stage {stage!r} needs {need / 1e9:.2f} GB, but a worker may use "
-                f"{worker_bytes / 1e9:.2f} GB; use fewer workers or larger ones, or fewer channels"
-            )
+        check_memory(self.process_bytes, self.task_bytes, worker_bytes, "or fewer channels")
 
     def describe(self) -> str:
         """The plan for people, as `--plan-only` prints it."""
@@ -168,9 +140,3 @@ def _called(number: int, name: str | None) -> str:
 
 def _is_background(name: str | None) -> bool:
     return name is not None and name.strip().lower() == "background"
-
-
-_NOT_HASHED = {
-    "url", "labels_at", "model", "overwrite", "overwrite_edits", "process_bytes", "task_bytes",
-    "seconds_at_most",
-}  # fmt: skip

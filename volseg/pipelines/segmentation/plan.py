@@ -5,14 +5,12 @@ Where things lie, memory and estimates are in the plan too, but not in its hash.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from volseg.errors import MemoryBudgetError, PlanMismatchError
 from volseg.geometry import Triple
+from volseg.pipelines.hashed_plan import HashedPlan, check_memory
 from volseg.pipelines.segmentation.estimates import Estimates
 from volseg.pipelines.segmentation.geometry import Geometry
 from volseg.prompts import PromptedObject
@@ -78,8 +76,12 @@ class IntoExisting(_Frozen):
     overwrite_edits: bool = False
 
 
-class Plan(_Frozen):
+class Plan(HashedPlan):
     """A segment job, decided."""
+
+    not_hashed: ClassVar[frozenset[str]] = frozenset(
+        {"estimates", "labels_at", "overwrite", "overwrite_edits", "url"}
+    )
 
     format: Literal["volseg-plan"] = "volseg-plan"
     version: Literal[1] = 1
@@ -102,13 +104,6 @@ class Plan(_Frozen):
     estimates: Estimates
 
     @property
-    def hash(self) -> str:
-        """Names the plan: 32 hex digits of SHA-256 over everything that changes geometry or output."""
-        value = self._hashed()
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    @property
     def model_name(self) -> str:
         """Name of the model for people."""
         return self.predictor.name if self.predictor.kind == "sam" else "oracle"
@@ -123,35 +118,6 @@ class Plan(_Frozen):
         """Seconds that it takes on one worker of this kind, at most."""
         return self.estimates.seconds_at_most
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values, with its hash."""
-        return {**self.model_dump(mode="json"), "hash": self.hash}
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> Plan:
-        """The plan of `to_json`.
-
-        Raises
-        ------
-        PlanMismatchError
-            It was written by another version of volseg, or changed since.
-        """
-        body = {key: part for key, part in value.items() if key != "hash"}
-        try:
-            plan = Plan.model_validate(body)
-        except ValidationError as error:
-            raise PlanMismatchError(
-                f"the plan {value.get('hash')} is not one of this version of volseg "
-                f"({error.error_count()} fields differ, first {error.errors()[0]['loc']}); "
-                "start anew with --restart"
-            ) from error
-        if plan.hash != value.get("hash"):
-            raise PlanMismatchError(
-                f"the plan says that its hash is {value.get('hash')}, but it is {plan.hash}; "
-                "start anew with --restart"
-            )
-        return plan
-
     def check_budget(self, worker_bytes: int) -> None:
         """Refuse a plan whose largest block does not fit into a worker.
 
@@ -160,14 +126,12 @@ class Plan(_Frozen):
         MemoryBudgetError
             With the numbers and what to change.
         """
-        stage, task = max(self.estimates.task_bytes.items(), key=lambda item: item[1])
-        need = self.estimates.process_bytes + task
-        if need > worker_bytes:
-            raise MemoryBudgetError(
-                f"a block of stage {stage!r} needs {need / 1e9:.2f} GB, but a worker may use "
-                f"{worker_bytes / 1e9:.2f} GB; use fewer workers or larger ones, a smaller model, or "
-                "a coarser --level"
-            )
+        check_memory(
+            self.estimates.process_bytes,
+            self.estimates.task_bytes,
+            worker_bytes,
+            "a smaller model, or a coarser --level",
+        )
 
     def describe(self) -> str:
         """The plan for people, as `--plan-only` prints it."""
@@ -177,14 +141,11 @@ class Plan(_Frozen):
 
     def differences(self, other: Plan) -> list[str]:
         """Names of the parts in which two plans differ."""
-        mine, theirs = self._hashed(), other._hashed()
+        mine, theirs = self.hashed(), other.hashed()
         return [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
 
-    def _hashed(self) -> dict[str, Any]:
-        """What the hash is over; a part that came later is left out where it changes nothing."""
+    def hashed(self) -> dict[str, Any]:
+        """Return what the hash is over; a part that came later is left out where it changes nothing."""
         absent = {"existing"} if self.existing is None else set()
         absent |= set() if self.merge_claims else {"merge_claims"}
-        return self.model_dump(mode="json", exclude=_NOT_HASHED | absent)
-
-
-_NOT_HASHED = {"url", "labels_at", "overwrite", "overwrite_edits", "estimates"}
+        return {key: part for key, part in super().hashed().items() if key not in absent}
