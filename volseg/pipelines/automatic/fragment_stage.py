@@ -11,7 +11,7 @@ from volseg.pipelines.automatic.blocks import EveryBlock
 from volseg.pipelines.automatic.choosing import NAMES
 from volseg.pipelines.automatic.plan import AutoPlan
 from volseg.pipelines.automatic.worker_context import Opened, fragments_name, tables_name
-from volseg.pipelines.pixels.object_stages import packed
+from volseg.pipelines.bundles import packed
 from volseg.proposals.contacts import contacts_across, contacts_within
 from volseg.proposals.fragments import DENSE, SEPARATE, SliceMaps, as_bytes, fragments_of
 

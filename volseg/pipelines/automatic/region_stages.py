@@ -14,7 +14,7 @@ from volseg.geometry import Grid, refined
 from volseg.pipelines.automatic.blocks import EveryBlock, OneBlock
 from volseg.pipelines.automatic.plan import AutoPlan
 from volseg.pipelines.automatic.worker_context import Opened, tables_name
-from volseg.pipelines.pixels.object_stages import packed, unpacked
+from volseg.pipelines.bundles import packed, unpacked
 from volseg.proposals.agglomeration import Regions, agglomerate
 from volseg.proposals.contacts import CONTACT
 

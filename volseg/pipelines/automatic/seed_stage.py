@@ -12,7 +12,7 @@ from volseg.engine.block import Block
 from volseg.errors import InputError
 from volseg.pipelines.automatic.blocks import OneBlock
 from volseg.pipelines.automatic.worker_context import Opened, tables_name
-from volseg.pipelines.pixels.object_stages import unpacked
+from volseg.pipelines.bundles import unpacked
 from volseg.prompts.models import MAX_ID, Layer, Prompt, PromptedObject, PromptSet, RunLengthMask
 from volseg.proposals.chains import matches, swellings
 from volseg.proposals.seeds import seeds_of

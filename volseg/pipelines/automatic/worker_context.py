@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from volseg.images.image import Volume, open_volume
 from volseg.images.labels import Labels
 from volseg.pipelines.automatic.plan import AutoPlan
-from volseg.pipelines.pixels.object_stages import unpacked
+from volseg.pipelines.bundles import unpacked
 
 if TYPE_CHECKING:
     from volseg.engine.worker import BlockContext

@@ -6,7 +6,6 @@ voxels (z, then y, then x), so that any cut into blocks gives the same ids.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from volseg.engine.block import Block
 from volseg.geometry import Region, Triple
+from volseg.pipelines.bundles import Arrays, packed, unpacked
 from volseg.pipelines.pixels.blocks import EveryBlock, finest_grid, name_of, note
 from volseg.pipelines.pixels.plan import PixelPlan
 from volseg.pipelines.pixels.worker_context import Opened
@@ -22,7 +22,6 @@ from volseg.pipelines.pixels.worker_context import Opened
 if TYPE_CHECKING:
     from volseg.engine.worker import BlockContext
 
-Arrays = dict[str, NDArray[Any]]
 _SIDES = (("z0", np.s_[0]), ("z1", np.s_[-1]), ("y0", np.s_[:, 0]), ("y1", np.s_[:, -1]),
           ("x0", np.s_[:, :, 0]), ("x1", np.s_[:, :, -1]))  # fmt: skip
 
@@ -234,16 +233,3 @@ def joined(parts: Arrays, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], 
     voxels = np.zeros(count, np.int64)
     np.add.at(voxels, group, parts["voxels"])
     return group + 1, {"classes": classes, "voxels": voxels, "boxes": boxes}
-
-
-def packed(arrays: Arrays) -> bytes:
-    """Return arrays as bytes (npz, without pickles)."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def unpacked(data: bytes) -> Arrays:
-    """Return the arrays of `packed`."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
